@@ -1,0 +1,15 @@
+//! Words that every crate of polpo shares. No I/O happens here.
+
+mod arch;
+mod digest;
+mod epoch;
+mod event;
+mod problem;
+mod suggest;
+
+pub use arch::{Arch, UnknownArch};
+pub use digest::{Digest, DigestReader, DigestWriter, InvalidDigest, Sha1, Sha256Hasher};
+pub use epoch::Epoch;
+pub use event::{Event, Outcome, Reporter, Silent, Task, Unit, Verb};
+pub use problem::{Label, Location, Problem, Severity, SourceText};
+pub use suggest::did_you_mean;
