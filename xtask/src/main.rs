@@ -1,1 +1,32 @@
-fn main() {}
+//! Checks of polpo's own tree: `cargo run -p xtask -- layers`.
+
+mod layers;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
+
+commands:
+  layers    check that each crate uses only crates of lower levels";
+
+#[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is the program's whole output")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["layers"] => layers::check(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

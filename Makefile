@@ -1,0 +1,24 @@
+# The two commands of the README, and what they are made of.
+.PHONY: demo test bench check layers docs
+
+CARGO ?= cargo
+
+demo: ## Install what is missing, build polpo, run the main job
+	scripts/install demo
+	$(CARGO) build --release --locked -p polpo
+	scripts/demo
+
+test: ## Install what the tests need and run them all
+	scripts/install test
+	$(CARGO) test --workspace --locked
+
+bench: ## Measure what polpo costs, as whole processes and inside
+	scripts/install demo
+	$(CARGO) build --release --locked -p polpo
+	scripts/bench
+
+check: ## What CI checks besides the tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) run -q --locked -p xtask -- layers
+	target/tools/bin/cargo-deny check bans licenses sources

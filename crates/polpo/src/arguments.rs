@@ -1,0 +1,330 @@
+//! The command line, as written. `settings` turns it into what commands need.
+
+use std::path::PathBuf;
+
+use base::Arch;
+use clap::{Args, Parser, Subcommand};
+use store::fetch::Mirror;
+
+use crate::output::ProgressKind;
+
+/// Build apk packages from source, assemble them into minimal images, and prove where every byte came from.
+#[derive(Debug, Parser)]
+#[command(
+    name = "polpo",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "stdout carries results only; progress and problems go to stderr.\n\
+        Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Folder of the content-addressed store [default: $XDG_CACHE_HOME/polpo, else ~/.cache/polpo]
+    #[arg(long, global = true, value_name = "DIR", env = "POLPO_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// How progress is shown on stderr
+    #[arg(long, global = true, value_enum, default_value_t, env = "POLPO_PROGRESS")]
+    pub(crate) progress: ProgressKind,
+    /// Also show what builds and tests print
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Never touch the network: what the store lacks is named and the command fails
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build packages from recipes, in a sandbox without network
+    Build(Build),
+    /// Test built packages as their recipes say, each in a fresh guest
+    Test(Test),
+    /// Assemble, inspect and run images
+    #[command(subcommand)]
+    Image(Image),
+    /// Bring sources and seeds in
+    #[command(subcommand)]
+    Source(Source),
+    /// Make keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Sign an image and attach its SBOM and provenance as statements
+    Sign(Sign),
+    /// Walk back from an image to its sources and check every step
+    Verify(Verify),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: polpo completions bash > ~/.local/share/bash-completion/completions/polpo")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where packages come from and who is trusted to have signed them.
+#[derive(Debug, Args)]
+pub(crate) struct Repositories {
+    /// Folder of an apk repository (it holds ARCH/APKINDEX.tar.gz); earlier ones win ties
+    #[arg(long = "repository-append", short = 'r', visible_alias = "repository", value_name = "DIR")]
+    pub(crate) repositories: Vec<String>,
+    /// Public key, or folder of public keys, that indexes may be signed by
+    #[arg(long = "keyring-append", short = 'k', visible_alias = "keyring", value_name = "PATH")]
+    pub(crate) keyring: Vec<PathBuf>,
+}
+
+/// What outputs are made for.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Architecture, in apk's or OCI's name [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+    /// The time that outputs carry, in seconds since 1970
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
+    pub(crate) source_date_epoch: u64,
+}
+
+/// Where the bytes of a source may be, besides its URL. Only the hash decides.
+#[derive(Debug, Args)]
+pub(crate) struct Mirrors {
+    /// Mirror of sources by hash: `apt` or `apt:SUITE,…` (the system's own source packages), a
+    /// folder, or the URL of an HTTP mirror; asked in this order before the recipe's URL
+    #[arg(long = "source-mirror", value_name = "MIRROR", env = "POLPO_SOURCE_MIRRORS", value_delimiter = ' ')]
+    pub(crate) mirrors: Vec<Mirror>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polpo build os/packages/hello.yaml -r build/seed -k ~/.config/polpo/keys --signing-key ~/.config/polpo/keys/polpo.rsa
+  polpo build hello.yaml -r build/seed --debug        # a shell in the sandbox if a step fails
+
+An unchanged recipe is not built again: the plan (guest packages, sources and steps, all by hash)
+is its own cache key.")]
+pub(crate) struct Build {
+    /// Recipe files, in the order to build them
+    #[arg(required = true, value_name = "RECIPE")]
+    pub(crate) recipes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) repositories: Repositories,
+    #[command(flatten)]
+    pub(crate) mirrors: Mirrors,
+    /// Folder that packages and their index are written to, below ARCH/
+    #[arg(long, value_name = "DIR", default_value = "packages")]
+    pub(crate) out_dir: PathBuf,
+    /// Private RSA key that signs packages and index; its public part is KEY.pub
+    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// Folder of pipeline definitions that go before the built-in ones; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
+    /// Folder of files that recipes use, such as patches [default: RECIPE without .yaml]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_dir: Option<PathBuf>,
+    /// Distribution name used in package URLs of SBOMs
+    #[arg(long, default_value = "polpo")]
+    pub(crate) namespace: String,
+    /// Let build steps use the network
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) network: Network,
+    /// Trace each command, and open a shell in the sandbox when a step fails
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+/// Whether build steps may use the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Network {
+    /// The sandbox has no network.
+    #[default]
+    Deny,
+    /// The sandbox shares the host's network; the result says so.
+    Allow,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Recipe files
+    #[arg(required = true, value_name = "RECIPE")]
+    pub(crate) recipes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) repositories: Repositories,
+    /// Folder that `polpo build` wrote the packages to
+    #[arg(long, value_name = "DIR", default_value = "packages")]
+    pub(crate) out_dir: PathBuf,
+    /// Folder of pipeline definitions that go before the built-in ones; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
+    /// Folder of files that recipes use [default: RECIPE without .yaml]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_dir: Option<PathBuf>,
+    /// Trace each command, and open a shell in the sandbox when a step fails
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Solve, lay out and write an OCI image layout
+    Build(ImageBuild),
+    /// Run an image of a layout in the sandbox
+    Run(ImageRun),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  polpo image build os/images/hello.yaml hello:latest build/hello -r build/packages -r build/seed -k ~/.config/polpo/keys")]
+pub(crate) struct ImageBuild {
+    /// Image file
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Name and tag, such as hello:latest
+    #[arg(value_name = "TAG")]
+    pub(crate) tag: String,
+    /// Folder of the OCI layout; made, or replaced as a whole
+    #[arg(value_name = "OUTPUT")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) repositories: Repositories,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageRun {
+    /// Folder of an OCI layout
+    pub(crate) layout: PathBuf,
+    /// Command that takes the place of the image's own
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+    /// Architecture of the image in a layout of several
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Source {
+    /// Resolve a seed list to a closure of the host distribution's packages, each with its hash
+    Lock(SourceLock),
+    /// Turn the packages of a seed lock into a signed apk repository
+    Import(SourceImport),
+    /// Bring the sources of recipes into the store
+    Fetch(SourceFetch),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceLock {
+    /// Seed list
+    #[arg(value_name = "SEED")]
+    pub(crate) seed: PathBuf,
+    /// Lock file to write [default: SEED with .lock.yaml]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Architecture, in apk's or OCI's name [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  polpo source import os/bootstrap/seed.lock.yaml --out-dir build/seed --signing-key ~/.config/polpo/keys/polpo.rsa")]
+pub(crate) struct SourceImport {
+    /// Seed lock: every package by name, version, architecture and SHA-256
+    #[arg(value_name = "LOCK")]
+    pub(crate) lock: PathBuf,
+    /// Folder that the repository is written to
+    #[arg(long, value_name = "DIR", default_value = "seed")]
+    pub(crate) out_dir: PathBuf,
+    /// Private RSA key that signs packages and index
+    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
+    pub(crate) signing_key: PathBuf,
+    /// The time that outputs carry, in seconds since 1970
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
+    pub(crate) source_date_epoch: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceFetch {
+    /// Recipe files
+    #[arg(required = true, value_name = "RECIPE")]
+    pub(crate) recipes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mirrors: Mirrors,
+    /// Architecture that recipes are resolved for [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key pair: FILE (mode 0600) and FILE.pub
+    #[command(after_help = "\
+Examples:
+  polpo key generate ~/.config/polpo/keys/polpo.rsa                      # signs packages and indexes
+  polpo key generate --type ecdsa-p256 ~/.config/polpo/image/polpo.pem   # signs images")]
+    Generate(KeyGenerate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyGenerate {
+    /// File of the private key; never overwritten
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Kind of key: apk packages and indexes need RSA
+    #[arg(long = "type", value_enum, default_value_t)]
+    pub(crate) kind: KeyKind,
+    /// Keep the pair that is there already instead of failing
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// The kinds of key that can be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeyKind {
+    /// RSA of 4096 bits.
+    #[default]
+    Rsa,
+    /// ECDSA on the curve P-256.
+    EcdsaP256,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// Folder of an OCI layout
+    pub(crate) layout: PathBuf,
+    /// Private key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  polpo verify build/hello --key ~/.config/polpo/image/polpo.pem.pub -r build/packages -r build/seed -k ~/.config/polpo/keys")]
+pub(crate) struct Verify {
+    /// Folder of an OCI layout
+    pub(crate) layout: PathBuf,
+    /// Public key that the image's statements must be signed by
+    #[arg(long, required = true, value_name = "KEY.pub")]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) repositories: Repositories,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::Format,
+}

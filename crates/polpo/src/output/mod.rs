@@ -1,0 +1,10 @@
+//! Everything a person sees: data on stdout, progress and problems on stderr.
+
+pub(crate) mod failure;
+mod printer;
+mod problem;
+mod progress;
+
+pub(crate) use printer::{Format, Printer};
+pub(crate) use problem::render;
+pub(crate) use progress::{Progress, ProgressKind};
