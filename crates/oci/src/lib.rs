@@ -1,1 +1,15 @@
-//! x
+//! OCI images on disk: descriptors, manifests, indexes, configurations and image layouts.
+//!
+//! The types are those of the OCI image specification 1.1. They keep annotations and labels in
+//! ordered maps and write their fields in the order in which Go's reference types do, so that the
+//! same image always has the same digest.
+
+mod config;
+pub mod json;
+mod layout;
+mod manifest;
+pub mod media_type;
+
+pub use config::{Execution, History, ImageConfig, InvalidConfig, RootFs};
+pub use layout::{BlobReader, Layout, LayoutError, REF_NAME, ResolvedImage};
+pub use manifest::{Descriptor, Index, InvalidManifest, Manifest, Platform};
