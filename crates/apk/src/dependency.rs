@@ -1,0 +1,329 @@
+//! What a package or a world file asks for: `[!]name[@tag][operator version]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base::{Digest, Sha1};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::version::{InvalidVersion, Operator, Version};
+
+/// One term of a world file, or of a package's `depends`, `provides`, `replaces` or `install_if`.
+///
+/// `Display` writes apk's form, which apk 3 accepts in `/etc/apk/world` and in indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The name of a package, or one that packages provide (`so:libc.so.6`, `cmd:sh`, `/bin/sh`).
+    pub name: String,
+    /// The repository tag of a world term, without its `@`.
+    pub tag: Option<String>,
+    /// Which versions will do; none means any.
+    pub constraint: Option<Constraint>,
+    /// Written `!name`: nothing that matches may be installed.
+    pub conflict: bool,
+}
+
+/// Which versions of a name satisfy a dependency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// An operator and the version on its right.
+    Version(Operator, Version),
+    /// `><Q1…`: one package, by its identity.
+    Identity(Identity),
+}
+
+/// What identifies one package file: the hash of its compressed control member (v2) or of its
+/// unsigned metadata (v3). Written `Q1` + base64 or `X1` + hex for SHA-1, `Q2` and `X2` for SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// 20 bytes.
+    Sha1(Sha1),
+    /// 32 bytes.
+    Sha256(Digest),
+}
+
+/// A term that follows neither grammar.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDependency {
+    /// There is no name.
+    #[error("`{0}` names no package; expected name[@tag][<>=~version]")]
+    NoName(String),
+    /// A character that no name has.
+    #[error("`{text}` holds {character:?}, which no name has; expected name[@tag][<>=~version]")]
+    Character {
+        /// The whole term.
+        text: String,
+        /// The first character that may not stand there.
+        character: char,
+    },
+    /// What stands after the operator is no version.
+    #[error("`{text}`: {source}")]
+    Version {
+        /// The whole term.
+        text: String,
+        /// What is wrong with the version.
+        source: InvalidVersion,
+    },
+    /// What stands after `><` is no identity.
+    #[error(
+        "`{0}`: `><` is followed by a package's identity, Q1 and base64 of a SHA-1 or Q2 and \
+         base64 of a SHA-256"
+    )]
+    Identity(String),
+    /// A tag where none may stand: in a package, or an empty one.
+    #[error("`{0}`: a repository tag, as in name@tag, may stand in a world file only")]
+    Tag(String),
+}
+
+impl Dependency {
+    /// Any version of `name`.
+    pub fn any(name: impl Into<String>) -> Dependency {
+        Dependency {
+            name: name.into(),
+            tag: None,
+            constraint: None,
+            conflict: false,
+        }
+    }
+
+    /// Exactly `version` of `name`.
+    pub fn exact(name: impl Into<String>, version: Version) -> Dependency {
+        Dependency {
+            constraint: Some(Constraint::Version(Operator::Equal, version)),
+            ..Dependency::any(name)
+        }
+    }
+
+    /// Reads apk's form, as in a world file: `[!]name[@tag][operator version]`.
+    pub fn parse(text: &str) -> Result<Dependency, InvalidDependency> {
+        let (conflict, name, rest) = split(text)?;
+        let (name, tag) = match name.split_once('@') {
+            None => (name, None),
+            Some((_, "")) => return Err(InvalidDependency::Tag(text.to_owned())),
+            Some((name, tag)) => (name, Some(tag)),
+        };
+        assemble(text, conflict, name, tag, rest)
+    }
+
+    /// Reads apk's form as it stands in a package or an index, where no tag may be.
+    pub fn parse_untagged(text: &str) -> Result<Dependency, InvalidDependency> {
+        let (conflict, name, rest) = split(text)?;
+        if name.contains('@') {
+            return Err(InvalidDependency::Tag(text.to_owned()));
+        }
+        assemble(text, conflict, name, None, rest)
+    }
+
+    /// Reads apko's form, `[!]name[operator version][@tag]`. apk's place for the tag will do too.
+    pub fn parse_apko(text: &str) -> Result<Dependency, InvalidDependency> {
+        let (conflict, name, rest) = split(text)?;
+        if name.contains('@') {
+            return Dependency::parse(text);
+        }
+        let (rest, tag) = match rest.split_once('@') {
+            None => (rest, None),
+            Some((_, "")) => return Err(InvalidDependency::Tag(text.to_owned())),
+            Some((rest, tag)) => (rest, Some(tag)),
+        };
+        assemble(text, conflict, name, tag, rest)
+    }
+
+    /// Reads the terms of a world file or an index field, which spaces and line ends separate.
+    pub fn parse_list(text: &str) -> Result<Vec<Dependency>, InvalidDependency> {
+        text.split_ascii_whitespace()
+            .map(Dependency::parse)
+            .collect()
+    }
+
+    /// The version that the constraint names: in `provides`, the one that is provided.
+    pub fn version(&self) -> Option<&Version> {
+        match &self.constraint {
+            Some(Constraint::Version(_, version)) => Some(version),
+            _ => None,
+        }
+    }
+
+    /// Whether a package of this name, version and identity is one that the term speaks of; for a
+    /// conflict, one that it forbids. A name provided without version (`None`) is every version.
+    pub fn matches(&self, version: Option<&str>, identity: Option<&Identity>) -> bool {
+        match &self.constraint {
+            None => true,
+            Some(Constraint::Version(operator, named)) => {
+                version.is_none_or(|offered| operator.accepts(offered, named.as_str()))
+            }
+            Some(Constraint::Identity(named)) => identity.is_some_and(|of| of == named),
+        }
+    }
+}
+
+/// Into the conflict mark, the name (a tag may cling to it) and what begins at the operator.
+fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
+    let (conflict, term) = match text.strip_prefix('!') {
+        Some(term) => (true, term),
+        None => (false, text),
+    };
+    let end = term.find(['<', '>', '=', '~']).unwrap_or(term.len());
+    let (name, rest) = term.split_at(end);
+    if name.is_empty() || name.starts_with('@') {
+        return Err(InvalidDependency::NoName(text.to_owned()));
+    }
+    let forbidden = |character: char| character.is_whitespace() || character.is_control();
+    match name.chars().find(|character| forbidden(*character)) {
+        Some(character) => Err(InvalidDependency::Character {
+            text: text.to_owned(),
+            character,
+        }),
+        None => Ok((conflict, name, rest)),
+    }
+}
+
+fn assemble(
+    text: &str,
+    conflict: bool,
+    name: &str,
+    tag: Option<&str>,
+    rest: &str,
+) -> Result<Dependency, InvalidDependency> {
+    let end = rest
+        .find(|character| !matches!(character, '<' | '>' | '=' | '~'))
+        .unwrap_or(rest.len());
+    let (operator, version) = rest.split_at(end);
+    Ok(Dependency {
+        name: name.to_owned(),
+        tag: tag.map(str::to_owned),
+        constraint: constraint(text, operator, version)?,
+        conflict,
+    })
+}
+
+/// apk reads an operator as the set of its characters: `=>` is `>=`, and `<>` is `><`.
+fn constraint(
+    text: &str,
+    operator: &str,
+    version: &str,
+) -> Result<Option<Constraint>, InvalidDependency> {
+    let has = |character| operator.contains(character);
+    let operator = match (has('<'), has('>'), has('='), has('~')) {
+        (false, false, false, false) => return Ok(None),
+        (true, true, false, false) => {
+            return version
+                .parse()
+                .map(|identity| Some(Constraint::Identity(identity)))
+                .map_err(|_| InvalidDependency::Identity(text.to_owned()));
+        }
+        (true, true, _, _) => None,
+        (true, false, false, false) => Some(Operator::Less),
+        (true, false, true, false) => Some(Operator::LessOrEqual),
+        (true, false, _, true) => Some(Operator::LessOrFuzzy),
+        (false, true, false, false) => Some(Operator::Greater),
+        (false, true, true, false) => Some(Operator::GreaterOrEqual),
+        (false, true, _, true) => Some(Operator::GreaterOrFuzzy),
+        (false, false, true, false) => Some(Operator::Equal),
+        (false, false, _, true) => Some(Operator::Fuzzy),
+    };
+    let version = Version::parse(version).map_err(|source| InvalidDependency::Version {
+        text: text.to_owned(),
+        source,
+    })?;
+    // Less, equal or greater: every version, so nothing is asked.
+    Ok(operator.map(|operator| Constraint::Version(operator, version)))
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.conflict {
+            f.write_str("!")?;
+        }
+        f.write_str(&self.name)?;
+        if let Some(tag) = &self.tag {
+            write!(f, "@{tag}")?;
+        }
+        match &self.constraint {
+            None => Ok(()),
+            Some(constraint) => constraint.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Constraint::Version(operator, version) => write!(f, "{operator}{version}"),
+            Constraint::Identity(identity) => write!(f, "><{identity}"),
+        }
+    }
+}
+
+impl FromStr for Dependency {
+    type Err = InvalidDependency;
+
+    /// As [`Dependency::parse`].
+    fn from_str(text: &str) -> Result<Dependency, InvalidDependency> {
+        Dependency::parse(text)
+    }
+}
+
+impl Serialize for Dependency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dependency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Dependency, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Dependency::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text is no identity of a package.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256")]
+pub struct InvalidIdentity(pub String);
+
+impl From<Sha1> for Identity {
+    fn from(digest: Sha1) -> Identity {
+        Identity::Sha1(digest)
+    }
+}
+
+impl From<Digest> for Identity {
+    fn from(digest: Digest) -> Identity {
+        Identity::Sha256(digest)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Sha1(digest) => write!(f, "Q1{}", STANDARD.encode(digest.as_bytes())),
+            Identity::Sha256(digest) => write!(f, "Q2{}", STANDARD.encode(digest.as_bytes())),
+        }
+    }
+}
+
+impl FromStr for Identity {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Identity, InvalidIdentity> {
+        let invalid = || InvalidIdentity(text.to_owned());
+        let (encoding, value) = text.split_at_checked(2).ok_or_else(invalid)?;
+        let bytes = match encoding {
+            "Q1" | "Q2" => STANDARD.decode(value).map_err(|_| invalid())?,
+            "X1" | "X2" => hex::decode(value).map_err(|_| invalid())?,
+            _ => return Err(invalid()),
+        };
+        // Readers take a 32-byte hash after Q1 too.
+        if let Ok(bytes) = <[u8; 20]>::try_from(bytes.as_slice())
+            && encoding.ends_with('1')
+        {
+            return Ok(Identity::Sha1(Sha1::from_bytes(bytes)));
+        }
+        match <[u8; 32]>::try_from(bytes.as_slice()) {
+            Ok(bytes) => Ok(Identity::Sha256(Digest::from_bytes(bytes))),
+            Err(_) => Err(invalid()),
+        }
+    }
+}

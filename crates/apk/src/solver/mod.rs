@@ -1,0 +1,25 @@
+//! Which packages to install: apk's solver.
+//!
+//! A [`Universe`] holds every package that may be chosen, with the tables of names that solving
+//! needs; [`Universe::solve`] finds what a world asks for. The algorithm is apk 3's (forward
+//! checking over names, no backtracking), so that the choice and the order of installation are
+//! apk's own; what differs is only where apk's result depends on the order of a hash table.
+
+mod request;
+mod universe;
+mod unsolvable;
+
+pub use request::{
+    Candidate, Change, Goal, Installed, Preferences, Repository, Request, Selected, Solution,
+    Sources, Unindexed, UnindexedKind,
+};
+pub use universe::Universe;
+pub use unsolvable::Unsolvable;
+
+/// Answers `request` from `universe`; the same as [`Universe::solve`].
+pub fn solve<'a>(
+    universe: &Universe<'a>,
+    request: &Request<'_>,
+) -> Result<Solution<'a>, Unsolvable> {
+    universe.solve(request)
+}

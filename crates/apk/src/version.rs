@@ -1,0 +1,361 @@
+//! Version numbers of packages: grammar, order and matching, as apk 3 defines them
+//! (apk-package(5); `digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN]`).
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A version that follows the grammar. Its text is kept as written.
+///
+/// The order is [`compare`]'s, under which different texts may be equal (`01` and `1`); equality
+/// and `Hash`-like uses follow the order too.
+#[derive(Clone)]
+pub struct Version(Box<str>);
+
+/// The text follows no version grammar that apk accepts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a version: expected digits{{.digits}}…[letter]{{_suffix[digits]}}…[~hex][-rN], \
+     for example 1.2.3_rc1-r0"
+)]
+pub struct InvalidVersion(pub String);
+
+impl Version {
+    /// Checks the grammar and keeps the text.
+    pub fn parse(text: &str) -> Result<Version, InvalidVersion> {
+        if is_valid(text) {
+            Ok(Version(text.into()))
+        } else {
+            Err(InvalidVersion(text.to_owned()))
+        }
+    }
+
+    /// The text as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Version {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Version, InvalidVersion> {
+        Version::parse(text)
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Version) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Version {}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Version) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Version::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a constraint compares the version offered with the one it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operator {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `<~`: less, or beginning with the version named.
+    LessOrFuzzy,
+    /// `=`
+    Equal,
+    /// `~`: beginning with the version named (`3.6_pre1` is `~3.6`, and so is `3.6.2`).
+    Fuzzy,
+    /// `>=`
+    GreaterOrEqual,
+    /// `>~`: greater, or beginning with the version named.
+    GreaterOrFuzzy,
+    /// `>`
+    Greater,
+}
+
+impl Operator {
+    /// apk's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operator::Less => "<",
+            Operator::LessOrEqual => "<=",
+            Operator::LessOrFuzzy => "<~",
+            Operator::Equal => "=",
+            Operator::Fuzzy => "~",
+            Operator::GreaterOrEqual => ">=",
+            Operator::GreaterOrFuzzy => ">~",
+            Operator::Greater => ">",
+        }
+    }
+
+    /// Whether `offered` is what this operator and `named` ask for. Texts that follow no grammar
+    /// compare up to the first token that is none.
+    pub fn accepts(self, offered: &str, named: &str) -> bool {
+        let order = match self {
+            Operator::LessOrFuzzy | Operator::Fuzzy | Operator::GreaterOrFuzzy => {
+                compare_fuzzy(offered, named)
+            }
+            _ => compare(offered, named),
+        };
+        match self {
+            Operator::Less => order.is_lt(),
+            Operator::LessOrEqual | Operator::LessOrFuzzy => order.is_le(),
+            Operator::Equal | Operator::Fuzzy => order.is_eq(),
+            Operator::GreaterOrEqual | Operator::GreaterOrFuzzy => order.is_ge(),
+            Operator::Greater => order.is_gt(),
+        }
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether `text` follows the version grammar.
+pub fn is_valid(text: &str) -> bool {
+    let mut tokens = Tokens::new(text);
+    loop {
+        match tokens.next_token() {
+            Token::End => return true,
+            Token::Invalid => return false,
+            _ => {}
+        }
+    }
+}
+
+/// The order of two versions: token by token, the first that differs decides. A total order on
+/// texts that follow the grammar (`01` and `1` are equal in it).
+pub fn compare(left: &str, right: &str) -> Ordering {
+    compare_tokens(left, right, false)
+}
+
+/// As [`compare`], but equal when `right` ends where they first differ.
+pub fn compare_fuzzy(left: &str, right: &str) -> Ordering {
+    compare_tokens(left, right, true)
+}
+
+fn compare_tokens(left: &str, right: &str, fuzzy: bool) -> Ordering {
+    let mut left = Tokens::new(left);
+    let mut right = Tokens::new(right);
+    loop {
+        let (a, b) = (left.next_token(), right.next_token());
+        match (&a, &b) {
+            (Token::End, Token::End) | (Token::Invalid, Token::Invalid) => return Ordering::Equal,
+            _ if a.rank() == b.rank() => match a.compare_same_kind(&b) {
+                Ordering::Equal => {}
+                order => return order,
+            },
+            (_, Token::End) if fuzzy => return Ordering::Equal,
+            // All before was equal: what continues is greater, except with a pre-release suffix.
+            (a, _) if a.is_prerelease() => return Ordering::Less,
+            (_, b) if b.is_prerelease() => return Ordering::Greater,
+            (a, b) => return b.rank().cmp(&a.rank()),
+        }
+    }
+}
+
+/// In ascending order. `Suffix::is_prerelease` divides them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Suffix {
+    Alpha,
+    Beta,
+    Pre,
+    Rc,
+    Cvs,
+    Svn,
+    Git,
+    Hg,
+    P,
+}
+
+impl Suffix {
+    fn parse(text: &str) -> Option<Suffix> {
+        Some(match text {
+            "alpha" => Suffix::Alpha,
+            "beta" => Suffix::Beta,
+            "pre" => Suffix::Pre,
+            "rc" => Suffix::Rc,
+            "cvs" => Suffix::Cvs,
+            "svn" => Suffix::Svn,
+            "git" => Suffix::Git,
+            "hg" => Suffix::Hg,
+            "p" => Suffix::P,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token<'t> {
+    FirstNumber(&'t str),
+    Number(&'t str),
+    Letter(u8),
+    Suffix(Suffix),
+    SuffixNumber(&'t str),
+    Hash(&'t str),
+    Revision(&'t str),
+    End,
+    Invalid,
+}
+
+impl Token<'_> {
+    /// Where tokens of different kinds meet, the lower rank is the greater version. The rank also
+    /// says what may follow.
+    fn rank(self) -> u8 {
+        match self {
+            Token::FirstNumber(_) => 0,
+            Token::Number(_) => 1,
+            Token::Letter(_) => 2,
+            Token::Suffix(_) => 3,
+            Token::SuffixNumber(_) => 4,
+            Token::Hash(_) => 5,
+            Token::Revision(_) => 6,
+            Token::End => 7,
+            Token::Invalid => 8,
+        }
+    }
+
+    fn is_prerelease(self) -> bool {
+        matches!(self, Token::Suffix(suffix) if suffix <= Suffix::Rc)
+    }
+
+    fn compare_same_kind(&self, other: &Token<'_>) -> Ordering {
+        match (*self, *other) {
+            // Gentoo's rule: a leading zero makes it a fraction, compared as text.
+            (Token::Number(a), Token::Number(b)) if a.starts_with('0') || b.starts_with('0') => {
+                a.cmp(b)
+            }
+            (Token::FirstNumber(a), Token::FirstNumber(b))
+            | (Token::Number(a), Token::Number(b))
+            | (Token::SuffixNumber(a), Token::SuffixNumber(b))
+            | (Token::Revision(a), Token::Revision(b)) => compare_numbers(a, b),
+            (Token::Letter(a), Token::Letter(b)) => a.cmp(&b),
+            (Token::Suffix(a), Token::Suffix(b)) => a.cmp(&b),
+            (Token::Hash(a), Token::Hash(b)) => a.cmp(b),
+            _ => Ordering::Equal,
+        }
+    }
+}
+
+/// Decimal numbers of any length.
+fn compare_numbers(left: &str, right: &str) -> Ordering {
+    let left = left.trim_start_matches('0');
+    let right = right.trim_start_matches('0');
+    left.len().cmp(&right.len()).then_with(|| left.cmp(right))
+}
+
+struct Tokens<'t> {
+    rest: &'t str,
+    /// The rank of the last token; none before the first.
+    last: Option<u8>,
+}
+
+impl<'t> Tokens<'t> {
+    fn new(text: &'t str) -> Tokens<'t> {
+        Tokens {
+            rest: text,
+            last: None,
+        }
+    }
+
+    fn next_token(&mut self) -> Token<'t> {
+        let token = self.parse_next().unwrap_or(Token::Invalid);
+        self.last = Some(token.rank());
+        token
+    }
+
+    fn parse_next(&mut self) -> Option<Token<'t>> {
+        const NUMBER: u8 = 1;
+        const SUFFIX: u8 = 3;
+        const SUFFIX_NUMBER: u8 = 4;
+        const HASH: u8 = 5;
+        const REVISION: u8 = 6;
+
+        let Some(last) = self.last else {
+            return self.digits().map(Token::FirstNumber);
+        };
+        let Some(first) = self.rest.bytes().next() else {
+            return Some(Token::End);
+        };
+        match first {
+            b'a'..=b'z' if last <= NUMBER => {
+                self.rest = &self.rest[1..];
+                Some(Token::Letter(first))
+            }
+            b'.' if last <= NUMBER => {
+                self.rest = &self.rest[1..];
+                self.digits().map(Token::Number)
+            }
+            b'0'..=b'9' if last <= NUMBER => self.digits().map(Token::Number),
+            b'0'..=b'9' if last == SUFFIX => self.digits().map(Token::SuffixNumber),
+            b'_' if last <= SUFFIX_NUMBER => {
+                self.rest = &self.rest[1..];
+                let name = self.take_while(|byte| byte.is_ascii_lowercase());
+                Suffix::parse(name).map(Token::Suffix)
+            }
+            b'~' if last < HASH => {
+                self.rest = &self.rest[1..];
+                let hash = self.take_while(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                (!hash.is_empty()).then_some(Token::Hash(hash))
+            }
+            b'-' if last < REVISION => {
+                self.rest = self.rest.strip_prefix("-r")?;
+                self.digits().map(Token::Revision)
+            }
+            _ => None,
+        }
+    }
+
+    fn digits(&mut self) -> Option<&'t str> {
+        let digits = self.take_while(|byte| byte.is_ascii_digit());
+        (!digits.is_empty()).then_some(digits)
+    }
+
+    fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> &'t str {
+        let length = self.rest.bytes().take_while(|byte| keep(*byte)).count();
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        taken
+    }
+}
