@@ -1,1 +1,67 @@
-//! x
+//! Key pairs and signatures: RSA with PKCS#1 v1.5 padding and ECDSA over P-256, in PEM files.
+//!
+//! The arithmetic is aws-lc's. SHA-1 signatures are verified, because old apk packages and
+//! indexes carry nothing else, and never made.
+
+mod der;
+mod files;
+mod pem;
+mod private;
+mod public;
+
+pub use files::{FileError, load_private, load_public, public_path, save_pair};
+pub use private::{Algorithm, PrivateKey};
+pub use public::{PublicKey, Scheme};
+
+/// Why a key can't be used or a signature isn't good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// There is no PEM block of a kind that keys come in.
+    #[error("no key is in it: expected a PEM block `-----BEGIN {expected}-----`")]
+    NoPem {
+        /// The labels that would have been taken.
+        expected: &'static str,
+    },
+    /// A PEM block isn't closed or holds no base64.
+    #[error("the PEM block `{label}` is damaged: {reason}")]
+    BadPem {
+        /// The block's label.
+        label: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A private key protected by a passphrase.
+    #[error(
+        "the private key is encrypted with a passphrase, which is not supported; decrypt it with `openssl pkey -in KEY -out PLAIN`"
+    )]
+    Encrypted,
+    /// A private key where a public one belongs, or the other way round.
+    #[error("this is a {found} key, a {wanted} key belongs here")]
+    WrongHalf {
+        /// What the PEM label says.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// The bytes are no key of a kind that is supported.
+    #[error("not a usable RSA (2048 to 8192 bits) or ECDSA P-256 key: {reason}")]
+    Rejected {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The scheme asks for the other kind of key.
+    #[error("a {scheme:?} signature can't be checked with this kind of key")]
+    WrongScheme {
+        /// The scheme.
+        scheme: Scheme,
+    },
+    /// The signature was not made by this key over these bytes.
+    #[error("the signature does not match")]
+    BadSignature,
+    /// The cryptographic library failed, for want of memory or entropy.
+    #[error("the cryptographic library failed to {what}")]
+    Failed {
+        /// What it was to do.
+        what: &'static str,
+    },
+}

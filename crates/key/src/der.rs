@@ -1,0 +1,31 @@
+//! The few DER shapes that turn a bare PKCS#1 public key into a SubjectPublicKeyInfo.
+
+/// `SEQUENCE { OBJECT IDENTIFIER rsaEncryption, NULL }` (RFC 3279, 2.3.1).
+const RSA_ENCRYPTION: [u8; 15] = [
+    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+
+/// Wraps `RSAPublicKey` (RFC 8017, A.1.1) as a SubjectPublicKeyInfo (RFC 5280, 4.1).
+pub(crate) fn subject_public_key_info(rsa_public_key: &[u8]) -> Vec<u8> {
+    let mut bits = vec![0]; // no unused bits
+    bits.extend_from_slice(rsa_public_key);
+    let mut body = RSA_ENCRYPTION.to_vec();
+    body.extend(element(0x03, &bits));
+    element(0x30, &body)
+}
+
+fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let length = contents.len().to_be_bytes();
+    let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+    match length {
+        [] => out.push(0),
+        [short] if *short < 0x80 => out.push(*short),
+        long => {
+            out.push(0x80 | long.len() as u8);
+            out.extend_from_slice(long);
+        }
+    }
+    out.extend_from_slice(contents);
+    out
+}

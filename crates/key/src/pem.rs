@@ -1,0 +1,77 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::KeyError;
+
+/// One block of a PEM file (RFC 7468).
+pub(crate) struct Block {
+    pub(crate) label: String,
+    pub(crate) der: Vec<u8>,
+}
+
+/// Whether a block of this label holds a key of any kind.
+pub(crate) fn is_key(label: &str) -> bool {
+    label.ends_with("PUBLIC KEY") || label.ends_with("PRIVATE KEY")
+}
+
+/// The first block whose label `wanted` accepts. Other blocks, such as `EC PARAMETERS` before an
+/// OpenSSL key, and text around the blocks are passed over.
+pub(crate) fn find(
+    text: &str,
+    expected: &'static str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Block, KeyError> {
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        let Some(label) = line
+            .strip_prefix("-----BEGIN ")
+            .and_then(|rest| rest.strip_suffix("-----"))
+        else {
+            continue;
+        };
+        if !wanted(label) {
+            continue;
+        }
+        let damaged = |reason| KeyError::BadPem {
+            label: label.to_owned(),
+            reason,
+        };
+        let mut body = String::new();
+        loop {
+            let line = lines.next().ok_or(damaged("its END line is missing"))?;
+            if let Some(end) = line.strip_prefix("-----END ") {
+                if end.strip_suffix("-----") != Some(label) {
+                    return Err(damaged("its END line names another label"));
+                }
+                break;
+            }
+            if line.starts_with("Proc-Type:") && line.contains("ENCRYPTED") {
+                return Err(KeyError::Encrypted);
+            }
+            body.push_str(line);
+        }
+        let der = STANDARD
+            .decode(body)
+            .map_err(|_| damaged("its body is not base64"))?;
+        return Ok(Block {
+            label: label.to_owned(),
+            der,
+        });
+    }
+    Err(KeyError::NoPem { expected })
+}
+
+/// A block in PEM, 64 characters to a line.
+pub(crate) fn encode(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
