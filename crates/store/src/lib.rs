@@ -1,1 +1,29 @@
-//! x
+//! The content-addressed store: blobs by SHA-256, trees and records by the digest of what made
+//! them, and the fetching that fills it: mirrors by hash, retries, apt.
+//!
+//! Layout beneath the root:
+//!
+//! ```text
+//! blobs/sha256/ab/<hex>      files by the SHA-256 of their bytes, mode 0444
+//! trees/<hex>/               folders, by the digest of what they were made out of
+//! records/<kind>/<hex>.json  small facts, by the digest of what they are about
+//! locks/                     one file per tree under way
+//! tmp/                       half-made things; what dead processes leave is removed at open
+//! unsynced/<boot>/<hex>      trees that a crash of the machine (not of the program) could spoil
+//! apt/<suites>-<arch>/       apt's private state
+//! ```
+//!
+//! Everything appears by one `rename`: a process may be killed at any moment.
+
+pub mod apt;
+mod atomic;
+mod disk;
+mod fetch;
+mod mirror;
+
+pub use atomic::{AtomicFile, WriteError, write_atomically};
+pub use disk::{Blob, Store, StoreError, TreeError};
+pub use fetch::{
+    Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Refusal, Source, fetch,
+};
+pub use mirror::{InvalidMirror, Mirror};
