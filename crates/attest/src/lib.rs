@@ -1,1 +1,15 @@
-//! x
+//! Statements about artefacts and their signatures.
+//!
+//! * [`spdx`]: SPDX 2.3 documents of packages and images.
+//! * [`licence`]: SPDX licence expressions, checked and joined.
+//! * [`intoto`] and [`slsa`]: in-toto statements and SLSA provenance.
+//! * [`dsse`]: the envelope that statements are signed in.
+//!
+//! Nothing here reads a clock or depends on the order of a map: the same facts give the same bytes.
+
+pub mod dsse;
+pub mod intoto;
+mod json;
+pub mod licence;
+pub mod slsa;
+pub mod spdx;

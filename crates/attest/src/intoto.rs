@@ -1,0 +1,172 @@
+//! in-toto statements (in-toto attestation framework, Statement v1).
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::dsse::{self, Envelope};
+use crate::json;
+pub use crate::json::JsonError;
+
+/// The `_type` of every statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// The payload type of a DSSE envelope that holds a statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The predicate type of an SPDX document.
+pub const SPDX_PREDICATE: &str = "https://spdx.dev/Document";
+
+/// Statements longer than this are not read: 64 MiB, ten times a large image's SPDX document.
+const MAX_LENGTH: usize = 64 << 20;
+
+/// What a statement speaks of: a name and its digests.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subject {
+    /// A file's name, an image's reference, or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Hex digests by algorithm, such as `sha256`.
+    pub digest: BTreeMap<String, String>,
+}
+
+impl Subject {
+    /// A subject known by its SHA-256.
+    pub fn new(name: impl Into<String>, digest: base::Digest) -> Subject {
+        Subject {
+            name: name.into(),
+            digest: BTreeMap::from([("sha256".to_owned(), digest.hex())]),
+        }
+    }
+}
+
+/// A statement: `predicate` holds of every `subject`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statement<P> {
+    /// [`STATEMENT_TYPE`].
+    #[serde(rename = "_type")]
+    pub kind: String,
+    /// What it speaks of.
+    pub subject: Vec<Subject>,
+    /// What kind of predicate follows: a URI.
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// What is stated.
+    pub predicate: P,
+}
+
+/// Why a statement is not to be had from bytes or an envelope.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// The bytes are not a statement's JSON.
+    #[error("this is no in-toto statement: {0}")]
+    Json(#[from] JsonError),
+    /// Another version or another thing.
+    #[error("the statement's _type is `{found}`, not `{STATEMENT_TYPE}`")]
+    Kind {
+        /// The type found.
+        found: String,
+    },
+    /// The envelope holds something else.
+    #[error("the envelope holds `{found}`, not `{PAYLOAD_TYPE}`")]
+    Payload {
+        /// The payload type found.
+        found: String,
+    },
+    /// The statement is about something else than was asked for.
+    #[error("the statement's predicateType is `{found}`, not `{wanted}`")]
+    Predicate {
+        /// The predicate type found.
+        found: String,
+        /// The predicate type wanted.
+        wanted: String,
+    },
+    /// The subject asked for is not among the statement's.
+    #[error("the statement does not speak of {wanted}; it speaks of {found}")]
+    Subject {
+        /// The digest wanted.
+        wanted: base::Digest,
+        /// The digests it speaks of, or `nothing`.
+        found: String,
+    },
+}
+
+impl<P> Statement<P> {
+    /// States `predicate` of `subject`.
+    pub fn new(subject: Vec<Subject>, predicate_type: impl Into<String>, predicate: P) -> Self {
+        Statement {
+            kind: STATEMENT_TYPE.to_owned(),
+            subject,
+            predicate_type: predicate_type.into(),
+            predicate,
+        }
+    }
+
+    /// Whether it is of `predicate_type` and speaks of `digest`, or why not.
+    pub fn expect(
+        &self,
+        predicate_type: &str,
+        digest: &base::Digest,
+    ) -> Result<(), StatementError> {
+        if self.predicate_type != predicate_type {
+            return Err(StatementError::Predicate {
+                found: self.predicate_type.clone(),
+                wanted: predicate_type.to_owned(),
+            });
+        }
+        let digests: Vec<&String> = self
+            .subject
+            .iter()
+            .filter_map(|subject| subject.digest.get("sha256"))
+            .collect();
+        if digests.iter().any(|hex| **hex == digest.hex()) {
+            return Ok(());
+        }
+        let found: Vec<String> = digests.iter().map(|hex| format!("sha256:{hex}")).collect();
+        Err(StatementError::Subject {
+            wanted: *digest,
+            found: if found.is_empty() {
+                "nothing".to_owned()
+            } else {
+                found.join(", ")
+            },
+        })
+    }
+}
+
+impl<P: Serialize> Statement<P> {
+    /// Compact JSON: fields in the order of the specification.
+    pub fn to_json(&self) -> Result<Vec<u8>, JsonError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// Signs it with each of `keys` in a DSSE envelope.
+    pub fn sign(&self, keys: &[&key::PrivateKey]) -> Result<Envelope, dsse::DsseError> {
+        let payload = serde_json::to_vec(self).map_err(JsonError::from)?;
+        Envelope::sign(PAYLOAD_TYPE, payload, keys)
+    }
+}
+
+impl<P: DeserializeOwned> Statement<P> {
+    /// Reads a statement. It may not name a key twice.
+    pub fn from_json(bytes: &[u8]) -> Result<Statement<P>, StatementError> {
+        let statement: Statement<P> = json::decode(bytes, MAX_LENGTH)?;
+        if statement.kind != STATEMENT_TYPE {
+            return Err(StatementError::Kind {
+                found: statement.kind,
+            });
+        }
+        Ok(statement)
+    }
+
+    /// Reads the statement out of a verified envelope.
+    pub fn from_verified(verified: &dsse::Verified) -> Result<Statement<P>, StatementError> {
+        if verified.payload_type() != PAYLOAD_TYPE {
+            return Err(StatementError::Payload {
+                found: verified.payload_type().to_owned(),
+            });
+        }
+        Statement::from_json(verified.payload())
+    }
+}
