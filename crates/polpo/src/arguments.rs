@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use base::Arch;
 use clap::{Args, Parser, Subcommand};
-use store::fetch::Mirror;
+use store::Mirror;
 
 use crate::output::ProgressKind;
 
