@@ -54,12 +54,17 @@ impl Decoder {
     /// Takes the error that `node` is not what was `expected` (`a list`, `an integer`).
     pub fn mismatch(&mut self, expected: &str, node: &Node) {
         let found = match &node.value {
+            // As written: quotes may be the very reason.
             Value::Scalar(scalar) => {
-                let mut text: String = scalar.text.chars().take(40).collect();
-                if text.len() < scalar.text.len() {
-                    text.push('…');
-                }
-                format!("`{}`", text.escape_debug())
+                let written = first_line(&self.source, &node.span);
+                let written = self.source.text().get(written).unwrap_or(&scalar.text);
+                let shown: String = written.chars().take(40).collect();
+                let more = if shown.len() < written.len() {
+                    "…"
+                } else {
+                    ""
+                };
+                format!("`{shown}{more}`")
             }
             other => other.kind().to_owned(),
         };

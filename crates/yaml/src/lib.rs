@@ -16,3 +16,6 @@ pub use decode::{Decode, Decoder, Spanned, decode, decode_node, decode_with_warn
 pub use fields::Fields;
 pub use tree::{DEPTH_LIMIT, Document, Entry, Node, SIZE_LIMIT, Scalar, Value};
 pub use write::{Item, to_string};
+
+#[cfg(test)]
+mod tests;

@@ -325,7 +325,11 @@ impl Builder<'_> {
             return text;
         };
         let last_line = trimmed.rsplit('\n').next().unwrap_or(trimmed);
-        if !last_line.is_empty() && source.ends_with(last_line) {
+        // A folded block's last line is joined to those before it.
+        let source_line = source.rsplit('\n').next().unwrap_or(source).trim_start();
+        if (!last_line.is_empty() && source.ends_with(last_line))
+            || (!source_line.is_empty() && trimmed.ends_with(source_line))
+        {
             trimmed
         } else {
             text
