@@ -141,6 +141,9 @@ pub(crate) struct Build {
     /// Trace each command, and open a shell in the sandbox when a step fails
     #[arg(long)]
     pub(crate) debug: bool,
+    /// Build even what is unchanged, and fail if the result differs from the earlier one
+    #[arg(long)]
+    pub(crate) rebuild: bool,
 }
 
 /// Whether build steps may use the network.
@@ -327,4 +330,49 @@ pub(crate) struct Verify {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: crate::output::Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    /// docs/reference/command-line.md is what `--help` says. `POLPO_UPDATE=1` writes it anew.
+    #[test]
+    fn the_reference_follows_the_help() {
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut text = String::from(
+            "# Command line\n\nWhat `--help` of each command says; a test keeps this page equal to it.\n",
+        );
+        write_command(&mut command, &mut text);
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/command-line.md");
+        if std::env::var_os("POLPO_UPDATE").is_some() {
+            fs::create_dir_all(page.parent().unwrap()).unwrap();
+            fs::write(&page, &text).unwrap();
+        }
+        let found = fs::read_to_string(&page).unwrap_or_default();
+        assert!(found == text, "{} is stale: run this test with POLPO_UPDATE=1", page.display());
+    }
+
+    fn write_command(command: &mut clap::Command, text: &mut String) {
+        let help = command.render_long_help().to_string();
+        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        writeln!(text, "\n## {name}\n\n```text\n{}\n```", help.trim_end()).unwrap();
+        for subcommand in command.get_subcommands_mut() {
+            if subcommand.get_name() != "help" {
+                write_command(subcommand, text);
+            }
+        }
+    }
 }

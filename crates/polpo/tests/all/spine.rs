@@ -1,0 +1,185 @@
+//! The road from source to a running image, and that it gives the same bytes everywhere.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use testkit::Program;
+
+use crate::world::{RECIPES, checkout, polpo, recipe, world};
+
+#[test]
+fn the_image_greets() {
+    let run = world().polpo().args(["image", "run"]).arg(world().layout()).run().success();
+    assert_eq!(run.stdout, "Hello, world!\n");
+}
+
+#[test]
+fn arguments_and_exit_codes_reach_the_program() {
+    let run = world()
+        .polpo()
+        .args(["image", "run"])
+        .arg(world().layout())
+        .args(["/usr/bin/hello", "--greeting", "Ciao"])
+        .run()
+        .success();
+    assert_eq!(run.stdout, "Ciao\n");
+    world()
+        .polpo()
+        .args(["image", "run"])
+        .arg(world().layout())
+        .args(["/usr/bin/hello", "--no-such-option"])
+        .run()
+        .code(1);
+}
+
+#[test]
+fn every_package_passes_its_tests() {
+    world()
+        .polpo()
+        .arg("test")
+        .args(RECIPES.map(recipe))
+        .arg("-r")
+        .arg(world().seed())
+        .arg("-k")
+        .arg(world().keys())
+        .arg("--out-dir")
+        .arg(world().packages())
+        .run()
+        .success();
+}
+
+#[test]
+fn a_second_build_changes_nothing_and_says_so() {
+    let before = files(&world().packages());
+    let run = world().build(&world().store(), &RECIPES, &world().packages()).run().success();
+    for name in RECIPES {
+        assert!(run.stderr.contains(&format!("{name}: unchanged")), "{}", run.stderr);
+    }
+    assert_eq!(files(&world().packages()), before);
+}
+
+#[test]
+fn the_chain_verifies_and_is_printed() {
+    let text = world().verify(&world().layout()).run().success().stdout;
+    for word in ["hello-2.10-r0", "31e066137a962676e89f69d1b65382de95a7ef7d914b8cb956f41ea72e0f516b"] {
+        assert!(text.contains(word), "{word} is missing in\n{text}");
+    }
+    let json = world().verify(&world().layout()).args(["--format", "json"]).run().success().stdout;
+    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+}
+
+#[test]
+fn repositories_hold_for_an_independent_reader() {
+    for repository in [world().seed(), world().packages()] {
+        independent("repository", &repository.join("x86_64")).arg(world().keys()).run().success();
+    }
+}
+
+#[test]
+fn the_layout_holds_for_an_independent_reader() {
+    independent("layout", &world().layout()).run().success();
+}
+
+fn independent(what: &str, folder: &Path) -> Program {
+    let script = checkout().join("crates/polpo/tests/all/independent.py");
+    Program::new("python3").arg("-B").arg(script).arg(what).arg(folder)
+}
+
+/// Another folder and store, another umask, locale, time zone, core count and user's environment.
+#[test]
+fn the_same_bytes_elsewhere() {
+    let other = tempfile::Builder::new().prefix("elsewhere ").tempdir().unwrap();
+    let store = other.path().join("a store");
+    let packages = other.path().join("packages");
+    let mut build = world().build(&store, &["baselayout", "hello", "zlib"], &packages);
+    build = build
+        .env("LC_ALL", "tr_TR.UTF-8")
+        .env("LANG", "tr_TR.UTF-8")
+        .env("TZ", "Asia/Kathmandu")
+        .env("HOME", other.path())
+        .env("CFLAGS", "-O0")
+        .folder(other.path());
+    restrict(build.command());
+    build.run().success();
+    let made = files(&packages);
+    let mut wanted = files(&world().packages());
+    // The index names busybox too, which was not built here.
+    wanted.retain(|name, _| made.contains_key(name));
+    let index = "x86_64/APKINDEX.tar.gz";
+    let (mut made_packages, mut wanted_packages) = (made.clone(), wanted.clone());
+    made_packages.remove(index);
+    wanted_packages.remove(index);
+    assert!(made_packages.len() >= 7, "{:?}", made_packages.keys());
+    assert_same(&made_packages, &wanted_packages);
+
+    let layout = other.path().join("hello");
+    let mut image = world().image(&store, &packages, &layout).env("LC_ALL", "tr_TR.UTF-8");
+    restrict(image.command());
+    image.run().success();
+    assert_eq!(image_digest(&layout), image_digest(&world().layout()));
+}
+
+/// One core, and a umask that takes everything from everybody else.
+fn restrict(command: &mut std::process::Command) {
+    let program = command.get_program().to_owned();
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let environment: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    let folder = command.get_current_dir().map(ToOwned::to_owned);
+    *command = std::process::Command::new("taskset");
+    command.args(["-c", "0", "sh", "-c", "umask 077; exec \"$@\"", "sh"]).arg(program).args(arguments);
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+}
+
+fn assert_same(made: &BTreeMap<String, Vec<u8>>, wanted: &BTreeMap<String, Vec<u8>>) {
+    assert_eq!(made.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for (name, bytes) in made {
+        assert!(bytes == &wanted[name], "{name} differs");
+    }
+}
+
+/// The digest of the manifest that index.json tags.
+fn image_digest(layout: &Path) -> String {
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let tagged = index["manifests"].as_array().unwrap().iter().find(|manifest| {
+        !manifest["annotations"]["org.opencontainers.image.ref.name"].is_null()
+    });
+    tagged.unwrap()["digest"].as_str().unwrap().to_owned()
+}
+
+/// Every file below `folder` by its path, with its bytes.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+#[test]
+fn the_store_of_a_stranger_is_not_needed() {
+    // A command that reads nothing from the store makes none.
+    let nowhere = tempfile::tempdir().unwrap();
+    let store = nowhere.path().join("store");
+    polpo(&store).args(["completions", "bash"]).run().success();
+    assert!(!store.exists());
+}
