@@ -66,10 +66,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// The SHA-256 of each layer's tar, the lowest first.
-    #[serde(
-        serialize_with = "write_digests",
-        deserialize_with = "read_digests"
-    )]
+    #[serde(serialize_with = "write_digests", deserialize_with = "read_digests")]
     pub diff_ids: Vec<Digest>,
 }
 

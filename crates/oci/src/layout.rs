@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use base::{Arch, Digest, DigestReader, DigestWriter};
@@ -158,7 +158,9 @@ pub enum LayoutError {
     #[error("an artefact without a subject can't be attached to an image")]
     NoSubject,
     /// Not a tag that a registry takes.
-    #[error("`{0}` is not a tag: letters, digits, `_`, `.` and `-`, at most 128, not starting with `.` or `-`")]
+    #[error(
+        "`{0}` is not a tag: letters, digits, `_`, `.` and `-`, at most 128, not starting with `.` or `-`"
+    )]
     InvalidTag(String),
 }
 
@@ -234,8 +236,7 @@ impl Layout {
             });
         }
         let blobs = layout.root.join("blobs/sha256");
-        std::fs::create_dir_all(&blobs)
-            .map_err(WriteError::at("create the folder", &blobs))?;
+        std::fs::create_dir_all(&blobs).map_err(WriteError::at("create the folder", &blobs))?;
         layout.write_index(&Index::new(Vec::new()))?;
         write_atomically(&layout.root.join(LAYOUT_FILE), LAYOUT_TEXT)?;
         Ok(layout)
@@ -307,36 +308,6 @@ impl Layout {
         if !self.is_intact(&descriptor)? {
             write_atomically(&path, bytes)?;
         }
-        Ok(descriptor)
-    }
-
-    /// Writes a blob of unknown size and describes it.
-    ///
-    /// # Errors
-    /// It can't be read or written.
-    pub fn put_blob_from(
-        &self,
-        media_type: &str,
-        mut read: impl Read,
-    ) -> Result<Descriptor, LayoutError> {
-        let part = self.root.join("blobs/sha256/incoming");
-        let at_part = |source| LayoutError::Write(WriteError::at("write", &part)(source));
-        let mut incoming = tempfile::Builder::new()
-            .prefix(".incoming.")
-            .tempfile_in(self.root.join("blobs/sha256"))
-            .map_err(at_part)?;
-        let mut writer = DigestWriter::new(incoming.as_file_mut());
-        io::copy(&mut read, &mut writer).map_err(at_part)?;
-        let (_, digest, size) = writer.finish();
-        let descriptor = Descriptor::new(media_type, digest, size);
-        if self.is_intact(&descriptor)? {
-            return Ok(descriptor);
-        }
-        // The same bytes go through the writer that makes them durable and gives mode 0644.
-        incoming.as_file_mut().rewind().map_err(at_part)?;
-        let mut file = AtomicFile::create(&self.blob_path(&digest))?;
-        io::copy(incoming.as_file_mut(), &mut file).map_err(at_part)?;
-        file.commit()?;
         Ok(descriptor)
     }
 
@@ -489,9 +460,10 @@ impl Layout {
     pub fn resolve(&self, tag: Option<&str>) -> Result<Descriptor, LayoutError> {
         let index = self.index()?;
         if let Some(tag) = tag {
-            let tagged = index.manifests.into_iter().find(|entry| {
-                entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag)
-            });
+            let tagged = index
+                .manifests
+                .into_iter()
+                .find(|entry| entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag));
             return match tagged {
                 Some(entry) => Ok(entry),
                 None => Err(LayoutError::UnknownTag {
@@ -727,9 +699,7 @@ impl Layout {
             let mut bytes = Vec::new();
             File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > limit {
-                return Err(io::Error::other(format!(
-                    "it is larger than {limit} bytes"
-                )));
+                return Err(io::Error::other(format!("it is larger than {limit} bytes")));
             }
             Ok(bytes)
         };
@@ -861,7 +831,7 @@ mod tests {
 
         std::fs::write(layout.blob_path(&layer.digest), b"fjrst").unwrap();
         let error = layout.open_blob(layer).unwrap_err();
-        insta::assert_snapshot!(shown(&layout, error), @"");
+        insta::assert_snapshot!(shown(&layout, error), @"DIR/blobs/sha256/a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e is damaged: it should have 5 bytes of digest sha256:a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e, but has 5 of sha256:cedadb8692a0122671eaaeadf057a0e7e7c1d517203bc9cf355f650dbc6b9512; copy the image anew");
         // Writing the blob again mends it.
         layout
             .put_blob(media_type::LAYER_TAR_GZIP, b"first")
@@ -891,14 +861,18 @@ mod tests {
             root: folder.path().to_owned(),
         };
         let error = Layout::open(folder.path()).unwrap_err();
-        insta::assert_snapshot!(shown(&layout, error), @"");
-        std::fs::write(folder.path().join("oci-layout"), b"{\"imageLayoutVersion\":\"2\"}").unwrap();
+        insta::assert_snapshot!(shown(&layout, error), @"DIR is not an OCI image layout: it has no file `oci-layout`; polpo makes one by `polpo image build`");
+        std::fs::write(
+            folder.path().join("oci-layout"),
+            b"{\"imageLayoutVersion\":\"2\"}",
+        )
+        .unwrap();
         let error = Layout::open(folder.path()).unwrap_err();
-        insta::assert_snapshot!(shown(&layout, error), @"");
+        insta::assert_snapshot!(shown(&layout, error), @"DIR is not an OCI image layout: its version is 2; only 1.0.0 is known; polpo makes one by `polpo image build`");
         std::fs::remove_file(folder.path().join("oci-layout")).unwrap();
         std::fs::write(folder.path().join("letters.txt"), b"x").unwrap();
         let error = Layout::create(folder.path()).unwrap_err();
-        insta::assert_snapshot!(shown(&layout, error), @"");
+        insta::assert_snapshot!(shown(&layout, error), @"DIR is not an OCI image layout: it holds other files; choose an empty folder; polpo makes one by `polpo image build`");
     }
 
     #[test]
@@ -926,23 +900,21 @@ mod tests {
     }
 
     #[test]
-    fn incoming_streams_are_named_by_digest() {
+    fn copied_files_are_what_they_are_said_to_be() {
         let folder = folder();
-        let layout = Layout::create(folder.path()).unwrap();
-        let streamed = layout
-            .put_blob_from(media_type::LAYER_TAR, io::Cursor::new(b"stream"))
-            .unwrap();
-        assert_eq!(streamed, Descriptor::of(media_type::LAYER_TAR, b"stream"));
+        let layout = Layout::create(folder.path().join("layout")).unwrap();
         let from = folder.path().join("file");
-        File::create(&from).unwrap().write_all(b"other").unwrap();
+        std::fs::write(&from, b"other").unwrap();
         let error = layout
             .put_blob_file(&Descriptor::of(media_type::LAYER_TAR, b"otter"), &from)
             .unwrap_err();
         assert!(matches!(error, LayoutError::Damaged { .. }));
-        let names: Vec<_> = std::fs::read_dir(folder.path().join("blobs/sha256"))
+        let right = Descriptor::of(media_type::LAYER_TAR, b"other");
+        layout.put_blob_file(&right, &from).unwrap();
+        let names: Vec<_> = std::fs::read_dir(layout.root().join("blobs/sha256"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(names, [streamed.digest.hex()]);
+        assert_eq!(names, [right.digest.hex()]);
     }
 }

@@ -354,7 +354,7 @@ mod tests {
         };
         let manifest = Manifest::artifact("application/x", vec![layer], &config);
         let bytes = manifest.to_bytes().unwrap();
-        insta::assert_snapshot!(String::from_utf8_lossy(&bytes), @"");
+        insta::assert_snapshot!(String::from_utf8_lossy(&bytes), @r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/x","config":{"mediaType":"application/vnd.oci.empty.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":5,"digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","platform":{"architecture":"arm","os":"linux","variant":"v7"}}],"subject":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}"#);
         assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
     }
 
@@ -376,10 +376,7 @@ mod tests {
         let results = [
             parse(manifest(r#""schemaVersion":1"#, &good)),
             parse(manifest(
-                &format!(
-                    r#""schemaVersion":2,"mediaType":"{}""#,
-                    media_type::INDEX
-                ),
+                &format!(r#""schemaVersion":2,"mediaType":"{}""#, media_type::INDEX),
                 &good,
             )),
             parse(manifest(r#""schemaVersion":2"#, &hex)),
@@ -388,6 +385,14 @@ mod tests {
             parse("[".repeat(100_000)),
             parse(" ".repeat(5 << 20)),
         ];
-        insta::assert_snapshot!(results.join("\n"), @"");
+        insta::assert_snapshot!(results.join("\n"), @r"
+        its schemaVersion is 1; only version 2 is known
+        it calls itself `application/vnd.oci.image.index.v1+json`, but `application/vnd.oci.image.manifest.v1+json` was to be read
+        json: `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is not written as `sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` at line 1 column 130
+        json: `sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA` is not written as `sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` at line 1 column 137
+        json: `sha512:00` is not a SHA-256 digest: 64 hexadecimal digits, optionally after `sha256:` at line 1 column 75
+        json: invalid type: sequence, expected u32 at line 1 column 1
+        it has 5242880 bytes, and no registry takes more than 4194304
+        ");
     }
 }
