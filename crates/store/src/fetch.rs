@@ -265,7 +265,7 @@ pub async fn fetch(
                 return keep(store, source, blob, Origin::Mirror(place)).map_err(failed);
             }
             Err(Failure::Refused(refusal)) => {
-                refuse(&mut refusals, source, place, refusal, reporter)
+                refuse(&mut refusals, source, place, *refusal, reporter)
             }
             Err(Failure::Store(error)) => return Err(failed(error)),
         }
@@ -277,7 +277,7 @@ pub async fn fetch(
                 return keep(store, source, blob, Origin::Upstream(url.clone())).map_err(failed);
             }
             Err(Failure::Refused(refusal)) => {
-                refuse(&mut refusals, source, url.clone(), refusal, reporter);
+                refuse(&mut refusals, source, url.clone(), *refusal, reporter);
             }
             Err(Failure::Store(error)) => return Err(failed(error)),
         }
@@ -366,13 +366,13 @@ fn keep(store: &Store, source: &Source, blob: Blob, origin: Origin) -> Result<Fe
 
 /// One place's failure, or one of the store that ends everything.
 enum Failure {
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     Store(StoreError),
 }
 
 impl<R: Into<Refusal>> From<R> for Failure {
     fn from(refusal: R) -> Failure {
-        Failure::Refused(refusal.into())
+        Failure::Refused(Box::new(refusal.into()))
     }
 }
 
@@ -403,7 +403,7 @@ async fn from_mirror(
         Mirror::Http(base) => {
             let first = format!("{base}/{algorithm}/{hex}");
             match from_url(store, source, &first, offline, reporter).await {
-                Err(Failure::Refused(Refusal::NotThere)) => {
+                Err(Failure::Refused(refusal)) if matches!(*refusal, Refusal::NotThere) => {
                     let second = format!("{base}/{hex}");
                     from_url(store, source, &second, offline, reporter).await
                 }
@@ -425,10 +425,7 @@ async fn from_mirror(
             })
             .await;
             match found {
-                Ok(Ok(Some(blobs))) => blobs
-                    .first()
-                    .copied()
-                    .ok_or(Failure::Refused(Refusal::NotThere)),
+                Ok(Ok(Some(blobs))) => blobs.first().copied().ok_or(Refusal::NotThere.into()),
                 Ok(Ok(None)) | Err(_) => Err(Refusal::NotThere.into()),
                 Ok(Err(error)) => Err(error.into()),
             }
@@ -492,11 +489,12 @@ impl Incoming {
             None => Expected::Sha256(digest),
         };
         if actual != self.expected {
-            return Err(Failure::Refused(Refusal::WrongContents {
+            return Err(Refusal::WrongContents {
                 expected: self.expected,
                 actual,
                 size: self.size,
-            }));
+            }
+            .into());
         }
         store.adopt(self.file, digest).map_err(Failure::Store)?;
         Ok(Blob {

@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use base::{Digest, Silent};
+use store::{Expected, FetchError, Fetched, Mirror, Origin, Origins, Source, Store, fetch};
+
+/// A server on a free port: what each path answers, the last answer again and again.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+fn serve(answers: &[(&str, &[(u16, &[u8])])]) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let mut answers: BTreeMap<String, Vec<(u16, Vec<u8>)>> = answers
+        .iter()
+        .map(|(path, list)| {
+            let list = list.iter().map(|(status, body)| (*status, body.to_vec()));
+            ((*path).to_owned(), list.collect())
+        })
+        .collect();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let Some(Ok(first)) = lines.next() else {
+                continue;
+            };
+            while lines
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            let path = first.split(' ').nth(1).unwrap().to_owned();
+            let (status, body) = match answers.get_mut(&path) {
+                Some(list) if list.len() > 1 => list.remove(0),
+                Some(list) => list[0].clone(),
+                None => (404, Vec::new()),
+            };
+            log.lock().unwrap().push(path);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&body);
+        }
+    });
+    Server { url, asked }
+}
+
+struct Case {
+    _folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Case {
+    fn new() -> Case {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        Case {
+            _folder: folder,
+            store,
+        }
+    }
+
+    fn fetch(&self, source: &Source, origins: &Origins) -> Result<Fetched, FetchError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(fetch(&self.store, source, origins, &Silent))
+    }
+}
+
+fn source(url: &str) -> Source {
+    Source {
+        name: "octopus-1.tar.gz".to_owned(),
+        url: url.to_owned(),
+        expected: Expected::Sha256(Digest::of(b"octopus")),
+    }
+}
+
+fn mirrors(list: &[&str]) -> Origins {
+    Origins {
+        mirrors: list.iter().map(|text| text.parse().unwrap()).collect(),
+        offline: false,
+    }
+}
+
+#[test]
+fn a_folder_mirror_in_each_of_its_layouts() {
+    let hex = Digest::of(b"octopus").hex();
+    for name in [
+        format!("sha256/{hex}"),
+        hex.clone(),
+        format!("sha256:{hex}"),
+    ] {
+        let case = Case::new();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sha256")).unwrap();
+        std::fs::write(folder.path().join(&name), b"octopus").unwrap();
+        let mirror = folder.path().to_str().unwrap();
+        // A folder is no network.
+        let origins = Origins {
+            offline: true,
+            ..mirrors(&[mirror])
+        };
+        let fetched = case.fetch(&source(""), &origins).unwrap();
+        assert_eq!(fetched.origin, Origin::Mirror(mirror.to_owned()));
+        assert_eq!(std::fs::read(&fetched.path).unwrap(), b"octopus");
+        let recorded: Option<Origin> = case.store.record_get("origin", &fetched.digest).unwrap();
+        assert_eq!(recorded, Some(fetched.origin));
+        let again = case.fetch(&source(""), &Origins::default()).unwrap();
+        assert_eq!((again.origin, again.size), (Origin::Store, 7));
+    }
+}
+
+#[test]
+fn mirrors_are_asked_first_and_a_wrong_one_is_passed_over() {
+    let case = Case::new();
+    let hex = Digest::of(b"octopus").hex();
+    let wrong = serve(&[(&format!("/sha256/{hex}"), &[(200, b"squid")])]);
+    let right = serve(&[(&format!("/{hex}"), &[(200, b"octopus")])]);
+    let upstream = serve(&[("/octopus", &[(200, b"octopus")])]);
+    let fetched = case
+        .fetch(
+            &source(&format!("{}/octopus", upstream.url)),
+            &mirrors(&[&wrong.url, &right.url]),
+        )
+        .unwrap();
+    assert_eq!(fetched.origin, Origin::Mirror(right.url.clone()));
+    assert_eq!(
+        *right.asked.lock().unwrap(),
+        [format!("/sha256/{hex}"), format!("/{hex}")]
+    );
+    assert!(upstream.asked.lock().unwrap().is_empty());
+    assert!(!case.store.contains(&Digest::of(b"squid")));
+}
+
+#[test]
+fn servers_that_falter_are_asked_again() {
+    let case = Case::new();
+    let upstream = serve(&[("/octopus", &[(503, b""), (429, b""), (200, b"octopus")])]);
+    let url = format!("{}/octopus", upstream.url);
+    let fetched = case.fetch(&source(&url), &Origins::default()).unwrap();
+    assert_eq!(fetched.origin, Origin::Upstream(url));
+    assert_eq!(upstream.asked.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn every_refusal_is_told() {
+    let case = Case::new();
+    let upstream = serve(&[("/octopus", &[(200, b"squid")])]);
+    let forbidden = serve(&[(
+        &format!("/sha256/{}", Digest::of(b"octopus").hex()),
+        &[(403, b"")],
+    )]);
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = folder.path().to_str().unwrap();
+    let error = case
+        .fetch(
+            &source(&format!("{}/octopus", upstream.url)),
+            &mirrors(&[mirror, &forbidden.url]),
+        )
+        .unwrap_err();
+    let text = error
+        .to_string()
+        .replace(mirror, "DIR")
+        .replace(&upstream.url, "UPSTREAM")
+        .replace(&forbidden.url, "MIRROR");
+    insta::assert_snapshot!(text, @r"
+    can't fetch octopus-1.tar.gz (sha256:5633c9b8af6d089859afcbec42fdc03f8c407aaba9668218b433bd4959911465):
+      DIR: it is not there
+      MIRROR: the server answered 403
+      UPSTREAM/octopus: wrong contents: expected sha256:5633c9b8af6d089859afcbec42fdc03f8c407aaba9668218b433bd4959911465, got sha256:1d48f84aa257b116c0a7407b64135d007bcb898799e99331ec9a9349002fca4e (5 bytes)
+      (if upstream has replaced the file on purpose, update the recipe's hash)
+    ");
+    // Wrong bytes do not become right by asking again.
+    assert_eq!(upstream.asked.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn offline_says_what_is_missing() {
+    let case = Case::new();
+    let origins = Origins {
+        mirrors: vec![Mirror::Http("https://mirror.example".to_owned())],
+        offline: true,
+    };
+    let error = case
+        .fetch(
+            &source("https://upstream.example/octopus-1.tar.gz"),
+            &origins,
+        )
+        .unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    can't fetch octopus-1.tar.gz (sha256:5633c9b8af6d089859afcbec42fdc03f8c407aaba9668218b433bd4959911465):
+      https://mirror.example: not asked: the network is not to be used (offline)
+      https://upstream.example/octopus-1.tar.gz: not asked: the network is not to be used (offline)
+    ");
+    let error = case.fetch(&source(""), &Origins::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"can't fetch octopus-1.tar.gz (sha256:5633c9b8af6d089859afcbec42fdc03f8c407aaba9668218b433bd4959911465): it has no URL and there are no mirrors; add a mirror");
+}
+
+#[test]
+fn sha512_names_find_their_blob() {
+    let case = Case::new();
+    let expected: Expected = "sha512:cf3d0f08d997923dbedbd7ceeee58518d0f410437772c1783d1e5dc1b45a992d2aeefef00b705b8b3cbe02066d6ee7628c0f13b9ef2012761dcc73a8e31b401b"
+        .parse()
+        .unwrap();
+    let upstream = serve(&[("/octopus", &[(200, b"octopus")])]);
+    let wanted = Source {
+        expected,
+        ..source(&format!("{}/octopus", upstream.url))
+    };
+    let first = case.fetch(&wanted, &Origins::default()).unwrap();
+    assert_eq!(first.digest, Digest::of(b"octopus"));
+    let again = case.fetch(&wanted, &Origins::default()).unwrap();
+    assert_eq!(again.origin, Origin::Store);
+    assert_eq!(upstream.asked.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn expected_texts() {
+    let hex = Digest::of(b"octopus").hex();
+    for text in [hex.clone(), format!("sha256:{hex}")] {
+        let parsed: Expected = text.parse().unwrap();
+        assert_eq!(parsed.to_string(), format!("sha256:{hex}"));
+    }
+    assert!(format!("sha512:{hex}").parse::<Expected>().is_err());
+    assert!(hex[1..].parse::<Expected>().is_err());
+}
