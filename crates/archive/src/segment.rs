@@ -1,8 +1,21 @@
 //! Deflate segments: runs of raw deflate blocks (RFC 1951) that end on a byte boundary, refer to
-//! nothing before them and do not end the stream. Put one after the other they are one stream, so a layer is stitched
-//! from its packages' segments without compressing again; the CRC-32s combine.
+//! nothing before them and do not end the stream.
+//!
+//! Put one after the other, segments are one stream whose CRC-32 is combined from theirs. So an image
+//! layer is stitched from its packages' segments, and none of them is compressed again.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use rayon::prelude::*;
+
+use crate::gzip::HEADER;
+
+/// A deflate stream that ends at once: what the last segment of a member is followed by.
+const FINAL_BLOCK: [u8; 2] = [3, 0];
+/// Where a flush ends: an empty stored block, byte-aligned.
+const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// What is known of a segment besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,51 +39,245 @@ pub struct Segment {
     pub length: u64,
 }
 
+impl Segment {
+    /// The same without the bytes.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            crc32: self.crc32,
+            length: self.length,
+            deflated: self.deflate.len() as u64,
+        }
+    }
+}
+
 /// Deflates all of `content` into a segment in memory.
-pub fn deflate(_content: impl Read, _level: u32) -> io::Result<Segment> {
-    unimplemented!()
+pub fn deflate(content: impl Read, level: u32) -> io::Result<Segment> {
+    let mut deflate = Vec::new();
+    let summary = deflate_into(content, level, &mut deflate)?;
+    Ok(Segment {
+        deflate,
+        crc32: summary.crc32,
+        length: summary.length,
+    })
 }
 
-/// Deflates all of `content` into `out`, on all cores; the bytes do not depend on their number.
-pub fn deflate_into(_content: impl Read, _level: u32, _out: impl Write) -> io::Result<Summary> {
-    unimplemented!()
+/// Content is deflated in pieces of this size, each by one core. The size shows in the bytes, so it is
+/// the same everywhere.
+const PIECE: usize = 1 << 20;
+/// What deflate can refer back to.
+const WINDOW: usize = 32 << 10;
+
+/// Deflates all of `content` into `out` at a zlib level from 0 to 9, on all cores; the bytes do not
+/// depend on their number. Holds two pieces of 1 MiB a core.
+pub fn deflate_into(
+    mut content: impl Read,
+    level: u32,
+    mut out: impl Write,
+) -> io::Result<Summary> {
+    let batch = 2 * rayon::current_num_threads().max(1);
+    let mut crc = crc32fast::Hasher::new();
+    let mut summary = Summary {
+        crc32: 0,
+        length: 0,
+        deflated: 0,
+    };
+    // The window before the batch, then its pieces.
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut window = 0;
+    loop {
+        let count = content
+            .by_ref()
+            .take((batch * PIECE) as u64)
+            .read_to_end(&mut bytes)?;
+        if count == 0 && summary.length > 0 {
+            break;
+        }
+        let starts: Vec<usize> = (window..window + count.max(1)).step_by(PIECE).collect();
+        let pieces: Vec<io::Result<(Vec<u8>, crc32fast::Hasher)>> = starts
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|start| {
+                let piece = &bytes[start..bytes.len().min(start + PIECE)];
+                let before = &bytes[start.saturating_sub(WINDOW)..start];
+                let mut crc = crc32fast::Hasher::new();
+                crc.update(piece);
+                Ok((deflate_piece(piece, before, level)?, crc))
+            })
+            .collect();
+        for piece in pieces {
+            let (deflated, piece_crc) = piece?;
+            crc.combine(&piece_crc);
+            out.write_all(&deflated)?;
+            summary.deflated += deflated.len() as u64;
+        }
+        summary.length += count as u64;
+        if count < batch * PIECE {
+            break;
+        }
+        bytes.drain(..bytes.len() - WINDOW);
+        window = WINDOW;
+    }
+    summary.crc32 = crc.finalize();
+    Ok(summary)
 }
 
-/// Two zero blocks, the end of a tar archive, as a segment. A constant of this program: [`files_of_member`] looks for it.
+/// Deflates a piece that follows `before`, up to a flush.
+fn deflate_piece(piece: &[u8], before: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let mut compress = Compress::new(Compression::new(level.min(9)), false);
+    if !before.is_empty() {
+        compress.set_dictionary(before)?;
+    }
+    let mut deflated = Vec::with_capacity(piece.len() / 2 + 64);
+    loop {
+        let rest = &piece[compress.total_in() as usize..];
+        compress.compress_vec(rest, &mut deflated, FlushCompress::Full)?;
+        // Room left over means that the flush is complete.
+        if compress.total_in() as usize == piece.len() && deflated.len() < deflated.capacity() {
+            return Ok(deflated);
+        }
+        deflated.reserve(deflated.capacity().max(64));
+    }
+}
+
+/// 1,024 zeros in one block with fixed codes, then an empty stored block: the literal 0, three
+/// matches of 258 and one of 249 at distance 1.
+const END_BLOCKS: [u8; 14] = [
+    0x62, 0x18, 0x05, 0xa3, 0x60, 0x14, 0x8c, 0x58, 0, 0, 0, 0, 0xff, 0xff,
+];
+
+/// The two zero blocks that end a tar archive, as a segment. Its bytes are fixed, so that
+/// [`before_end_blocks`] can find them again.
 pub fn end_blocks() -> Segment {
-    unimplemented!()
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[0; 1024]);
+    Segment {
+        deflate: END_BLOCKS.to_vec(),
+        crc32: crc.finalize(),
+        length: 1024,
+    }
+}
+
+/// Finds the segment in a gzip member that ends with [`end_blocks`]: where in `file` it is and what it
+/// is. None for members made otherwise.
+///
+/// `offset` and `compressed` say where the member is, `decompressed` how long its content is: the
+/// numbers of a [`crate::gzip::MemberSummary`]. The segment's content was not looked at; whoever does
+/// not trust the member reads it once through [`Inflate`], which notices a wrong cut.
+pub fn before_end_blocks(
+    file: &mut (impl Read + Seek),
+    offset: u64,
+    compressed: u64,
+    decompressed: u64,
+) -> io::Result<Option<(Range<u64>, Summary)>> {
+    const TAIL: usize = FLUSHED.len() + END_BLOCKS.len() + FINAL_BLOCK.len() + 8;
+    let start = offset + HEADER.len() as u64;
+    let end = offset.saturating_add(compressed);
+    let (Some(tail_start), Some(length)) = (
+        end.checked_sub(TAIL as u64).filter(|tail| *tail >= start),
+        decompressed.checked_sub(1024),
+    ) else {
+        return Ok(None);
+    };
+    let mut header = [0; HEADER.len()];
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(&mut header)?;
+    let mut tail = [0; TAIL];
+    file.seek(SeekFrom::Start(tail_start))?;
+    file.read_exact(&mut tail)?;
+    let Some(&[a, b, c, d, e, f, g, h]) = tail
+        .strip_prefix(&FLUSHED)
+        .and_then(|rest| rest.strip_prefix(&END_BLOCKS))
+        .and_then(|rest| rest.strip_prefix(&FINAL_BLOCK))
+        .and_then(|rest| rest.first_chunk::<8>())
+    else {
+        return Ok(None);
+    };
+    if header != HEADER || u32::from_le_bytes([e, f, g, h]) != decompressed as u32 {
+        return Ok(None);
+    }
+    let segment = start..tail_start + FLUSHED.len() as u64;
+    let summary = Summary {
+        crc32: without_zeros(u32::from_le_bytes([a, b, c, d]), end_blocks().crc32, 1024),
+        length,
+        deflated: segment.end - segment.start,
+    };
+    Ok(Some((segment, summary)))
+}
+
+/// The CRC-32 of what precedes `count` zero bytes, whose own CRC-32 is `zeros`, given that of both
+/// together: each step of the CRC over a zero bit, taken back.
+fn without_zeros(both: u32, zeros: u32, count: u32) -> u32 {
+    const POLYNOMIAL: u32 = 0xedb8_8320;
+    let mut crc = both ^ zeros;
+    for _ in 0..8 * count {
+        crc = if crc >> 31 == 1 {
+            (crc ^ POLYNOMIAL) << 1 | 1
+        } else {
+            crc << 1
+        };
+    }
+    crc
 }
 
 /// Writes segments as one gzip member.
 pub struct Splicer<W> {
-    #[expect(dead_code)]
     out: W,
+    crc: crc32fast::Hasher,
+    length: u64,
 }
 
 impl<W: Write> Splicer<W> {
     /// Writes the member's header.
-    pub fn new(out: W) -> io::Result<Splicer<W>> {
-        Ok(Splicer { out })
+    pub fn new(mut out: W) -> io::Result<Splicer<W>> {
+        out.write_all(&HEADER)?;
+        Ok(Splicer {
+            out,
+            crc: crc32fast::Hasher::new(),
+            length: 0,
+        })
     }
 
     /// Appends a segment in memory.
-    pub fn append(&mut self, _segment: &Segment) -> io::Result<()> {
-        unimplemented!()
+    pub fn append(&mut self, segment: &Segment) -> io::Result<()> {
+        self.append_from(&segment.summary(), &segment.deflate[..])
     }
 
-    /// Copies a segment's bytes from `deflate`; its number must be what `summary` says.
-    pub fn append_from(&mut self, _summary: &Summary, _deflate: impl Read) -> io::Result<()> {
-        unimplemented!()
+    /// Copies a segment's bytes from `deflate`, which must yield as many as `summary` says.
+    pub fn append_from(&mut self, summary: &Summary, deflate: impl Read) -> io::Result<()> {
+        let copied = io::copy(&mut deflate.take(summary.deflated), &mut self.out)?;
+        if copied != summary.deflated {
+            let reason = format!("a segment of {} bytes has only {copied}", summary.deflated);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+        }
+        self.account(summary);
+        Ok(())
+    }
+
+    /// Deflates all of `content` and appends it.
+    pub fn append_content(&mut self, content: impl Read, level: u32) -> io::Result<Summary> {
+        let summary = deflate_into(content, level, &mut self.out)?;
+        self.account(&summary);
+        Ok(summary)
     }
 
     /// Bytes of content so far.
     pub fn length(&self) -> u64 {
-        unimplemented!()
+        self.length
     }
 
     /// Ends the member.
-    pub fn finish(self) -> io::Result<W> {
-        unimplemented!()
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.write_all(&FINAL_BLOCK)?;
+        self.out.write_all(&self.crc.finalize().to_le_bytes())?;
+        // RFC 1952: the length modulo 2^32.
+        self.out.write_all(&(self.length as u32).to_le_bytes())?;
+        Ok(self.out)
+    }
+
+    fn account(&mut self, summary: &Summary) {
+        let crc = crc32fast::Hasher::new_with_initial_len(summary.crc32, summary.length);
+        self.crc.combine(&crc);
+        self.length += summary.length;
     }
 }
 
@@ -85,3 +292,108 @@ pub fn splice<'a, W: Write>(
     }
     splicer.finish()
 }
+
+/// Reads a segment's content and checks, at its end, that the bytes are all there, that they stop where
+/// a segment may stop, and that length and CRC-32 are the summary's.
+pub struct Inflate<R> {
+    deflate: R,
+    summary: Summary,
+    inflate: Decompress,
+    input: Box<[u8]>,
+    start: usize,
+    end: usize,
+    fed: u64,
+    crc: crc32fast::Hasher,
+    done: bool,
+}
+
+impl<R: Read> Inflate<R> {
+    /// Reads the segment that `summary` tells of from `deflate`.
+    pub fn new(deflate: R, summary: Summary) -> Inflate<R> {
+        Inflate {
+            deflate,
+            summary,
+            inflate: Decompress::new(false),
+            input: vec![0; 64 << 10].into(),
+            start: 0,
+            end: 0,
+            fed: 0,
+            crc: crc32fast::Hasher::new(),
+            done: false,
+        }
+    }
+
+    /// The segment's bytes, then a final block.
+    fn refill(&mut self) -> io::Result<()> {
+        if self.start < self.end {
+            return Ok(());
+        }
+        let left = self.summary.deflated.saturating_sub(self.fed);
+        let count = if left > 0 {
+            let wanted = left.min(self.input.len() as u64) as usize;
+            let count = self.deflate.read(&mut self.input[..wanted])?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            count
+        } else if self.fed == self.summary.deflated {
+            self.input[..FINAL_BLOCK.len()].copy_from_slice(&FINAL_BLOCK);
+            FINAL_BLOCK.len()
+        } else {
+            0
+        };
+        self.fed += count as u64;
+        (self.start, self.end) = (0, count);
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let damaged = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while !self.done {
+            self.refill()?;
+            let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(
+                    &self.input[self.start..self.end],
+                    buffer,
+                    FlushDecompress::None,
+                )
+                .map_err(|_| damaged("the deflate segment is damaged"))?;
+            let read = (self.inflate.total_in() - read) as usize;
+            let written = (self.inflate.total_out() - written) as usize;
+            self.start += read;
+            self.crc.update(&buffer[..written]);
+            if status == Status::StreamEnd {
+                let whole = self.start == self.end
+                    && self.fed == self.summary.deflated + FINAL_BLOCK.len() as u64;
+                if !whole {
+                    return Err(damaged("the deflate segment does not end where it should"));
+                }
+                if self.inflate.total_out() != self.summary.length
+                    || self.crc.clone().finalize() != self.summary.crc32
+                {
+                    return Err(damaged("the deflate segment holds other bytes than it should"));
+                }
+                self.done = true;
+            } else if read == 0 && written == 0 {
+                return Err(damaged("the deflate segment does not end where it should"));
+            }
+            if self.inflate.total_out() > self.summary.length {
+                return Err(damaged("the deflate segment holds more bytes than it should"));
+            }
+            if written > 0 {
+                return Ok(written);
+            }
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 //!
 //! Formats: POSIX.1-2001 pax Interchange Format (ustar and extended headers), and what GNU tar adds.
 
+mod field;
 mod path;
 mod reader;
+mod record;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use std::collections::BTreeMap;
 use base::Sha1;
 
 pub use path::{UnsafePath, safe_path};
+pub use record::InvalidRecord;
 pub use reader::{End, Entry, ReadError, Reader};
 pub use writer::{WriteError, Writer};
 

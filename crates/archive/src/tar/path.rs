@@ -55,18 +55,28 @@ pub fn safe_path(name: &str) -> Result<&str, UnsafePath> {
 }
 
 /// Cuts leading `./` and trailing `/`; the root becomes `.`.
-pub(crate) fn normalise(name: &str) -> &str {
-    let mut rest = name;
-    while let Some(cut) = rest.strip_prefix("./") {
-        rest = cut.trim_start_matches('/');
+fn normalise(name: &str) -> &str {
+    // The cuts are at ASCII bytes, so what is left is UTF-8 still.
+    std::str::from_utf8(normalise_bytes(name.as_bytes())).unwrap_or(name)
+}
+
+/// [`normalise`] for names that may not be UTF-8.
+pub(crate) fn normalise_bytes(name: &[u8]) -> &[u8] {
+    if name.first() == Some(&b'/') {
+        return name;
     }
-    let rest = if rest.starts_with('/') {
-        rest
-    } else {
-        rest.trim_end_matches('/')
-    };
+    let mut rest = name;
+    while let Some(mut cut) = rest.strip_prefix(b"./") {
+        while let Some(shorter) = cut.strip_prefix(b"/") {
+            cut = shorter;
+        }
+        rest = cut;
+    }
+    while let Some(shorter) = rest.strip_suffix(b"/") {
+        rest = shorter;
+    }
     if rest.is_empty() && !name.is_empty() {
-        "."
+        b"."
     } else {
         rest
     }
