@@ -5,7 +5,12 @@
 //! checking over names, no backtracking), so that the choice and the order of installation are
 //! apk's own; what differs is only where apk's result depends on the order of a hash table.
 
+mod changes;
+mod findings;
+mod prefer;
+mod propagate;
 mod request;
+mod state;
 mod universe;
 mod unsolvable;
 
@@ -14,7 +19,7 @@ pub use request::{
     Sources, Unindexed, UnindexedKind,
 };
 pub use universe::Universe;
-pub use unsolvable::Unsolvable;
+pub use unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
 
 /// Answers `request` from `universe`; the same as [`Universe::solve`].
 pub fn solve<'a>(

@@ -1,20 +1,426 @@
-use super::request::{Request, Solution, Sources};
+use std::cmp::Ordering;
+// Looked up only, never iterated: the random order of its buckets shows nowhere.
+#[allow(clippy::disallowed_types)]
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::request::{
+    Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind,
+};
 use super::unsolvable::Unsolvable;
+use crate::dependency::{Dependency, Identity};
+use crate::version::compare;
+
+/// A name that something has, provides or asks for: an index into the tables.
+pub(super) type NameId = u32;
+/// A package: an index into the tables.
+pub(super) type PackageId = u32;
+
+/// The tag of repositories that have none, as a bit.
+pub(super) const UNTAGGED: u64 = 1;
+
+/// Who answers to a name, and as which version of it: none if provided without.
+#[derive(Clone, Copy)]
+pub(super) struct Provider<'a> {
+    pub(super) package: PackageId,
+    pub(super) version: Option<&'a str>,
+}
+
+/// A dependency whose name has been looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Term<'a> {
+    pub(super) name: NameId,
+    pub(super) dependency: &'a Dependency,
+}
+
+pub(super) struct Package<'a> {
+    pub(super) candidate: &'a Candidate,
+    pub(super) name: NameId,
+    depends: Range<u32>,
+    provides: Range<u32>,
+    install_if: Range<u32>,
+    /// The index of the first repository that has it, counted from 1; 0 if none has.
+    pub(super) rank: u32,
+    /// The first repository that it can be fetched from, or else the first that has it.
+    pub(super) place: Option<(usize, usize)>,
+    /// The tags of the repositories that have it, and the one it was installed with, as bits.
+    pub(super) tags: u64,
+    /// The same, without the one it was installed with.
+    pub(super) repository_tags: u64,
+    /// A repository that has it can be reached.
+    pub(super) reachable: bool,
+    pub(super) unindexed: Option<UnindexedKind>,
+    pub(super) installed: bool,
+    /// The tag it was installed with, as a bit.
+    pub(super) installed_tag: u64,
+    pub(super) uninstallable: bool,
+}
+
+impl Package<'_> {
+    pub(super) fn is_file(&self) -> bool {
+        self.unindexed == Some(UnindexedKind::File)
+    }
+
+    pub(super) fn is_cached(&self) -> bool {
+        self.candidate.cached || self.unindexed == Some(UnindexedKind::Virtual)
+    }
+}
+
+/// Lists by name, in one piece of memory.
+struct Table<T> {
+    offsets: Vec<u32>,
+    items: Vec<T>,
+}
+
+impl<T: Copy> Table<T> {
+    /// Keeps the order of the items of each name.
+    fn new(names: usize, rows: &[(NameId, T)]) -> Table<T> {
+        let mut offsets = vec![0u32; names + 1];
+        for (name, _) in rows {
+            offsets[*name as usize + 1] += 1;
+        }
+        for name in 0..names {
+            offsets[name + 1] += offsets[name];
+        }
+        let mut next = offsets.clone();
+        let mut order = vec![0u32; rows.len()];
+        for (row, (name, _)) in rows.iter().enumerate() {
+            let slot = &mut next[*name as usize];
+            order[*slot as usize] = row as u32;
+            *slot += 1;
+        }
+        Table {
+            offsets,
+            items: order.iter().map(|row| rows[*row as usize].1).collect(),
+        }
+    }
+
+    /// Nothing for a name that came after the table was built.
+    fn of(&self, name: NameId) -> &[T] {
+        let name = name as usize;
+        match (self.offsets.get(name), self.offsets.get(name + 1)) {
+            (Some(start), Some(end)) => &self.items[*start as usize..*end as usize],
+            _ => &[],
+        }
+    }
+}
 
 /// All packages that may be chosen, and who provides which name. Built once, asked often.
 pub struct Universe<'a> {
     sources: Sources<'a>,
+    pub(super) packages: Vec<Package<'a>>,
+    names: Vec<&'a str>,
+    #[allow(clippy::disallowed_types)]
+    ids: HashMap<&'a str, NameId>,
+    tags: Vec<&'a str>,
+    tags_in_use: u64,
+    installed: Vec<PackageId>,
+    terms: Vec<Term<'a>>,
+    providers: Table<Provider<'a>>,
+    dependents: Table<PackageId>,
+    conditional: Table<PackageId>,
 }
 
 impl<'a> Universe<'a> {
-    /// Builds the tables.
+    /// Builds the tables. Every package is looked at once; the order of the packages within a
+    /// repository does not matter. Of repository tags, the first 63 count.
     pub fn new(sources: Sources<'a>) -> Universe<'a> {
-        Universe { sources }
+        let mut builder = Builder::default();
+        let total = sources.repositories.iter().map(|repo| repo.packages.len());
+        let total = total.sum::<usize>() + sources.installed.len() + sources.unindexed.len();
+        builder.reserve(total);
+
+        for installed in sources.installed {
+            let id = builder.package(installed.package, &sources);
+            builder.packages[id as usize].installed = true;
+            builder.installed.push(id);
+        }
+        for unindexed in sources.unindexed {
+            let id = builder.package(unindexed.package, &sources);
+            builder.packages[id as usize].unindexed = Some(unindexed.kind);
+        }
+        for (index, repository) in sources.repositories.iter().enumerate() {
+            builder.repository(index, repository, &sources);
+        }
+        for (index, installed) in sources.installed.iter().enumerate() {
+            builder.installed_tag(builder.installed[index], installed.tag);
+        }
+        builder.finish(sources)
     }
 
     /// What to install for `request`, in order; or why nothing will do.
     pub fn solve(&self, request: &Request<'_>) -> Result<Solution<'a>, Unsolvable> {
-        let _ = (&self.sources, request);
-        unimplemented!()
+        super::propagate::solve(self, request)
     }
+
+    /// What the tables were built from.
+    pub fn sources(&self) -> &Sources<'a> {
+        &self.sources
+    }
+
+    /// The packages that have or provide `name`, in no particular order of preference.
+    pub fn providers_of<'s>(&'s self, name: &str) -> impl Iterator<Item = Selected<'a>> + use<'s, 'a> {
+        let providers = match self.ids.get(name) {
+            Some(id) => self.providers.of(*id),
+            None => &[],
+        };
+        providers.iter().map(|provider| self.selected(provider.package))
+    }
+
+    pub(super) fn name_count(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn name_id(&self, name: &str) -> Option<NameId> {
+        self.ids.get(name).copied()
+    }
+
+    pub(super) fn names(&self) -> &[&'a str] {
+        &self.names
+    }
+
+    /// Tags in the order of their bits, from bit 1 on.
+    pub(super) fn tags(&self) -> &[&'a str] {
+        &self.tags
+    }
+
+    /// Whether a repository has the tag of this bit.
+    pub(super) fn tag_in_use(&self, bit: u64) -> bool {
+        self.tags_in_use & bit != 0
+    }
+
+    /// The tag of a bit, unless it is `UNTAGGED`.
+    pub(super) fn tag_of(&self, bit: u64) -> Option<&'a str> {
+        let index = bit.trailing_zeros().checked_sub(1)?;
+        self.tags.get(index as usize).copied()
+    }
+
+    /// In the order of the installed database.
+    pub(super) fn installed(&self) -> &[PackageId] {
+        &self.installed
+    }
+
+    pub(super) fn package(&self, id: PackageId) -> &Package<'a> {
+        &self.packages[id as usize]
+    }
+
+    pub(super) fn selected(&self, id: PackageId) -> Selected<'a> {
+        let package = self.package(id);
+        Selected {
+            package: package.candidate,
+            place: package.place,
+        }
+    }
+
+    pub(super) fn providers(&self, name: NameId) -> &[Provider<'a>] {
+        self.providers.of(name)
+    }
+
+    /// The packages that depend on (or conflict with) a name.
+    pub(super) fn dependents(&self, name: NameId) -> &[PackageId] {
+        self.dependents.of(name)
+    }
+
+    /// The packages whose `install_if` speaks of a name.
+    pub(super) fn conditional(&self, name: NameId) -> &[PackageId] {
+        self.conditional.of(name)
+    }
+
+    pub(super) fn depends(&self, id: PackageId) -> &[Term<'a>] {
+        self.range(&self.package(id).depends)
+    }
+
+    pub(super) fn provides(&self, id: PackageId) -> &[Term<'a>] {
+        self.range(&self.package(id).provides)
+    }
+
+    pub(super) fn install_if(&self, id: PackageId) -> &[Term<'a>] {
+        self.range(&self.package(id).install_if)
+    }
+
+    /// A package's own name and those it provides.
+    pub(super) fn names_of(&self, id: PackageId) -> impl Iterator<Item = NameId> + '_ {
+        std::iter::once(self.package(id).name)
+            .chain(self.provides(id).iter().map(|provided| provided.name))
+    }
+
+    fn range(&self, range: &Range<u32>) -> &[Term<'a>] {
+        &self.terms[range.start as usize..range.end as usize]
+    }
+}
+
+#[derive(Default)]
+struct Builder<'a> {
+    packages: Vec<Package<'a>>,
+    #[allow(clippy::disallowed_types)]
+    by_identity: HashMap<Identity, PackageId>,
+    names: Vec<&'a str>,
+    #[allow(clippy::disallowed_types)]
+    ids: HashMap<&'a str, NameId>,
+    tags: Vec<&'a str>,
+    /// The tags that a repository has, as bits.
+    tags_in_use: u64,
+    installed: Vec<PackageId>,
+    terms: Vec<Term<'a>>,
+}
+
+impl<'a> Builder<'a> {
+    fn reserve(&mut self, packages: usize) {
+        self.packages.reserve(packages);
+        self.by_identity.reserve(packages);
+        self.names.reserve(packages * 2);
+        self.ids.reserve(packages * 2);
+        self.terms.reserve(packages * 6);
+    }
+
+    fn repository(&mut self, index: usize, repository: &Repository<'a>, sources: &Sources<'a>) {
+        let bit = match repository.tag {
+            None => UNTAGGED,
+            Some(tag) => self.tag(tag),
+        };
+        self.tags_in_use |= bit;
+        let mut order: Vec<usize> = (0..repository.packages.len()).collect();
+        order.sort_by(|a, b| canonical(&repository.packages[*a], &repository.packages[*b]));
+        for position in order {
+            let id = self.package(&repository.packages[position], sources);
+            let package = &mut self.packages[id as usize];
+            package.tags |= bit;
+            package.repository_tags |= bit;
+            if package.rank == 0 {
+                package.rank = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            }
+            if package.place.is_none() || (repository.available && !package.reachable) {
+                package.place = Some((index, position));
+            }
+            package.reachable |= repository.available;
+        }
+    }
+
+    fn installed_tag(&mut self, id: PackageId, tag: Option<&'a str>) {
+        let bit = match tag {
+            None => UNTAGGED,
+            Some(tag) => self.tag(tag),
+        };
+        let package = &mut self.packages[id as usize];
+        package.installed_tag = bit;
+        package.tags |= bit & self.tags_in_use;
+    }
+
+    fn tag(&mut self, tag: &'a str) -> u64 {
+        let index = match self.tags.iter().position(|known| *known == tag) {
+            Some(index) => index,
+            None => {
+                self.tags.push(tag);
+                self.tags.len() - 1
+            }
+        };
+        tag_bit(index)
+    }
+
+    fn name(&mut self, name: &'a str) -> NameId {
+        let next = self.names.len() as NameId;
+        let id = *self.ids.entry(name).or_insert(next);
+        if id == next {
+            self.names.push(name);
+        }
+        id
+    }
+
+    /// The package of that identity, or else a new one.
+    fn package(&mut self, candidate: &'a Candidate, sources: &Sources<'a>) -> PackageId {
+        let id = self.packages.len() as PackageId;
+        if let Some(identity) = candidate.identity {
+            let known = *self.by_identity.entry(identity).or_insert(id);
+            if known != id {
+                return known;
+            }
+        }
+        let suits = candidate.arch.is_empty()
+            || candidate.arch == "noarch"
+            || sources.arches.contains(&candidate.arch.as_str());
+        let package = Package {
+            candidate,
+            name: self.name(&candidate.name),
+            depends: self.terms(&candidate.depends),
+            provides: self.terms(&candidate.provides),
+            install_if: self.terms(&candidate.install_if),
+            rank: 0,
+            place: None,
+            tags: 0,
+            repository_tags: 0,
+            reachable: false,
+            unindexed: None,
+            installed: false,
+            installed_tag: 0,
+            uninstallable: !suits || !candidate.defects.is_empty(),
+        };
+        self.packages.push(package);
+        id
+    }
+
+    fn terms(&mut self, dependencies: &'a [Dependency]) -> Range<u32> {
+        let start = self.terms.len() as u32;
+        for dependency in dependencies {
+            let name = self.name(&dependency.name);
+            self.terms.push(Term { name, dependency });
+        }
+        start..self.terms.len() as u32
+    }
+
+    fn finish(self, sources: Sources<'a>) -> Universe<'a> {
+        let mut providers = Vec::with_capacity(self.terms.len());
+        let mut dependents = Vec::with_capacity(self.terms.len());
+        let mut conditional = Vec::new();
+        let terms = |range: &Range<u32>| &self.terms[range.start as usize..range.end as usize];
+        for (id, package) in self.packages.iter().enumerate() {
+            let id = id as PackageId;
+            let own = Provider {
+                package: id,
+                version: Some(package.candidate.version.as_str()),
+            };
+            providers.push((package.name, own));
+            for provided in terms(&package.provides) {
+                let version = provided.dependency.version().map(|version| version.as_str());
+                let provider = Provider {
+                    package: id,
+                    version,
+                };
+                providers.push((provided.name, provider));
+            }
+            dependents.extend(terms(&package.depends).iter().map(|term| (term.name, id)));
+            conditional.extend(terms(&package.install_if).iter().map(|term| (term.name, id)));
+        }
+        let names = self.names.len();
+        Universe {
+            sources,
+            providers: Table::new(names, &providers),
+            dependents: Table::new(names, &dependents),
+            conditional: Table::new(names, &conditional),
+            packages: self.packages,
+            names: self.names,
+            ids: self.ids,
+            tags: self.tags,
+            tags_in_use: self.tags_in_use,
+            installed: self.installed,
+            terms: self.terms,
+        }
+    }
+}
+
+/// The bit of the tag at this place in the list of tags; none for the 64th and later ones.
+pub(super) fn tag_bit(index: usize) -> u64 {
+    u32::try_from(index + 1)
+        .ok()
+        .and_then(|shift| UNTAGGED.checked_shl(shift))
+        .unwrap_or(0)
+}
+
+/// An order that does not depend on how an index was written.
+fn canonical(left: &Candidate, right: &Candidate) -> Ordering {
+    let by_name = left.name.cmp(&right.name);
+    by_name
+        .then_with(|| compare(&left.version, &right.version))
+        .then_with(|| left.version.cmp(&right.version))
+        .then_with(|| left.identity.cmp(&right.identity))
+        .then_with(|| left.arch.cmp(&right.arch))
 }

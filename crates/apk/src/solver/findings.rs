@@ -1,0 +1,457 @@
+//! Finds, in the state that an unsuccessful search ends with, what stood in its way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use base::did_you_mean;
+
+use super::changes::Step;
+use super::state::Solver;
+use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED};
+use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
+
+/// A chosen package has or provides the name, and may be chosen by it.
+const PRESENT: u8 = 1;
+/// The same, but it is there only because of its `install_if`.
+const FOLLOWS: u8 = 2;
+/// Only packages provide the name that may not be chosen by it.
+const VIRTUAL: u8 = 4;
+/// Reported already.
+const MISSING: u8 = 8;
+
+/// How many names are compared at most to find one that was meant.
+const MOST_SUGGESTIONS: usize = 100_000;
+
+/// The terms of the world whose tag no repository has.
+pub(super) fn unknown_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
+    let universe = solver.universe;
+    let known: BTreeSet<&str> = universe
+        .sources()
+        .repositories
+        .iter()
+        .filter_map(|repository| repository.tag)
+        .collect();
+    let unknown = solver.world.iter().filter(|term| {
+        let tag = term.term.dependency.tag.as_deref();
+        tag.is_some_and(|tag| !known.contains(tag)) && !universe.tag_in_use(term.tag)
+    });
+    let conflicts = unknown.map(|term| Conflict::UnknownTag {
+        term: term.term.dependency.clone(),
+        known: known.iter().map(|tag| (*tag).to_owned()).collect(),
+    });
+    Unsolvable {
+        conflicts: conflicts.collect(),
+        ..surroundings(solver)
+    }
+}
+
+/// What made the search fail. `steps` are those to the incomplete solution.
+pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> Unsolvable {
+    let mut findings = Findings::new(solver, steps);
+    findings.discover();
+    let world = solver.world.iter().map(|term| term.term);
+    let mut conflicts = findings.missing(world.collect());
+    for step in steps {
+        let Some(after) = step.after else { continue };
+        conflicts.extend(findings.rejected(after, step.tag_after));
+        conflicts.extend(findings.missing(solver.universe.depends(after).to_vec()));
+    }
+    Unsolvable {
+        conflicts,
+        ..surroundings(solver)
+    }
+}
+
+fn surroundings(solver: &Solver<'_, '_, '_>) -> Unsolvable {
+    let sources = solver.universe.sources();
+    Unsolvable {
+        conflicts: Vec::new(),
+        repositories: sources.repositories.iter().map(|repository| repository.name.to_owned()).collect(),
+        arches: sources.arches.iter().map(|arch| (*arch).to_owned()).collect(),
+    }
+}
+
+/// Who brought a package in.
+#[derive(Clone, Copy)]
+enum Reason<'t> {
+    World(Term<'t>),
+    Package(PackageId),
+    Follows,
+}
+
+struct Findings<'s, 'u, 'a, 'w> {
+    solver: &'s Solver<'u, 'a, 'w>,
+    marked: Vec<bool>,
+    names: Vec<u8>,
+    packages: Vec<u8>,
+    reasons: BTreeMap<PackageId, Reason<'s>>,
+}
+
+impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
+    fn new(solver: &'s Solver<'u, 'a, 'w>, steps: &[Step]) -> Findings<'s, 'u, 'a, 'w> {
+        let mut marked = vec![false; solver.packages.len()];
+        for id in steps.iter().filter_map(|step| step.after) {
+            marked[id as usize] = true;
+        }
+        let mut findings = Findings {
+            solver,
+            marked,
+            names: vec![0; solver.names.len()],
+            packages: vec![0; solver.packages.len()],
+            reasons: BTreeMap::new(),
+        };
+        findings.find_reasons(steps);
+        findings
+    }
+
+    /// From the world on, by the shortest way.
+    fn find_reasons(&mut self, steps: &[Step]) {
+        let solver = self.solver;
+        let mut queue = VecDeque::new();
+        let chosen = |name: NameId| solver.name(name).chosen.map(|chosen| chosen.package);
+        for term in solver.world.iter().filter(|term| !term.term.dependency.conflict) {
+            if let Some(package) = chosen(term.term.name) {
+                queue.push_back((package, Reason::World(term.term)));
+            }
+        }
+        let mut followers = steps.iter().filter_map(|step| step.after);
+        loop {
+            let (package, reason) = match queue.pop_front() {
+                Some(next) => next,
+                None => match followers.next() {
+                    Some(package) => (package, Reason::Follows),
+                    None => return,
+                },
+            };
+            if self.reasons.contains_key(&package) {
+                continue;
+            }
+            self.reasons.insert(package, reason);
+            for term in solver.universe.depends(package) {
+                if let (Some(next), false) = (chosen(term.name), term.dependency.conflict) {
+                    queue.push_back((next, Reason::Package(package)));
+                }
+            }
+        }
+    }
+
+    /// What the world leads to among the chosen packages.
+    fn discover(&mut self) {
+        let universe = self.solver.universe;
+        let wanted = |term: &Term<'_>| !term.dependency.conflict;
+        let world = self.solver.world.iter().map(|term| term.term).filter(wanted);
+        let mut pending: Vec<(NameId, u8)> = world.map(|term| (term.name, PRESENT)).collect();
+        while let Some((name, state)) = pending.pop() {
+            for provider in universe.providers(name) {
+                let id = provider.package;
+                if !self.marked[id as usize] {
+                    continue;
+                }
+                let mut state = state;
+                let priority = universe.package(id).candidate.provider_priority;
+                if state != VIRTUAL && priority == 0 && !self.owns(id, name) {
+                    state = VIRTUAL;
+                }
+                if self.packages[id as usize] & state != 0 {
+                    continue;
+                }
+                self.packages[id as usize] |= state;
+                self.names[universe.package(id).name as usize] |= state;
+                for provided in universe.provides(id) {
+                    let is_virtual = provided.dependency.version().is_none();
+                    let state = if state == FOLLOWS && is_virtual { VIRTUAL } else { state };
+                    self.names[provided.name as usize] |= state;
+                }
+                let depends = universe.depends(id).iter().copied().filter(wanted);
+                pending.extend(depends.map(|term| (term.name, PRESENT)));
+                if state != VIRTUAL {
+                    for name in universe.names_of(id) {
+                        self.discover_followers(name, &mut pending);
+                    }
+                }
+            }
+        }
+    }
+
+    fn discover_followers(&self, name: NameId, pending: &mut Vec<(NameId, u8)>) {
+        let universe = self.solver.universe;
+        for id in universe.conditional(name) {
+            let met = self.marked[*id as usize]
+                && universe.install_if(*id).iter().all(|term| {
+                    let there = self.names[term.name as usize] & (PRESENT | FOLLOWS) != 0;
+                    there != term.dependency.conflict
+                });
+            if met {
+                pending.extend(universe.names_of(*id).map(|name| (name, FOLLOWS)));
+            }
+        }
+    }
+
+    /// Has the name, or provides it with a version.
+    fn owns(&self, package: PackageId, name: NameId) -> bool {
+        let universe = self.solver.universe;
+        universe.package(package).name == name
+            || universe.provides(package).iter().any(|provided| {
+                provided.name == name && provided.dependency.version().is_some()
+            })
+    }
+
+    fn label(&self, package: PackageId) -> String {
+        let candidate = self.solver.universe.package(package).candidate;
+        format!("{}-{}", candidate.name, candidate.version)
+    }
+
+    fn demand(&self, by: Option<PackageId>, term: &Term<'_>) -> Demand {
+        let mut because = Vec::new();
+        let mut at = by;
+        while let Some(reason) = at.and_then(|package| self.reasons.get(&package)) {
+            at = None;
+            match reason {
+                Reason::World(term) => because.push(term.dependency.to_string()),
+                Reason::Follows => {}
+                Reason::Package(package) => {
+                    because.push(self.label(*package));
+                    at = Some(*package);
+                }
+            }
+        }
+        Demand {
+            by: by.map(|package| self.label(package)),
+            term: term.dependency.clone(),
+            because,
+        }
+    }
+
+    /// The names among `terms` that nothing chosen has.
+    fn missing(&mut self, terms: Vec<Term<'s>>) -> Vec<Conflict>
+    where
+        'w: 's,
+    {
+        let mut missing = Vec::new();
+        for term in terms {
+            let state = &mut self.names[term.name as usize];
+            if term.dependency.conflict || *state & (PRESENT | FOLLOWS | MISSING) != 0 {
+                continue;
+            }
+            *state |= MISSING;
+            missing.push(Conflict::Missing(self.missing_name(&term)));
+        }
+        missing
+    }
+
+    fn missing_name(&self, term: &Term<'_>) -> Missing {
+        let universe = self.solver.universe;
+        let name = term.dependency.name.as_str();
+        let world = self.solver.world.iter().filter(|of| {
+            of.term.name == term.name && !of.term.dependency.conflict
+        });
+        let mut required_by: Vec<Demand> =
+            world.map(|of| self.demand(None, &of.term)).collect();
+        let mut seen = BTreeSet::new();
+        for dependent in universe.dependents(term.name) {
+            if !self.marked[*dependent as usize] || !seen.insert(*dependent) {
+                continue;
+            }
+            let mut terms = universe.depends(*dependent).iter();
+            let term = terms.find(|of| of.name == term.name && !of.dependency.conflict);
+            required_by.extend(term.map(|term| self.demand(Some(*dependent), term)));
+        }
+        let providers = self.provided_by(term.name);
+        let suggestion = if providers.is_empty() {
+            self.suggest(name)
+        } else {
+            None
+        };
+        Missing {
+            name: name.to_owned(),
+            required_by,
+            providers,
+            suggestion,
+        }
+    }
+
+    /// Package names where all their versions provide the name, else single packages.
+    fn provided_by(&self, name: NameId) -> Vec<String> {
+        let universe = self.solver.universe;
+        let mut counts: BTreeMap<NameId, usize> = BTreeMap::new();
+        for provider in universe.providers(name) {
+            *counts.entry(universe.package(provider.package).name).or_default() += 1;
+        }
+        let mut words = Vec::new();
+        for provider in universe.providers(name) {
+            let own = universe.package(provider.package).name;
+            let Some(count) = counts.get_mut(&own) else { continue };
+            if *count == universe.providers(own).len() {
+                words.push(universe.names()[own as usize].to_owned());
+                *count = 0;
+            } else if *count > 0 {
+                words.push(self.label(provider.package));
+                *count -= 1;
+            }
+        }
+        words
+    }
+
+    fn suggest(&self, name: &str) -> Option<String> {
+        let universe = self.solver.universe;
+        let kind = |name: &str| name.split_once(':').map(|(kind, _)| kind.to_owned());
+        let wanted = kind(name);
+        let candidates = universe.names().iter().enumerate().take(MOST_SUGGESTIONS);
+        let candidates = candidates.filter(|(id, known)| {
+            // A far shorter or longer name is none that was meant.
+            known.len().abs_diff(name.len()) <= name.len() / 3 + 1
+                && kind(known) == wanted
+                && !universe.providers(*id as NameId).is_empty()
+        });
+        did_you_mean(name, candidates.map(|(_, known)| *known)).map(str::to_owned)
+    }
+
+    /// What stands against a chosen package, if anything does.
+    fn rejected(&self, id: PackageId, tag: u64) -> Option<Conflict> {
+        let universe = self.solver.universe;
+        let package = universe.package(id);
+        let candidate = package.candidate;
+        let wrong_arch = package.uninstallable
+            && !candidate.arch.is_empty()
+            && candidate.arch != "noarch"
+            && !universe.sources().arches.contains(&candidate.arch.as_str());
+        let mut rejected = Rejected {
+            name: candidate.name.clone(),
+            version: candidate.version.clone(),
+            uninstallable: package.uninstallable,
+            defects: candidate.defects.clone(),
+            arch: wrong_arch.then(|| candidate.arch.clone()),
+            masked: self.masked(id, tag),
+            rivals: self.rivals(id),
+            breaks: self.demands(id, false),
+            satisfies: Vec::new(),
+            alternatives: Vec::new(),
+        };
+        if !rejected.is_reason() {
+            return None;
+        }
+        rejected.satisfies = self.demands(id, true);
+        for demand in &mut rejected.breaks {
+            let Some(name) = universe.name_id(&demand.term.name) else { continue };
+            let providers = universe.providers(name).iter();
+            rejected.alternatives.extend(providers.map(|provider| self.offer(provider)));
+        }
+        rejected.alternatives.sort();
+        rejected.alternatives.dedup();
+        Some(Conflict::Package(rejected))
+    }
+
+    fn offer(&self, provider: &Provider<'_>) -> (String, Option<String>) {
+        let package = self.label(provider.package);
+        (package, provider.version.map(str::to_owned))
+    }
+
+    fn masked(&self, id: PackageId, tag: u64) -> Vec<String> {
+        let universe = self.solver.universe;
+        let package = universe.package(id);
+        let reachable = package.reachable || package.is_cached() || package.is_file();
+        if package.installed {
+            return Vec::new();
+        }
+        if !reachable {
+            return vec!["--no-network".to_owned()];
+        }
+        if package.repository_tags == 0 && package.is_cached() {
+            return vec!["cache".to_owned()];
+        }
+        if package.repository_tags & (UNTAGGED | tag) != 0 {
+            return Vec::new();
+        }
+        let tags = universe.tags().iter().enumerate();
+        tags.filter(|(index, _)| package.repository_tags & super::universe::tag_bit(*index) != 0)
+            .map(|(_, tag)| format!("@{tag}"))
+            .collect()
+    }
+
+    /// Other chosen packages of a name that only one may have.
+    fn rivals(&self, id: PackageId) -> Vec<Rival> {
+        let universe = self.solver.universe;
+        let marked = |provider: &&Provider<'_>| self.marked[provider.package as usize];
+        let own = universe.package(id).name;
+        let mut rivals = Vec::new();
+        for other in universe.providers(own).iter().filter(marked) {
+            if other.package != id {
+                rivals.push(Rival {
+                    package: self.label(other.package),
+                    provides: None,
+                });
+            }
+        }
+        for provided in universe.provides(id) {
+            let version = provided.dependency.version().map(|version| version.as_str());
+            let mut itself = true;
+            for other in universe.providers(provided.name).iter().filter(marked) {
+                if version.is_none() && other.version.is_none() {
+                    continue;
+                }
+                if itself && other.package == id && other.version == version {
+                    itself = false;
+                    continue;
+                }
+                rivals.push(Rival {
+                    package: self.label(other.package),
+                    provides: Some(provided.dependency.clone()),
+                });
+            }
+        }
+        rivals
+    }
+
+    /// The terms that the package meets (or else: breaks), the world's first.
+    fn demands(&self, id: PackageId, met: bool) -> Vec<Demand> {
+        let solver = self.solver;
+        let universe = solver.universe;
+        let meets = |by: Option<PackageId>, term: &Term<'_>| {
+            solver.meets(by, term, id) == Some(met)
+        };
+        let mut world: Vec<Term<'_>> = solver.world.iter().map(|term| term.term).collect();
+        world.retain(|term| meets(None, term));
+        world.sort_by_key(|term| weight(term));
+        let mut packages: BTreeSet<PackageId> = universe
+            .names_of(id)
+            .flat_map(|name| universe.dependents(name).iter().copied())
+            .collect();
+        packages.retain(|package| self.marked[*package as usize]);
+        let mut packages: Vec<PackageId> = packages.into_iter().collect();
+        packages.sort_by_cached_key(|package| {
+            let candidate = universe.package(*package).candidate;
+            (candidate.name.to_ascii_lowercase(), candidate.name.clone())
+        });
+        let of_packages = packages.into_iter().flat_map(|package| {
+            let terms = universe.depends(package).iter();
+            let mut terms: Vec<&Term<'_>> =
+                terms.filter(|term| meets(Some(package), term)).collect();
+            terms.sort_by_key(|term| weight(term));
+            terms.into_iter().map(move |term| (package, term))
+        });
+        let world = world.iter().map(|term| self.demand(None, term));
+        world
+            .chain(of_packages.map(|(package, term)| self.demand(Some(package), term)))
+            .collect()
+    }
+}
+
+/// The order in which apk lists terms: by the bits of their operator.
+fn weight(term: &Term<'_>) -> u8 {
+    use crate::dependency::Constraint;
+    use crate::version::Operator;
+    let bits = match &term.dependency.constraint {
+        None => 7,
+        Some(Constraint::Identity(_)) => 6,
+        Some(Constraint::Version(operator, _)) => match operator {
+            Operator::Equal => 1,
+            Operator::Less => 2,
+            Operator::LessOrEqual => 3,
+            Operator::Greater => 4,
+            Operator::GreaterOrEqual => 5,
+            Operator::Fuzzy => 9,
+            Operator::LessOrFuzzy => 11,
+            Operator::GreaterOrFuzzy => 13,
+        },
+    };
+    bits + if term.dependency.conflict { 16 } else { 0 }
+}

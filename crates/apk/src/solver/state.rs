@@ -1,0 +1,350 @@
+use std::collections::{BTreeSet, VecDeque};
+
+use super::request::{Preferences, Request};
+use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED, Universe, tag_bit};
+
+/// [`Preferences`] as bits.
+pub(super) type Flags = u8;
+pub(super) const UPGRADE: Flags = 1;
+pub(super) const AVAILABLE: Flags = 2;
+pub(super) const REINSTALL: Flags = 4;
+pub(super) const LATEST: Flags = 8;
+pub(super) const INSTALLED: Flags = 16;
+pub(super) const REMOVE: Flags = 32;
+
+pub(super) fn flags(preferences: &Preferences) -> Flags {
+    [
+        (preferences.upgrade, UPGRADE),
+        (preferences.available, AVAILABLE),
+        (preferences.reinstall, REINSTALL),
+        (preferences.latest, LATEST),
+        (preferences.installed, INSTALLED),
+        (preferences.remove, REMOVE),
+    ]
+    .into_iter()
+    .filter(|(wanted, _)| *wanted)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Which queue of undecided names a name waits in.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) enum Waiting {
+    #[default]
+    Nowhere,
+    /// Only one choice is left, and all that could still change it is decided.
+    Decided,
+    /// Something may be chosen for it.
+    Selectable,
+    /// Nothing may be chosen for it as things stand.
+    Open,
+}
+
+/// What is known of a name.
+#[derive(Clone, Default)]
+pub(super) struct NameState<'a> {
+    /// Who provides it; meaningful once `locked`.
+    pub(super) chosen: Option<Provider<'a>>,
+    /// Among names that wait, the greatest goes first.
+    pub(super) order: i32,
+    pub(super) requirers: u32,
+    pub(super) merge_depends: u32,
+    pub(super) merge_provides: u32,
+    pub(super) waiting: Waiting,
+    pub(super) seen: bool,
+    pub(super) locked: bool,
+    pub(super) dirty: bool,
+    pub(super) check_depends: bool,
+    pub(super) check_install_if: bool,
+    pub(super) has_install_if: bool,
+    pub(super) no_install_if: bool,
+    pub(super) install_if_needed: bool,
+    pub(super) has_options: bool,
+    pub(super) has_selectable: bool,
+    pub(super) has_virtual_provides: bool,
+    pub(super) dependents_decided: bool,
+    /// A goal was set for it.
+    pub(super) has_goal: bool,
+    /// The count of reconsiderations when its dependents were last told to check it.
+    pub(super) told_at: u64,
+}
+
+/// What is known of a package.
+#[derive(Clone, Default)]
+pub(super) struct PackageState {
+    pub(super) conflicts: u32,
+    /// Tags, as bits, that it may come from.
+    pub(super) pinning_allowed: u64,
+    pub(super) flags: Flags,
+    pub(super) flags_inherited: Flags,
+    pub(super) seen: bool,
+    pub(super) available: bool,
+    pub(super) selectable: bool,
+    pub(super) tag_allowed: bool,
+    pub(super) tag_preferred: bool,
+    pub(super) depends_used: bool,
+    pub(super) depends_merged: bool,
+    pub(super) in_changes: bool,
+    pub(super) install_if_met: bool,
+    pub(super) install_if_failed: bool,
+    pub(super) failed: bool,
+}
+
+/// A term of the world.
+#[derive(Clone, Copy)]
+pub(super) struct WorldTerm<'w> {
+    pub(super) term: Term<'w>,
+    /// The bit of its tag.
+    pub(super) tag: u64,
+    pub(super) left_out: bool,
+}
+
+/// The search: what is known of every name and package, and what waits to be looked at.
+pub(super) struct Solver<'u, 'a, 'w> {
+    pub(super) universe: &'u Universe<'a>,
+    pub(super) world: Vec<WorldTerm<'w>>,
+    /// Names that the universe does not know, numbered after those it knows.
+    pub(super) unknown: Vec<&'w str>,
+    pub(super) names: Vec<NameState<'a>>,
+    pub(super) packages: Vec<PackageState>,
+    pub(super) dirty: VecDeque<NameId>,
+    pub(super) decided: VecDeque<NameId>,
+    pub(super) selectable: BTreeSet<(i32, NameId)>,
+    pub(super) open: BTreeSet<(i32, NameId)>,
+    pub(super) reconsidered: u64,
+    pub(super) failures: u32,
+    pub(super) ignore_conflicts: bool,
+    pub(super) preupgrade: bool,
+    pub(super) world_flags: Flags,
+    last_order: i32,
+}
+
+impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
+    /// Nothing decided yet. `left_out` are indexes into the sorted world.
+    pub(super) fn new(
+        universe: &'u Universe<'a>,
+        request: &Request<'w>,
+        left_out: &BTreeSet<usize>,
+    ) -> Solver<'u, 'a, 'w> {
+        let mut unknown: Vec<&'w str> = Vec::new();
+        let mut tags: Vec<&str> = universe.tags().to_vec();
+        let mut world: Vec<WorldTerm<'w>> = request
+            .world
+            .iter()
+            .map(|dependency| {
+                let name = universe.name_id(&dependency.name).unwrap_or_else(|| {
+                    let name = dependency.name.as_str();
+                    let place = unknown.iter().position(|known| *known == name);
+                    let place = place.unwrap_or_else(|| {
+                        unknown.push(name);
+                        unknown.len() - 1
+                    });
+                    (universe.name_count() + place) as NameId
+                });
+                let tag = match &dependency.tag {
+                    None => UNTAGGED,
+                    Some(tag) => {
+                        let place = tags.iter().position(|known| known == tag);
+                        tag_bit(place.unwrap_or_else(|| {
+                            tags.push(tag);
+                            tags.len() - 1
+                        }))
+                    }
+                };
+                WorldTerm {
+                    term: Term { name, dependency },
+                    tag,
+                    left_out: false,
+                }
+            })
+            .collect();
+        world.sort_by_cached_key(|term| {
+            let name = &term.term.dependency.name;
+            (name.to_ascii_lowercase(), name.clone())
+        });
+        for index in left_out {
+            if let Some(term) = world.get_mut(*index) {
+                term.left_out = true;
+            }
+        }
+        let mut solver = Solver {
+            names: vec![NameState::default(); universe.name_count() + unknown.len()],
+            packages: vec![PackageState::default(); universe.packages.len()],
+            universe,
+            world,
+            unknown,
+            dirty: VecDeque::new(),
+            decided: VecDeque::new(),
+            selectable: BTreeSet::new(),
+            open: BTreeSet::new(),
+            reconsidered: 0,
+            failures: 0,
+            ignore_conflicts: request.ignore_conflicts,
+            preupgrade: request.preupgrade,
+            world_flags: flags(&request.preferences),
+            last_order: 0,
+        };
+        for goal in request.goals {
+            solver.set_goal(goal.name, flags(&goal.preferences), flags(&goal.inherited));
+        }
+        solver
+    }
+
+    fn set_goal(&mut self, name: &str, flags: Flags, inherited: Flags) {
+        let id = self.universe.name_id(name).or_else(|| {
+            let place = self.unknown.iter().position(|unknown| *unknown == name)?;
+            Some((self.universe.name_count() + place) as NameId)
+        });
+        let Some(id) = id else { return };
+        self.names[id as usize].has_goal = true;
+        for provider in self.universe.providers(id) {
+            let package = &mut self.packages[provider.package as usize];
+            package.flags |= flags;
+            package.flags_inherited |= inherited;
+        }
+    }
+
+    pub(super) fn name(&self, id: NameId) -> &NameState<'a> {
+        &self.names[id as usize]
+    }
+
+    pub(super) fn name_mut(&mut self, id: NameId) -> &mut NameState<'a> {
+        &mut self.names[id as usize]
+    }
+
+    pub(super) fn package(&self, id: PackageId) -> &PackageState {
+        &self.packages[id as usize]
+    }
+
+    pub(super) fn package_mut(&mut self, id: PackageId) -> &mut PackageState {
+        &mut self.packages[id as usize]
+    }
+
+    /// Whether `provider` (none: the name stays empty) is what `term` of `by` asks for. A package
+    /// never conflicts with itself.
+    pub(super) fn is_provided(
+        &self,
+        by: Option<PackageId>,
+        term: &Term<'_>,
+        provider: Option<Provider<'_>>,
+    ) -> bool {
+        let conflict = term.dependency.conflict;
+        let Some(provider) = provider else {
+            return conflict;
+        };
+        if conflict && by == Some(provider.package) {
+            return true;
+        }
+        if term.dependency.constraint.is_none() {
+            return !conflict;
+        }
+        let identity = self.universe.package(provider.package).candidate.identity;
+        term.dependency.matches(provider.version, identity.as_ref()) != conflict
+    }
+
+    pub(super) fn fail(&mut self, package: Option<PackageId>) {
+        let Some(package) = package else { return };
+        let state = self.package_mut(package);
+        if !state.failed {
+            state.failed = true;
+            self.failures += 1;
+        }
+    }
+
+    /// Finds every name and package that the world can lead to, and orders the names: those with a
+    /// goal first, then those that are packages, then what was found later before what was found
+    /// earlier.
+    pub(super) fn discover(&mut self, name: NameId) {
+        enum Step {
+            Name(NameId),
+            Package(PackageId),
+            Order(NameId),
+        }
+        let universe = self.universe;
+        let mut steps = vec![Step::Name(name)];
+        let mut found = Vec::new();
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Name(name) => {
+                    if self.name(name).seen {
+                        continue;
+                    }
+                    self.name_mut(name).seen = true;
+                    let providers = universe.providers(name);
+                    found.extend(providers.iter().map(|found| Step::Package(found.package)));
+                    let conditional = |id: NameId| {
+                        let packages = universe.conditional(id).iter();
+                        packages.flat_map(|package| universe.names_of(*package))
+                    };
+                    found.extend(conditional(name).map(Step::Name));
+                    for provider in providers {
+                        let own = universe.package(provider.package).name;
+                        found.extend(conditional(own).map(Step::Name));
+                        let provides = universe.provides(provider.package).iter();
+                        found.extend(provides.map(|provided| Step::Name(provided.name)));
+                    }
+                    found.push(Step::Order(name));
+                    for provider in providers {
+                        let terms = universe.install_if(provider.package).iter();
+                        found.extend(terms.map(|term| Step::Name(term.name)));
+                    }
+                }
+                Step::Package(package) => {
+                    if self.package(package).seen {
+                        continue;
+                    }
+                    self.discover_package(package);
+                    let terms = universe.depends(package).iter();
+                    found.extend(terms.map(|term| Step::Name(term.name)));
+                }
+                Step::Order(name) => self.order(name),
+            }
+            let new = |step: &Step| match step {
+                Step::Name(name) => !self.name(*name).seen,
+                Step::Package(package) => !self.package(*package).seen,
+                Step::Order(_) => true,
+            };
+            steps.extend(found.drain(..).rev().filter(new));
+        }
+    }
+
+    fn discover_package(&mut self, id: PackageId) {
+        let package = self.universe.package(id);
+        let world_available = self.world_flags & AVAILABLE != 0;
+        let state = &mut self.packages[id as usize];
+        let is_virtual = package.candidate.installed_size == 0;
+        state.seen = true;
+        state.pinning_allowed = UNTAGGED;
+        state.available = package.is_file() || package.reachable;
+        state.selectable = !package.uninstallable
+            && (state.available
+                || package.is_cached()
+                || package.unindexed.is_some()
+                || is_virtual
+                || package.installed);
+        state.install_if_failed =
+            package.candidate.install_if.is_empty() || (world_available && !state.available);
+        state.tag_preferred = package.is_file() || is_virtual || package.tags & UNTAGGED != 0;
+        state.tag_allowed =
+            state.tag_preferred || package.unindexed.is_some() || package.installed;
+    }
+
+    fn order(&mut self, name: NameId) {
+        let mut no_install_if = true;
+        let mut is_package = false;
+        for provider in self.universe.providers(name) {
+            no_install_if &= self.package(provider.package).install_if_failed;
+            is_package |= self.universe.package(provider.package).name == name;
+        }
+        self.last_order += 1;
+        let mut order = self.last_order;
+        if is_package {
+            order |= 1 << 30;
+        }
+        if !self.name(name).has_goal {
+            order |= 1 << 31;
+        }
+        let state = self.name_mut(name);
+        state.no_install_if = no_install_if;
+        state.order = order;
+    }
+}
