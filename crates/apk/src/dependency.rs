@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use base::{Digest, Sha1};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::version::{InvalidVersion, Operator, Version};
@@ -158,6 +159,21 @@ impl Dependency {
     }
 }
 
+/// Adds a term to a world; one of the same name gives way, as with `apk add`.
+pub fn add_term(world: &mut Vec<Dependency>, term: Dependency) {
+    match world.iter_mut().find(|known| known.name == term.name) {
+        Some(known) => *known = term,
+        None => world.push(term),
+    }
+}
+
+/// Takes the term of that name out of a world, if there is one.
+pub fn remove_term(world: &mut Vec<Dependency>, name: &str) {
+    if let Some(place) = world.iter().position(|known| known.name == name) {
+        world.remove(place);
+    }
+}
+
 /// Into the conflict mark, the name (a tag may cling to it) and what begins at the operator.
 fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
     let (conflict, term) = match text.strip_prefix('!') {
@@ -280,7 +296,9 @@ impl<'de> Deserialize<'de> for Dependency {
 
 /// The text is no identity of a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256")]
+#[error(
+    "`{0}` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256"
+)]
 pub struct InvalidIdentity(pub String);
 
 impl From<Sha1> for Identity {
@@ -304,6 +322,12 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Takes no notice of the bits left over in the last character, as apk does.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
@@ -311,7 +335,7 @@ impl FromStr for Identity {
         let invalid = || InvalidIdentity(text.to_owned());
         let (encoding, value) = text.split_at_checked(2).ok_or_else(invalid)?;
         let bytes = match encoding {
-            "Q1" | "Q2" => STANDARD.decode(value).map_err(|_| invalid())?,
+            "Q1" | "Q2" => LENIENT.decode(value).map_err(|_| invalid())?,
             "X1" | "X2" => hex::decode(value).map_err(|_| invalid())?,
             _ => return Err(invalid()),
         };

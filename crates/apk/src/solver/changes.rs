@@ -104,7 +104,9 @@ impl<'a> Solver<'_, 'a, '_> {
             ordering.run();
         }
         for id in universe.installed() {
-            ordering.tasks.push(Task::Change(universe.package(*id).name));
+            ordering
+                .tasks
+                .push(Task::Change(universe.package(*id).name));
             ordering.run();
         }
         ordering.steps
@@ -154,7 +156,8 @@ impl<'s, 'u: 's, 'a: 's> Ordering<'s, 'u, 'a, '_> {
             Task::ReleaseDepends(package) => {
                 let terms = self.solver.universe.depends(package).iter();
                 let terms = terms.filter(|term| !term.dependency.conflict);
-                self.tasks.extend(terms.map(|term| Task::Release(term.name)));
+                self.tasks
+                    .extend(terms.map(|term| Task::Release(term.name)));
             }
             Task::Release(name) => self.release(name),
         }
@@ -199,11 +202,13 @@ impl<'s, 'u: 's, 'a: 's> Ordering<'s, 'u, 'a, '_> {
         if std::mem::replace(&mut self.solver.package_mut(package).in_changes, true) {
             return;
         }
-        self.tasks.extend(universe.names_of(package).map(Task::Clear));
+        self.tasks
+            .extend(universe.names_of(package).map(Task::Clear));
         let before = self.name(universe.package(package).name).package;
         self.tasks.extend(before.map(Task::Orphans));
         let terms = universe.depends(package).iter();
-        self.tasks.extend(terms.map(|term| Task::Depend(Some(package), *term)));
+        self.tasks
+            .extend(terms.map(|term| Task::Depend(Some(package), *term)));
         self.tasks.push(Task::Record(before, Some(package)));
         self.tasks.push(Task::Followers(package));
         self.tasks.push(Task::CountDepends(package));
@@ -365,13 +370,18 @@ impl Solver<'_, '_, '_> {
         } else {
             let mut provides = universe.provides(package).iter();
             let provided = provides.find(|provided| provided.name == term.name)?;
-            provided.dependency.version().map(|version| version.as_str())
+            provided
+                .dependency
+                .version()
+                .map(|version| version.as_str())
         };
         let own_name = universe.package(package).name == term.name;
         if term.dependency.conflict && by == Some(package) && !own_name {
             return Some(true);
         }
-        let matches = term.dependency.matches(version, candidate.identity.as_ref());
+        let matches = term
+            .dependency
+            .matches(version, candidate.identity.as_ref());
         Some(matches != term.dependency.conflict)
     }
 }

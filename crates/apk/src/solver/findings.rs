@@ -65,8 +65,16 @@ fn surroundings(solver: &Solver<'_, '_, '_>) -> Unsolvable {
     let sources = solver.universe.sources();
     Unsolvable {
         conflicts: Vec::new(),
-        repositories: sources.repositories.iter().map(|repository| repository.name.to_owned()).collect(),
-        arches: sources.arches.iter().map(|arch| (*arch).to_owned()).collect(),
+        repositories: sources
+            .repositories
+            .iter()
+            .map(|repository| repository.name.to_owned())
+            .collect(),
+        arches: sources
+            .arches
+            .iter()
+            .map(|arch| (*arch).to_owned())
+            .collect(),
     }
 }
 
@@ -108,7 +116,11 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         let solver = self.solver;
         let mut queue = VecDeque::new();
         let chosen = |name: NameId| solver.name(name).chosen.map(|chosen| chosen.package);
-        for term in solver.world.iter().filter(|term| !term.term.dependency.conflict) {
+        for term in solver
+            .world
+            .iter()
+            .filter(|term| !term.term.dependency.conflict)
+        {
             if let Some(package) = chosen(term.term.name) {
                 queue.push_back((package, Reason::World(term.term)));
             }
@@ -138,7 +150,12 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     fn discover(&mut self) {
         let universe = self.solver.universe;
         let wanted = |term: &Term<'_>| !term.dependency.conflict;
-        let world = self.solver.world.iter().map(|term| term.term).filter(wanted);
+        let world = self
+            .solver
+            .world
+            .iter()
+            .map(|term| term.term)
+            .filter(wanted);
         let mut pending: Vec<(NameId, u8)> = world.map(|term| (term.name, PRESENT)).collect();
         while let Some((name, state)) = pending.pop() {
             for provider in universe.providers(name) {
@@ -158,7 +175,11 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                 self.names[universe.package(id).name as usize] |= state;
                 for provided in universe.provides(id) {
                     let is_virtual = provided.dependency.version().is_none();
-                    let state = if state == FOLLOWS && is_virtual { VIRTUAL } else { state };
+                    let state = if state == FOLLOWS && is_virtual {
+                        VIRTUAL
+                    } else {
+                        state
+                    };
                     self.names[provided.name as usize] |= state;
                 }
                 let depends = universe.depends(id).iter().copied().filter(wanted);
@@ -190,9 +211,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     fn owns(&self, package: PackageId, name: NameId) -> bool {
         let universe = self.solver.universe;
         universe.package(package).name == name
-            || universe.provides(package).iter().any(|provided| {
-                provided.name == name && provided.dependency.version().is_some()
-            })
+            || universe
+                .provides(package)
+                .iter()
+                .any(|provided| provided.name == name && provided.dependency.version().is_some())
     }
 
     fn label(&self, package: PackageId) -> String {
@@ -241,11 +263,12 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     fn missing_name(&self, term: &Term<'_>) -> Missing {
         let universe = self.solver.universe;
         let name = term.dependency.name.as_str();
-        let world = self.solver.world.iter().filter(|of| {
-            of.term.name == term.name && !of.term.dependency.conflict
-        });
-        let mut required_by: Vec<Demand> =
-            world.map(|of| self.demand(None, &of.term)).collect();
+        let world = self
+            .solver
+            .world
+            .iter()
+            .filter(|of| of.term.name == term.name && !of.term.dependency.conflict);
+        let mut required_by: Vec<Demand> = world.map(|of| self.demand(None, &of.term)).collect();
         let mut seen = BTreeSet::new();
         for dependent in universe.dependents(term.name) {
             if !self.marked[*dependent as usize] || !seen.insert(*dependent) {
@@ -274,12 +297,16 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         let universe = self.solver.universe;
         let mut counts: BTreeMap<NameId, usize> = BTreeMap::new();
         for provider in universe.providers(name) {
-            *counts.entry(universe.package(provider.package).name).or_default() += 1;
+            *counts
+                .entry(universe.package(provider.package).name)
+                .or_default() += 1;
         }
         let mut words = Vec::new();
         for provider in universe.providers(name) {
             let own = universe.package(provider.package).name;
-            let Some(count) = counts.get_mut(&own) else { continue };
+            let Some(count) = counts.get_mut(&own) else {
+                continue;
+            };
             if *count == universe.providers(own).len() {
                 words.push(universe.names()[own as usize].to_owned());
                 *count = 0;
@@ -331,9 +358,13 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         }
         rejected.satisfies = self.demands(id, true);
         for demand in &mut rejected.breaks {
-            let Some(name) = universe.name_id(&demand.term.name) else { continue };
+            let Some(name) = universe.name_id(&demand.term.name) else {
+                continue;
+            };
             let providers = universe.providers(name).iter();
-            rejected.alternatives.extend(providers.map(|provider| self.offer(provider)));
+            rejected
+                .alternatives
+                .extend(providers.map(|provider| self.offer(provider)));
         }
         rejected.alternatives.sort();
         rejected.alternatives.dedup();
@@ -382,7 +413,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             }
         }
         for provided in universe.provides(id) {
-            let version = provided.dependency.version().map(|version| version.as_str());
+            let version = provided
+                .dependency
+                .version()
+                .map(|version| version.as_str());
             let mut itself = true;
             for other in universe.providers(provided.name).iter().filter(marked) {
                 if version.is_none() && other.version.is_none() {
@@ -405,9 +439,8 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     fn demands(&self, id: PackageId, met: bool) -> Vec<Demand> {
         let solver = self.solver;
         let universe = solver.universe;
-        let meets = |by: Option<PackageId>, term: &Term<'_>| {
-            solver.meets(by, term, id) == Some(met)
-        };
+        let meets =
+            |by: Option<PackageId>, term: &Term<'_>| solver.meets(by, term, id) == Some(met);
         let mut world: Vec<Term<'_>> = solver.world.iter().map(|term| term.term).collect();
         world.retain(|term| meets(None, term));
         world.sort_by_key(|term| weight(term));

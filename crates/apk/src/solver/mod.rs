@@ -15,8 +15,8 @@ mod universe;
 mod unsolvable;
 
 pub use request::{
-    Candidate, Change, Goal, Installed, Preferences, Repository, Request, Selected, Solution,
-    Sources, Unindexed, UnindexedKind,
+    Candidate, Change, ChangeKind, Goal, Installed, Preferences, Repository, Request, Selected,
+    Solution, Sources, Unindexed, UnindexedKind,
 };
 pub use universe::Universe;
 pub use unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
@@ -28,3 +28,6 @@ pub fn solve<'a>(
 ) -> Result<Solution<'a>, Unsolvable> {
     universe.solve(request)
 }
+
+#[cfg(test)]
+mod tests;

@@ -470,7 +470,10 @@ impl<'a> Solver<'_, 'a, '_> {
         };
         self.lock(universe.package(package).name, Some(own));
         for provided in universe.provides(package) {
-            let version = provided.dependency.version().map(|version| version.as_str());
+            let version = provided
+                .dependency
+                .version()
+                .map(|version| version.as_str());
             self.lock(provided.name, Some(Provider { package, version }));
         }
         for term in universe.depends(package) {

@@ -1,4 +1,8 @@
+use std::cmp::Ordering;
+use std::fmt;
+
 use crate::dependency::{Dependency, Identity};
+use crate::version::compare;
 
 /// A package that may be chosen: what the solver needs of an index entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,6 +144,8 @@ pub struct Selected<'a> {
     /// The repository to take it from (an index into [`Sources::repositories`]) and its place in
     /// [`Repository::packages`]; none if it is installed already or comes from elsewhere.
     pub place: Option<(usize, usize)>,
+    /// It can be had now: from a repository within reach, from the cache or from a file.
+    pub available: bool,
 }
 
 /// One step towards the solution. At least one of `before` and `after` is there.
@@ -164,6 +170,88 @@ pub struct Solution<'a> {
     pub changes: Vec<Change<'a>>,
     /// With [`Request::leave_out_broken`]: the terms left out.
     pub left_out: Vec<Dependency>,
+}
+
+/// What a [`Change`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was not there.
+    Install,
+    /// It goes.
+    Remove,
+    /// To a later version.
+    Upgrade,
+    /// To an earlier version.
+    Downgrade,
+    /// To another package of an equal version.
+    Replace,
+    /// The same, unpacked again.
+    Reinstall,
+    /// The same, with another repository tag.
+    Retag,
+    /// Nothing.
+    Keep,
+}
+
+impl Change<'_> {
+    /// What it comes to.
+    pub fn kind(&self) -> ChangeKind {
+        match (&self.before, &self.after) {
+            (None, _) => ChangeKind::Install,
+            (_, None) => ChangeKind::Remove,
+            (Some(before), Some(after)) if std::ptr::eq(before.package, after.package) => {
+                if self.reinstall {
+                    ChangeKind::Reinstall
+                } else if self.tag_before != self.tag_after {
+                    ChangeKind::Retag
+                } else {
+                    ChangeKind::Keep
+                }
+            }
+            (Some(before), Some(after)) => {
+                match compare(&after.package.version, &before.package.version) {
+                    Ordering::Less => ChangeKind::Downgrade,
+                    Ordering::Equal => ChangeKind::Replace,
+                    Ordering::Greater => ChangeKind::Upgrade,
+                }
+            }
+        }
+    }
+}
+
+/// As apk says it: `Upgrading libfoo (1.0-r0 -> 1.1-r0)`.
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        let verb = match kind {
+            ChangeKind::Install => "Installing",
+            ChangeKind::Remove => "Purging",
+            ChangeKind::Upgrade => "Upgrading",
+            ChangeKind::Downgrade => "Downgrading",
+            ChangeKind::Replace => "Replacing",
+            ChangeKind::Reinstall if self.after.is_some_and(|after| after.available) => {
+                "Reinstalling"
+            }
+            ChangeKind::Reinstall => "[APK unavailable, skipped] Reinstalling",
+            ChangeKind::Retag => "Updating pinning",
+            ChangeKind::Keep => "Keeping",
+        };
+        let before = self.before.map(|before| before.package);
+        let after = self.after.map(|after| after.package);
+        let Some(package) = after.or(before) else {
+            return Ok(());
+        };
+        write!(f, "{verb} {}", package.name)?;
+        if let Some(tag) = self.tag_after {
+            write!(f, "@{tag}")?;
+        }
+        match (kind, before) {
+            (ChangeKind::Upgrade | ChangeKind::Downgrade | ChangeKind::Replace, Some(before)) => {
+                write!(f, " ({} -> {})", before.version, package.version)
+            }
+            _ => write!(f, " ({})", package.version),
+        }
+    }
 }
 
 impl<'a> Solution<'a> {

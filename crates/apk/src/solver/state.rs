@@ -324,8 +324,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         state.install_if_failed =
             package.candidate.install_if.is_empty() || (world_available && !state.available);
         state.tag_preferred = package.is_file() || is_virtual || package.tags & UNTAGGED != 0;
-        state.tag_allowed =
-            state.tag_preferred || package.unindexed.is_some() || package.installed;
+        state.tag_allowed = state.tag_preferred || package.unindexed.is_some() || package.installed;
     }
 
     fn order(&mut self, name: NameId) {

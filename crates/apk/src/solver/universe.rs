@@ -4,9 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::request::{
-    Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind,
-};
+use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
 use super::unsolvable::Unsolvable;
 use crate::dependency::{Dependency, Identity};
 use crate::version::compare;
@@ -159,12 +157,17 @@ impl<'a> Universe<'a> {
     }
 
     /// The packages that have or provide `name`, in no particular order of preference.
-    pub fn providers_of<'s>(&'s self, name: &str) -> impl Iterator<Item = Selected<'a>> + use<'s, 'a> {
+    pub fn providers_of<'s>(
+        &'s self,
+        name: &str,
+    ) -> impl Iterator<Item = Selected<'a>> + use<'s, 'a> {
         let providers = match self.ids.get(name) {
             Some(id) => self.providers.of(*id),
             None => &[],
         };
-        providers.iter().map(|provider| self.selected(provider.package))
+        providers
+            .iter()
+            .map(|provider| self.selected(provider.package))
     }
 
     pub(super) fn name_count(&self) -> usize {
@@ -209,6 +212,7 @@ impl<'a> Universe<'a> {
         Selected {
             package: package.candidate,
             place: package.place,
+            available: package.reachable || package.is_cached() || package.is_file(),
         }
     }
 
@@ -380,7 +384,10 @@ impl<'a> Builder<'a> {
             };
             providers.push((package.name, own));
             for provided in terms(&package.provides) {
-                let version = provided.dependency.version().map(|version| version.as_str());
+                let version = provided
+                    .dependency
+                    .version()
+                    .map(|version| version.as_str());
                 let provider = Provider {
                     package: id,
                     version,
@@ -388,7 +395,11 @@ impl<'a> Builder<'a> {
                 providers.push((provided.name, provider));
             }
             dependents.extend(terms(&package.depends).iter().map(|term| (term.name, id)));
-            conditional.extend(terms(&package.install_if).iter().map(|term| (term.name, id)));
+            conditional.extend(
+                terms(&package.install_if)
+                    .iter()
+                    .map(|term| (term.name, id)),
+            );
         }
         let names = self.names.len();
         Universe {

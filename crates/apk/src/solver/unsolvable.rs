@@ -121,10 +121,12 @@ impl Unsolvable {
         let mut text = String::new();
         for conflict in &self.conflicts {
             match conflict {
-                Conflict::UnknownTag { term, .. } => _ = writeln!(
-                    text,
-                    "  The repository tag for world dependency '{term}' does not exist"
-                ),
+                Conflict::UnknownTag { term, .. } => {
+                    _ = writeln!(
+                        text,
+                        "  The repository tag for world dependency '{term}' does not exist"
+                    )
+                }
                 Conflict::Missing(missing) => missing.write_apk(&mut text, width),
                 Conflict::Package(rejected) => rejected.write_apk(&mut text, width),
             }
@@ -305,7 +307,11 @@ impl Unsolvable {
             false => listed(&demands),
         };
         let mut explanation = Explanation {
-            why: missing.required_by.iter().filter_map(Demand::reason).collect(),
+            why: missing
+                .required_by
+                .iter()
+                .filter_map(Demand::reason)
+                .collect(),
             ..Explanation::default()
         };
         if missing.providers.is_empty() {
@@ -319,7 +325,9 @@ impl Unsolvable {
             explanation.what =
                 format!("{demands}, which several packages provide and none by preference");
             let providers = listed_by(&missing.providers, " or ");
-            explanation.help.push(format!("ask for one of them by name: {providers}"));
+            explanation
+                .help
+                .push(format!("ask for one of them by name: {providers}"));
         }
         explanation
     }
@@ -360,7 +368,9 @@ impl Unsolvable {
             let defects = rejected.defects.join("; ");
             let why = if defects.is_empty() { "" } else { ": " };
             explanation.what = format!("{wants}, but {label} cannot be installed{why}{defects}");
-            explanation.help.push("build the package anew, or ask for another version".to_owned());
+            explanation
+                .help
+                .push("build the package anew, or ask for another version".to_owned());
         } else if !rejected.masked.is_empty() {
             let masked = listed(&rejected.masked);
             if rejected.masked.iter().all(|place| place.starts_with('@')) {
@@ -368,10 +378,14 @@ impl Unsolvable {
                 let name = &rejected.name;
                 let tagged = rejected.masked.iter().map(|tag| format!("{name}{tag}"));
                 let tagged: Vec<String> = tagged.collect();
-                explanation.help.push(format!("ask for {}", listed_by(&tagged, " or ")));
+                explanation
+                    .help
+                    .push(format!("ask for {}", listed_by(&tagged, " or ")));
             } else {
                 explanation.what = format!("{wants}, but {label} is out of reach ({masked})");
-                explanation.help.push("allow the network, or fetch it beforehand".to_owned());
+                explanation
+                    .help
+                    .push("allow the network, or fetch it beforehand".to_owned());
             }
         } else if let Some(rival) = rejected.rivals.first() {
             explain_rivals(&mut explanation, rejected, rival);
@@ -402,7 +416,10 @@ fn explain_rivals(explanation: &mut Explanation, rejected: &Rejected, rival: &Ri
     } else {
         "leave out what needs one of them".to_owned()
     });
-    let needs = rejected.satisfies.iter().filter(|demand| !demand.term.conflict);
+    let needs = rejected
+        .satisfies
+        .iter()
+        .filter(|demand| !demand.term.conflict);
     let needs: Vec<String> = needs.map(Demand::sentence).collect();
     explanation.why.splice(0..0, needs);
 }
@@ -420,22 +437,29 @@ fn explain_broken(
         explanation.help.push("leave out one of them".to_owned());
         return;
     }
-    let offers = |(_, version): &&(String, Option<String>)| {
-        broken.term.matches(version.as_deref(), None)
-    };
+    let offers =
+        |(_, version): &&(String, Option<String>)| broken.term.matches(version.as_deref(), None);
     let satisfied = rejected.alternatives.iter().any(|offer| offers(&offer));
-    let all: Vec<String> = rejected.alternatives.iter().map(|(label, _)| label.clone()).collect();
+    let all: Vec<String> = rejected
+        .alternatives
+        .iter()
+        .map(|(label, _)| label.clone())
+        .collect();
     let all = match all.is_empty() {
         true => label,
         false => listed(&all),
     };
     if satisfied {
         explanation.what = format!("{}, but {wants}", broken.sentence());
-        explanation.help.push(format!("no version will do for all of them; there are {all}"));
+        explanation.help.push(format!(
+            "no version will do for all of them; there are {all}"
+        ));
     } else {
         let broken = broken.sentence();
         explanation.what = format!("{broken}, but there is no such version");
-        explanation.help.push(format!("the versions there are: {all}"));
+        explanation
+            .help
+            .push(format!("the versions there are: {all}"));
     }
 }
 

@@ -1,0 +1,1 @@
+mod apk_cases;
