@@ -239,7 +239,7 @@ fn prepare(
         return Ok((Some(Sha1::of(&bytes)), Box::new(io::Cursor::new(bytes))));
     }
     let mut hasher = Sha1Hasher(sha1::Sha1::new());
-    io::copy(&mut file.by_ref().take(size), &mut hasher)?;
+    io::copy(&mut Read::by_ref(&mut file).take(size), &mut hasher)?;
     file.seek(SeekFrom::Start(0))?;
     let checksum = Sha1::from_bytes(hasher.0.finalize().into());
     // The bytes that are written are hashed again: a file that changed in between is an error.
