@@ -158,8 +158,11 @@ mod tests {
 
     fn member(name: &str, content: &[u8]) -> Vec<u8> {
         let size = content.len();
-        let mut bytes =
-            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).into_bytes();
+        let mut bytes = format!(
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+            0, 0, 0, 100_644
+        )
+        .into_bytes();
         bytes.extend_from_slice(content);
         if size % 2 == 1 {
             bytes.push(b'\n');

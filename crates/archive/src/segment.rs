@@ -378,14 +378,18 @@ impl<R: Read> Read for Inflate<R> {
                 if self.inflate.total_out() != self.summary.length
                     || self.crc.clone().finalize() != self.summary.crc32
                 {
-                    return Err(damaged("the deflate segment holds other bytes than it should"));
+                    return Err(damaged(
+                        "the deflate segment holds other bytes than it should",
+                    ));
                 }
                 self.done = true;
             } else if read == 0 && written == 0 {
                 return Err(damaged("the deflate segment does not end where it should"));
             }
             if self.inflate.total_out() > self.summary.length {
-                return Err(damaged("the deflate segment holds more bytes than it should"));
+                return Err(damaged(
+                    "the deflate segment holds more bytes than it should",
+                ));
             }
             if written > 0 {
                 return Ok(written);

@@ -285,15 +285,17 @@ impl<R: Read> Members<R> {
             (self.output_start, self.output_end) = (0, count?);
         }
         let count = buffer.len().min(self.output_end - self.output_start);
-        buffer[..count]
-            .copy_from_slice(&self.output[self.output_start..self.output_start + count]);
+        buffer[..count].copy_from_slice(&self.output[self.output_start..self.output_start + count]);
         self.output_start += count;
         Ok(count)
     }
 
     fn inflate_into(&mut self, buffer: &mut [u8]) -> Result<usize, GzipError> {
         loop {
-            let Some(offset) = self.member.as_ref().and_then(|m| (!m.ended).then_some(m.offset))
+            let Some(offset) = self
+                .member
+                .as_ref()
+                .and_then(|m| (!m.ended).then_some(m.offset))
             else {
                 return Ok(0);
             };
@@ -379,7 +381,10 @@ pub struct Member<'a, R> {
 impl<R: Read> Member<'_, R> {
     /// Offset of the member's first byte in the stream.
     pub fn offset(&self) -> u64 {
-        self.members.member.as_ref().map_or(0, |member| member.offset)
+        self.members
+            .member
+            .as_ref()
+            .map_or(0, |member| member.offset)
     }
 
     /// Reads what is left of the member, checks its trailer and says what it was.

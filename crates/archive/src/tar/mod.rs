@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use base::Sha1;
 
 pub use path::{UnsafePath, safe_path};
-pub use record::InvalidRecord;
+pub(crate) use reader::printable;
 pub use reader::{End, Entry, ReadError, Reader};
+pub use record::InvalidRecord;
 pub use writer::{WriteError, Writer};
 
 const BLOCK: usize = 512;

@@ -269,7 +269,10 @@ impl<R: Read> Reader<R> {
             field: "size",
         })?;
         // The block counts too, so that a row of empty headers ends at the limit.
-        prelude.size = prelude.size.saturating_add(size).saturating_add(BLOCK as u64);
+        prelude.size = prelude
+            .size
+            .saturating_add(size)
+            .saturating_add(BLOCK as u64);
         if prelude.size > self.limits.metadata {
             return Err(LimitExceeded::Metadata(self.limits.metadata).into());
         }
@@ -282,12 +285,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Makes the current entry of a header and what preceded it.
-    fn entry(
-        &mut self,
-        block: &[u8; BLOCK],
-        flag: u8,
-        prelude: Prelude,
-    ) -> Result<(), ReadError> {
+    fn entry(&mut self, block: &[u8; BLOCK], flag: u8, prelude: Prelude) -> Result<(), ReadError> {
         let Prelude {
             records,
             long_name,
@@ -582,7 +580,7 @@ impl<R: Read> Read for Entry<'_, R> {
 
 /// A name for messages: control characters and what is not UTF-8 are escaped, the rest is cut to a
 /// length that fits a line.
-fn printable(name: &[u8]) -> String {
+pub(crate) fn printable(name: &[u8]) -> String {
     const LONGEST: usize = 200;
     let mut shown = String::new();
     for chunk in name[..name.len().min(LONGEST)].utf8_chunks() {

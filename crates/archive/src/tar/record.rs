@@ -142,9 +142,7 @@ pub(super) fn checksum(own: &Records) -> Result<Option<Sha1>, InvalidRecord> {
         return Ok(None);
     };
     let bytes = match value.strip_prefix(b"Q1") {
-        Some(text) => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .ok(),
+        Some(text) => base64::engine::general_purpose::STANDARD.decode(text).ok(),
         None => hex::decode(value).ok(),
     };
     bytes

@@ -178,9 +178,7 @@ impl FileTree {
             if let NodeKind::HardLink { target } = &node.kind
                 && path < target
             {
-                first
-                    .entry(target.clone())
-                    .or_insert_with(|| path.clone());
+                first.entry(target.clone()).or_insert_with(|| path.clone());
             }
         }
         for (file, link) in &first {
