@@ -1,0 +1,360 @@
+use std::collections::BTreeMap;
+
+use archive::tree::{NodeKind, TreePath};
+use base::Arch;
+
+use super::{Finding, LintError, Subject, extension};
+
+type Findings = Result<Vec<Finding>, LintError>;
+
+/// Duplicates of smaller files are not worth a link.
+const MIN_DUPLICATE: u64 = 1024;
+
+fn below(path: &TreePath, folders: &[&str]) -> bool {
+    folders.iter().any(|folder| {
+        path.as_str()
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
+fn folder(path: &TreePath) -> &str {
+    path.as_str()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder)
+}
+
+/// Findings of everything but directories in `folder`, unless the package's name ends as given.
+fn in_folder(subject: &Subject<'_>, name: &str, exempt: &[&str]) -> Findings {
+    if subject.is_called(exempt) {
+        return Ok(Vec::new());
+    }
+    let paths = subject.files(|path| below(path, &[name]));
+    Ok(Finding::at(format!("installs files in /{name}"), paths))
+}
+
+fn by_extension(subject: &Subject<'_>, wanted: &str, what: &str, exempt: &[&str]) -> Findings {
+    if subject.is_called(exempt) {
+        return Ok(Vec::new());
+    }
+    let paths = subject.files(|path| extension(path) == wanted);
+    Ok(Finding::at(format!("contains {what}"), paths))
+}
+
+pub(super) fn dev(subject: &Subject<'_>) -> Findings {
+    in_folder(subject, "dev", &[])
+}
+
+pub(super) fn var_empty(subject: &Subject<'_>) -> Findings {
+    in_folder(subject, "var/empty", &[])
+}
+
+pub(super) fn opt(subject: &Subject<'_>) -> Findings {
+    in_folder(subject, "opt", &["-compat"])
+}
+
+pub(super) fn srv(subject: &Subject<'_>) -> Findings {
+    in_folder(subject, "srv", &["-compat"])
+}
+
+pub(super) fn usr_local(subject: &Subject<'_>) -> Findings {
+    in_folder(subject, "usr/local", &["-compat"])
+}
+
+pub(super) fn dll(subject: &Subject<'_>) -> Findings {
+    by_extension(subject, ".dll", "libraries for Windows", &["-dev"])
+}
+
+pub(super) fn dylib(subject: &Subject<'_>) -> Findings {
+    by_extension(subject, ".dylib", "libraries for macOS", &["-dev"])
+}
+
+pub(super) fn object(subject: &Subject<'_>) -> Findings {
+    by_extension(subject, ".o", "object files", &[])
+}
+
+pub(super) fn libtool(subject: &Subject<'_>) -> Findings {
+    by_extension(subject, ".la", "libtool archives", &[])
+}
+
+pub(super) fn static_library(subject: &Subject<'_>) -> Findings {
+    by_extension(subject, ".a", "static libraries", &["-dev", "-static"])
+}
+
+pub(super) fn cuda(subject: &Subject<'_>) -> Findings {
+    let paths = subject.files(|path| {
+        let name = path.file_name();
+        let version = ["libcuda.so", "libnvidia-ml.so"]
+            .iter()
+            .find_map(|library| name.strip_prefix(library));
+        folder(path) == "usr/lib" && version.is_some_and(is_version_suffix)
+    });
+    Ok(Finding::at("contains libraries of the CUDA driver", paths))
+}
+
+/// Nothing, or `.1`, `.1.2` …
+fn is_version_suffix(suffix: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    suffix.is_empty()
+        || suffix
+            .strip_prefix('.')
+            .is_some_and(|rest| rest.split('.').all(digits))
+}
+
+pub(super) fn documentation(subject: &Subject<'_>) -> Findings {
+    if subject.is_called(&["-doc"]) {
+        return Ok(Vec::new());
+    }
+    let paths = subject.files(|path| {
+        let endings = ["README", "READ.ME", "READ", "TODO", "CREDITS"];
+        let section = extension(path).strip_prefix('.').is_some_and(|rest| {
+            let mut letters = rest.chars();
+            letters.next().is_some_and(|letter| letter.is_ascii_digit())
+                && letters
+                    .next()
+                    .is_some_and(|letter| letter.is_ascii_lowercase())
+                && letters.next().is_none()
+        });
+        section
+            || endings.iter().any(|ending| path.as_str().ends_with(ending))
+            || [".md", ".doc", ".docx", ".rst"].contains(&extension(path))
+    });
+    Ok(Finding::at("contains documentation", paths))
+}
+
+pub(super) fn manual(subject: &Subject<'_>) -> Findings {
+    if subject.is_called(&["-doc"]) {
+        return Ok(Vec::new());
+    }
+    let folders = [
+        "usr/share/man",
+        "usr/local/share/man",
+        "usr/man",
+        "usr/share/info",
+        "usr/local/share/info",
+    ];
+    let paths = subject.files(|path| below(path, &folders));
+    Ok(Finding::at("contains manual or info pages", paths))
+}
+
+pub(super) fn info_index(subject: &Subject<'_>) -> Findings {
+    let paths = subject.files(|path| {
+        let path = path.as_str();
+        path == "usr/share/info/dir" || path.starts_with("usr/share/info/dir/")
+    });
+    Ok(Finding::at("contains the index of info pages", paths))
+}
+
+pub(super) fn sbom(subject: &Subject<'_>) -> Findings {
+    let paths = subject
+        .files(|path| folder(path) == "var/lib/db/sbom" && !path.as_str().ends_with(".spdx.json"));
+    Ok(Finding::at(
+        "installs other files among the SPDX documents",
+        paths,
+    ))
+}
+
+pub(super) fn empty(subject: &Subject<'_>) -> Findings {
+    let files = subject.files(|path| !below(path, &["var/lib/db/sbom"]));
+    if !files.is_empty() || subject.package.no_provides {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Finding::new("contains no files", Vec::new())])
+}
+
+pub(super) fn temporary(subject: &Subject<'_>) -> Findings {
+    let tree = subject.package.tree;
+    let made_at_start = tree
+        .iter()
+        .any(|(path, _)| below(path, &["usr/lib/tmpfiles.d"]));
+    let paths = tree
+        .iter()
+        .filter(|(path, node)| {
+            let file = !node.is_directory();
+            below(path, &["tmp", "var/tmp"]) && file
+                || below(path, &["var/run"])
+                || below(path, &["run"]) && (file || !made_at_start)
+        })
+        .map(|(path, _)| path.to_string())
+        .collect();
+    Ok(Finding::at("installs to temporary folders", paths))
+}
+
+pub(super) fn merged_usr(subject: &Subject<'_>) -> Findings {
+    let folders = ["bin", "sbin", "lib", "lib64", "usr/sbin"];
+    let paths = subject
+        .package
+        .tree
+        .iter()
+        .filter(|(path, node)| {
+            let link = matches!(node.kind, NodeKind::Symlink { .. });
+            folders.contains(&path.as_str()) && !link || below(path, &folders)
+        })
+        .map(|(path, _)| path.to_string())
+        .collect();
+    Ok(Finding::at(
+        "installs where the system has links into /usr",
+        paths,
+    ))
+}
+
+fn uses(subject: &Subject<'_>, pipelines: &[&str]) -> bool {
+    // Without a recipe there is nothing that could have tests.
+    subject
+        .package
+        .tests
+        .is_none_or(|tests| tests.iter().any(|test| pipelines.contains(&test.as_str())))
+}
+
+pub(super) fn untested_modules(subject: &Subject<'_>) -> Findings {
+    if uses(subject, &["test/pkgconf", "test/tw/pkgconf"]) {
+        return Ok(Vec::new());
+    }
+    let paths = subject.files(|path| below(path, &["usr/lib/pkgconfig", "usr/share/pkgconfig"]));
+    Ok(Finding::at("contains untested pkg-config modules", paths))
+}
+
+pub(super) fn untested_libraries(subject: &Subject<'_>) -> Findings {
+    if uses(subject, &["test/ldd-check", "test/tw/ldd-check"]) {
+        return Ok(Vec::new());
+    }
+    let paths = subject.files(|path| {
+        let name = path.file_name();
+        name.rfind(".so")
+            .and_then(|at| name.get(at + 3..))
+            .is_some_and(is_version_suffix)
+    });
+    Ok(Finding::at("contains untested shared libraries", paths))
+}
+
+/// Whether `word` stands in `text`, not within a longer word; digits may follow it.
+fn mentions(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(start, _)| {
+        let before = text.get(..start).and_then(|text| text.chars().next_back());
+        let after = text
+            .get(start + word.len()..)
+            .and_then(|text| text.chars().next());
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphabetic)
+    })
+}
+
+pub(super) fn other_systems(subject: &Subject<'_>) -> Findings {
+    const NAMES: [&str; 10] = [
+        "darwin", "macos", "mac_os", "mac-os", "osx", "os_x", "os-x", "windows", "win32", "win64",
+    ];
+    let paths = subject.files(|path| {
+        let path = path.as_str().to_lowercase();
+        NAMES.iter().any(|name| mentions(&path, name))
+    });
+    Ok(Finding::at(
+        "contains files for other operating systems",
+        paths,
+    ))
+}
+
+/// Names of machines that only few distributions build for, and the architectures they are fine for.
+const MACHINES: [(&str, &[Arch]); 19] = [
+    ("i386", &[Arch::X86]),
+    ("i686", &[Arch::X86]),
+    ("x86_32", &[Arch::X86]),
+    ("x86-32", &[Arch::X86]),
+    ("ppc64", &[Arch::Ppc64le]),
+    ("ppc64le", &[Arch::Ppc64le]),
+    ("powerpc", &[Arch::Ppc64le]),
+    ("s390x", &[Arch::S390x]),
+    ("s390", &[Arch::S390x]),
+    ("mips", &[]),
+    ("mipsel", &[]),
+    ("mips64", &[]),
+    ("riscv", &[Arch::Riscv64]),
+    ("riscv64", &[Arch::Riscv64]),
+    ("sparc", &[]),
+    ("sparc64", &[]),
+    ("ia64", &[]),
+    ("m68k", &[]),
+    ("loongarch64", &[Arch::Loongarch64]),
+];
+
+pub(super) fn other_machines(subject: &Subject<'_>) -> Findings {
+    let supported = ["aarch64", "arm64", "amd64", "x86_64", "x86-64"];
+    let arch = subject.package.arch;
+    let paths = subject.files(|path| {
+        let path = path.as_str().to_lowercase();
+        let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let elsewhere = MACHINES.iter().filter(|(_, own)| !own.contains(&arch));
+        let separated = |machine: &str| {
+            name.match_indices(machine).any(|(start, _)| {
+                let before = name.get(..start).unwrap_or_default();
+                let after = name.get(start + machine.len()..).unwrap_or_default();
+                before.ends_with(['-', '_', '.'])
+                    && (after.is_empty() || after.starts_with(['-', '_', '.']))
+            })
+        };
+        elsewhere.into_iter().any(|(machine, _)| {
+            folders.split('/').any(|folder| folder == *machine)
+                || separated(machine) && !supported.iter().any(|known| path.contains(known))
+        })
+    });
+    Ok(Finding::at("contains files for other machines", paths))
+}
+
+/// Whether a file's name is that of a licence's text.
+fn is_licence(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let words = [
+        "license",
+        "licence",
+        "unlicense",
+        "unlicence",
+        "copying",
+        "copyright",
+        "ofl",
+        "patents",
+    ];
+    name.split(['-', '_', '.'])
+        .take(2)
+        .any(|part| words.contains(&part))
+}
+
+pub(super) fn duplicate(subject: &Subject<'_>) -> Findings {
+    // Only files of equal names and sizes are worth reading.
+    let mut candidates: BTreeMap<(&str, u64), Vec<_>> = BTreeMap::new();
+    for (path, node) in subject.package.tree.iter() {
+        if let NodeKind::File { content, size } = &node.kind
+            && *size >= MIN_DUPLICATE
+            && !is_licence(path.file_name())
+        {
+            candidates
+                .entry((path.file_name(), *size))
+                .or_default()
+                .push((path, content));
+        }
+    }
+    let mut sets = Vec::new();
+    for ((name, size), files) in candidates {
+        if files.len() < 2 {
+            continue;
+        }
+        let mut by_content: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (path, content) in files {
+            by_content
+                .entry(subject.digest(path, content)?)
+                .or_default()
+                .push(path.to_string());
+        }
+        for paths in by_content.into_values().filter(|paths| paths.len() > 1) {
+            let wasted = size * (paths.len() as u64 - 1);
+            sets.push((wasted, name, paths));
+        }
+    }
+    sets.sort_by(|one, other| other.0.cmp(&one.0).then(one.2.cmp(&other.2)));
+    Ok(sets
+        .into_iter()
+        .map(|(wasted, name, paths)| {
+            let copies = paths.len();
+            let message =
+                format!("contains {copies} copies of `{name}`, which waste {wasted} bytes");
+            Finding::new(message, paths)
+        })
+        .collect())
+}

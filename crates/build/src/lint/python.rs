@@ -1,0 +1,67 @@
+use std::collections::BTreeSet;
+
+use super::{Finding, LintError, Subject};
+
+/// What lies directly in `usr/lib/python3.*/site-packages`: names and paths.
+fn installed<'s>(subject: &Subject<'s>) -> Vec<(&'s str, String)> {
+    let mut found = Vec::new();
+    for (path, _) in subject.package.tree.iter() {
+        let name = path
+            .as_str()
+            .strip_prefix("usr/lib/python3.")
+            .and_then(|rest| rest.split_once("/site-packages/"));
+        if let Some((minor, name)) = name
+            && !minor.contains('/')
+            && !name.contains('/')
+        {
+            found.push((name, path.to_string()));
+        }
+    }
+    found
+}
+
+fn called(subject: &Subject<'_>, names: &[&str]) -> Vec<String> {
+    installed(subject)
+        .into_iter()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(_, path)| path)
+        .collect()
+}
+
+pub(super) fn documentation(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+    let paths = called(subject, &["doc", "docs"]);
+    Ok(Finding::at(
+        "installs documentation as a Python module",
+        paths,
+    ))
+}
+
+pub(super) fn test(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+    let paths = called(subject, &["test", "tests"]);
+    Ok(Finding::at("installs tests as a Python module", paths))
+}
+
+pub(super) fn multiple(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+    let mut modules = BTreeSet::new();
+    for (name, _) in installed(subject) {
+        let metadata = [".egg-info", ".dist-info", ".pth"];
+        if name.starts_with('_')
+            || ["doc", "docs", "test", "tests"].contains(&name)
+            || metadata.iter().any(|ending| name.ends_with(ending))
+        {
+            continue;
+        }
+        // `foo.py` and `foo.cpython-312-x86_64-linux-gnu.so` are of the module `foo`.
+        modules.extend(name.split('.').next().filter(|name| !name.is_empty()));
+    }
+    if modules.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = modules.into_iter().collect();
+    let message = format!(
+        "installs {} Python modules at once: {}",
+        names.len(),
+        names.join(", ")
+    );
+    Ok(vec![Finding::new(message, Vec::new())])
+}
