@@ -1,5 +1,12 @@
 //! apk packages: versions, dependencies, indexes, installed databases and the solver.
 
+pub mod database;
 pub mod dependency;
+mod identity;
+pub mod index;
+mod member;
+pub mod package;
+pub mod repository;
+pub mod signature;
 pub mod solver;
 pub mod version;

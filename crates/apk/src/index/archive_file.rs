@@ -1,0 +1,351 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use archive::Limits;
+use archive::gzip::{GzipError, Members};
+use archive::tar::{self, End};
+use base::Epoch;
+
+use super::{Index, TextError};
+use crate::member::{self, Owner, is_excess, is_truncation, small_member};
+use crate::signature::{
+    Keyring, KeyringError, SignatureError, Signatures, Signer, StoredSignature,
+};
+
+/// An index's file name in a repository's folder of an architecture.
+pub const FILE_NAME: &str = "APKINDEX.tar.gz";
+
+/// Bytes of an index, compressed or not.
+pub const MAXIMUM_INDEX: u64 = 300 << 20;
+
+/// Bytes of a description; apk passes over longer ones.
+pub const DESCRIPTION_LIMIT: usize = 160;
+
+/// An index can't be read, isn't trusted, or can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The system refused.
+    #[error("can't read index {}: {source}", path.display())]
+    Read {
+        /// The index.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} is not an apk index of format 2: {reason}", path.display())]
+    NotAnIndex {
+        /// The file.
+        path: PathBuf,
+        /// What it is or lacks.
+        reason: &'static str,
+    },
+    /// The file ends too early.
+    #[error("index {} is truncated; get it again from its source", path.display())]
+    Truncated {
+        /// The index.
+        path: PathBuf,
+    },
+    /// It is larger than any index may be.
+    #[error("index {} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The index.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It is no gzip.
+    #[error("index {} is damaged: {source}; get it again from its source", path.display())]
+    Gzip {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: GzipError,
+    },
+    /// It holds no tar archive.
+    #[error("index {} is damaged: {source}; get it again from its source", path.display())]
+    Tar {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: tar::ReadError,
+    },
+    /// Its text can't be understood.
+    #[error("the APKINDEX in {}: {source}", path.display())]
+    Text {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: TextError,
+    },
+    /// It isn't signed by a trusted key.
+    #[error("index {}: {source}", path.display())]
+    Signature {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        source: SignatureError,
+    },
+    /// It can't be signed.
+    #[error("the index can't be signed: {0}")]
+    Sign(#[from] KeyringError),
+    /// Its tar archive can't be written.
+    #[error("the index can't be written: {0}")]
+    Archive(#[from] tar::WriteError),
+    /// It can't be written.
+    #[error("the index can't be written: {0}")]
+    Write(#[from] store::WriteError),
+}
+
+impl Index {
+    /// Reads an index that a trusted key signed.
+    ///
+    /// # Errors
+    /// See [`IndexError`]. Nothing behind the signature is looked at before it was found good.
+    pub fn read(path: &Path, keyring: &Keyring) -> Result<Index, IndexError> {
+        Index::from_bytes(path, &bytes_of(path)?, Some(keyring))
+    }
+
+    /// Reads an index whoever made it, signed or not.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn read_unverified(path: &Path) -> Result<Index, IndexError> {
+        Index::from_bytes(path, &bytes_of(path)?, None)
+    }
+
+    /// Reads an index out of memory; `path` names it in errors. Without a keyring, signatures are
+    /// not looked at.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn from_bytes(
+        path: &Path,
+        bytes: &[u8],
+        keyring: Option<&Keyring>,
+    ) -> Result<Index, IndexError> {
+        let reader = Reader { path };
+        if bytes.starts_with(b"ADB") {
+            return Err(reader.not_an_index("it is of format 3 (ADB), which can't be read yet"));
+        }
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            return Err(reader.not_an_index("it does not begin as gzip does"));
+        }
+        let (signatures, rest) = reader.signatures(bytes)?;
+        if let Some(keyring) = keyring {
+            keyring
+                .verify(&signatures, rest)
+                .map_err(|source| IndexError::Signature {
+                    path: path.to_owned(),
+                    source,
+                })?;
+        }
+        reader.contents(rest)
+    }
+
+    /// The index as a file: a gzip member of `DESCRIPTION` and `APKINDEX`, signed if there is a
+    /// signer. The bytes depend on the arguments alone.
+    ///
+    /// # Errors
+    /// The signer failed.
+    pub fn to_bytes(&self, signer: Option<&Signer>, epoch: Epoch) -> Result<Vec<u8>, IndexError> {
+        let mut description = self.description.as_str();
+        while description.len() > DESCRIPTION_LIMIT {
+            let mut characters = description.chars();
+            characters.next_back();
+            description = characters.as_str();
+        }
+        let text = self.to_text();
+        let contents = small_member(
+            &[
+                ("DESCRIPTION", 0o644, description.as_bytes()),
+                ("APKINDEX", 0o644, text.as_bytes()),
+            ],
+            Owner::Nameless,
+            epoch,
+            member::End::Blocks,
+        )?;
+        let mut bytes = match signer {
+            Some(signer) => signer.sign(&contents, epoch)?,
+            None => Vec::new(),
+        };
+        bytes.extend(contents);
+        Ok(bytes)
+    }
+
+    /// Writes the index to `path`, beside it and then renamed.
+    ///
+    /// # Errors
+    /// The signer failed or the file can't be written.
+    pub fn write(
+        &self,
+        path: &Path,
+        signer: Option<&Signer>,
+        epoch: Epoch,
+    ) -> Result<(), IndexError> {
+        let bytes = self.to_bytes(signer, epoch)?;
+        Ok(store::write_atomically(path, &bytes)?)
+    }
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
+    let failed = |source| IndexError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAXIMUM_INDEX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAXIMUM_INDEX {
+        return Err(IndexError::TooLarge {
+            path: path.to_owned(),
+            limit: MAXIMUM_INDEX,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Knows the path for errors.
+struct Reader<'p> {
+    path: &'p Path,
+}
+
+impl Reader<'_> {
+    /// The signatures of the members in front, and what they cover: all bytes that follow.
+    fn signatures<'b>(&self, bytes: &'b [u8]) -> Result<(Signatures, &'b [u8]), IndexError> {
+        let limits = Limits::control();
+        let mut signatures = Signatures::default();
+        let mut rest = bytes;
+        loop {
+            let mut members = Members::new(rest, limits);
+            let Some(member) = members.next().map_err(|error| self.gzip(error))? else {
+                return Err(self.not_an_index("nothing follows its signature"));
+            };
+            let mut tar = tar::Reader::new(member, limits).ending(End::Segment);
+            let mut signed_here = false;
+            while let Some(mut entry) = tar.next().map_err(|error| self.tar(error))? {
+                let name = entry.header().path.clone();
+                if !name.starts_with(".SIGN.") {
+                    if signed_here {
+                        return Err(self.not_an_index("its signature member holds other files"));
+                    }
+                    return Ok((signatures, rest));
+                }
+                signed_here = true;
+                let mut bytes = Vec::new();
+                entry
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| self.tar(tar::ReadError::Io(error)))?;
+                match StoredSignature::from_entry(&name, bytes) {
+                    Some(signature) => signatures.known.push(signature),
+                    None => signatures.skipped.push(name),
+                }
+            }
+            let summary = tar
+                .into_inner()
+                .finish()
+                .map_err(|error| self.gzip(error))?;
+            if !signed_here {
+                return Err(self.not_an_index("its archive is empty"));
+            }
+            rest = usize::try_from(summary.compressed)
+                .ok()
+                .and_then(|length| rest.get(length..))
+                .unwrap_or_default();
+        }
+    }
+
+    fn contents(&self, bytes: &[u8]) -> Result<Index, IndexError> {
+        let limits = Limits {
+            bytes: MAXIMUM_INDEX,
+            ..Limits::control()
+        };
+        let mut members = Members::new(bytes, limits);
+        let Some(member) = members.next().map_err(|error| self.gzip(error))? else {
+            return Err(self.not_an_index("nothing follows its signature"));
+        };
+        let mut tar = tar::Reader::new(member, limits).ending(End::Segment);
+        let mut description = String::new();
+        let mut text = None;
+        while let Some(mut entry) = tar.next().map_err(|error| self.tar(error))? {
+            let header = entry.header().clone();
+            let mut read = |contents: &mut Vec<u8>| {
+                entry
+                    .read_to_end(contents)
+                    .map_err(|error| self.tar(tar::ReadError::Io(error)))
+            };
+            match header.path.as_str() {
+                "DESCRIPTION" if header.kind.size() <= DESCRIPTION_LIMIT as u64 => {
+                    let mut bytes = Vec::new();
+                    read(&mut bytes)?;
+                    description = String::from_utf8_lossy(&bytes)
+                        .trim_end_matches('\n')
+                        .to_owned();
+                }
+                "APKINDEX" if text.is_some() => {
+                    return Err(self.not_an_index("it holds two APKINDEX"));
+                }
+                "APKINDEX" => read(text.insert(Vec::new())).map(drop)?,
+                // apk tells packages from indexes by this.
+                name if name.starts_with('.') => {
+                    return Err(self.not_an_index("it holds the control files of a package"));
+                }
+                _ => {}
+            }
+        }
+        drop(tar);
+        if members.next().map_err(|error| self.gzip(error))?.is_some() {
+            return Err(self.not_an_index("another gzip member follows its contents"));
+        }
+        let text = text.ok_or_else(|| self.not_an_index("it holds no APKINDEX"))?;
+        let text = std::str::from_utf8(&text)
+            .map_err(|_| self.not_an_index("its APKINDEX is not UTF-8"))?;
+        let entries = Index::parse(text).map_err(|source| IndexError::Text {
+            path: self.path.to_owned(),
+            source,
+        })?;
+        Ok(Index {
+            description,
+            entries,
+        })
+    }
+
+    fn not_an_index(&self, reason: &'static str) -> IndexError {
+        IndexError::NotAnIndex {
+            path: self.path.to_owned(),
+            reason,
+        }
+    }
+
+    fn gzip(&self, source: GzipError) -> IndexError {
+        self.common(&source).unwrap_or_else(|| IndexError::Gzip {
+            path: self.path.to_owned(),
+            source,
+        })
+    }
+
+    fn tar(&self, source: tar::ReadError) -> IndexError {
+        self.common(&source).unwrap_or_else(|| IndexError::Tar {
+            path: self.path.to_owned(),
+            source,
+        })
+    }
+
+    fn common(&self, error: &(dyn std::error::Error + 'static)) -> Option<IndexError> {
+        if is_truncation(error) {
+            Some(IndexError::Truncated {
+                path: self.path.to_owned(),
+            })
+        } else if is_excess(error) {
+            Some(IndexError::TooLarge {
+                path: self.path.to_owned(),
+                limit: MAXIMUM_INDEX,
+            })
+        } else {
+            None
+        }
+    }
+}

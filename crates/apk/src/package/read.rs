@@ -1,0 +1,578 @@
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use archive::Limits;
+use archive::gzip::{GzipError, Member, Members};
+use archive::tar::{self, End};
+use archive::unpack;
+use base::{Digest, DigestReader, Sha1};
+use sha1::Digest as _;
+
+use super::{
+    Entry, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part, Script,
+};
+use crate::dependency::Identity;
+use crate::index::IndexEntry;
+use crate::member::{Counted, is_excess, is_truncation};
+use crate::signature::{Keyring, Signatures, StoredSignature};
+
+/// Bytes that are read at a time where a whole file is hashed.
+const READ_SIZE: usize = 256 << 10;
+
+/// A package file whose control member was read. The file stays open, so that what is checked is
+/// what is read later.
+#[derive(Debug)]
+pub struct Package {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    signatures: Signatures,
+    control: Vec<u8>,
+    info: PackageInfo,
+    scripts: BTreeMap<Script, Vec<u8>>,
+    extras: BTreeMap<String, Vec<u8>>,
+    data_offset: u64,
+}
+
+/// A part of a file, read without moving the file's own position.
+pub(super) struct Range<'f> {
+    file: &'f File,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for Range<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let length = left.min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..length], self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Range<'_> {
+    /// From the start of the file, whatever part of it this is.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let offset = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.offset.checked_add_signed(by),
+            SeekFrom::End(by) => self.end.checked_add_signed(by),
+        };
+        self.offset = offset.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.offset)
+    }
+}
+
+impl Package {
+    /// Opens a package and reads its control member. Nothing is verified yet.
+    ///
+    /// # Errors
+    /// The file can't be read, is truncated, or is no package of format 2.
+    pub fn open(path: &Path) -> Result<Package, PackageError> {
+        let unreadable = |source| PackageError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        let mut package = Package {
+            path: path.to_owned(),
+            file,
+            size,
+            signatures: Signatures::default(),
+            control: Vec::new(),
+            info: PackageInfo::default(),
+            scripts: BTreeMap::new(),
+            extras: BTreeMap::new(),
+            data_offset: 0,
+        };
+        package.check_magic()?;
+        package.read_control()?;
+        Ok(package)
+    }
+
+    fn check_magic(&self) -> Result<(), PackageError> {
+        let mut magic = Vec::new();
+        self.range(0, 4)
+            .read_to_end(&mut magic)
+            .map_err(|source| self.unreadable(source))?;
+        match magic.as_slice() {
+            [0x1f, 0x8b, ..] => Ok(()),
+            b"ADB." | b"ADBd" | b"ADBc" => Err(self.not_a_package(
+                "it is of format 3 (ADB), which can't be read yet; make it with abuild or polpo in format 2",
+            )),
+            _ => Err(self.not_a_package("it does not begin as gzip does")),
+        }
+    }
+
+    fn read_control(&mut self) -> Result<(), PackageError> {
+        let limits = Limits {
+            bytes: MAXIMUM_CONTROL,
+            ..Limits::control()
+        };
+        let range = Range {
+            file: &self.file,
+            offset: 0,
+            end: self.size,
+        };
+        let mut members = Members::new(range, limits);
+        let mut signatures = Signatures::default();
+        let mut entries = BTreeMap::new();
+        let summary = loop {
+            let Some(member) = members
+                .next()
+                .map_err(|error| self.gzip(Part::Control, error))?
+            else {
+                return Err(self.truncated(Part::Control));
+            };
+            let mut tar = tar::Reader::new(member, limits).ending(End::Segment);
+            let mut signed_here = false;
+            while let Some(mut entry) =
+                tar.next().map_err(|error| self.tar(Part::Control, error))?
+            {
+                let header = entry.header().clone();
+                let mut bytes = Vec::new();
+                entry
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| self.tar(Part::Control, tar::ReadError::Io(error)))?;
+                if header.path.starts_with(".SIGN.") && entries.is_empty() {
+                    signed_here = true;
+                    match StoredSignature::from_entry(&header.path, bytes) {
+                        Some(signature) => signatures.known.push(signature),
+                        None => signatures.skipped.push(header.path),
+                    }
+                    continue;
+                }
+                if signed_here {
+                    return Err(self.entry(&header.path, "stands in the signature member"));
+                }
+                self.check_control_entry(&header)?;
+                if entries.insert(header.path.clone(), bytes).is_some() {
+                    return Err(self.entry(&header.path, "stands twice in the control member"));
+                }
+            }
+            let summary = tar
+                .into_inner()
+                .finish()
+                .map_err(|error| self.gzip(Part::Control, error))?;
+            if !signed_here {
+                break summary;
+            }
+        };
+        self.info = match entries.remove(".PKGINFO") {
+            Some(bytes) => PackageInfo::parse(&bytes).map_err(|source| PackageError::Info {
+                path: self.path.clone(),
+                source,
+            })?,
+            None => return Err(self.not_a_package("its control member has no .PKGINFO")),
+        };
+        for (name, bytes) in entries {
+            match Script::from_name(name.trim_start_matches('.')) {
+                Some(script) => self.scripts.insert(script, bytes),
+                None => self.extras.insert(name, bytes),
+            };
+        }
+        if summary.compressed > MAXIMUM_CONTROL {
+            return Err(self.control_too_large());
+        }
+        let end = summary.offset + summary.compressed;
+        let mut control = Vec::new();
+        self.range(summary.offset, end)
+            .read_to_end(&mut control)
+            .map_err(|source| self.unreadable(source))?;
+        if Sha1::of(&control) != summary.sha1 {
+            return Err(self.unreadable(io::Error::other("it changed while it was read")));
+        }
+        self.control = control;
+        self.signatures = signatures;
+        self.data_offset = end;
+        Ok(())
+    }
+
+    fn check_control_entry(&self, header: &tar::Header) -> Result<(), PackageError> {
+        let name = &header.path;
+        let reason = if !name.starts_with('.') || name.contains('/') {
+            "is a file of the package, in the control member"
+        } else if name == ".INSTALL" {
+            "belongs to format 1, which apk no longer takes"
+        } else if !matches!(header.kind, tar::EntryKind::File { .. }) {
+            "is no file; the control member holds files only"
+        } else if Script::from_name(name.trim_start_matches('.')).is_some()
+            && header.kind.size() > MAXIMUM_SCRIPT
+        {
+            "is longer than the 262144 bytes that apk takes"
+        } else {
+            return Ok(());
+        };
+        Err(self.entry(name, reason))
+    }
+
+    /// The file, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What the package says of itself.
+    pub fn info(&self) -> &PackageInfo {
+        &self.info
+    }
+
+    /// Its scripts.
+    pub fn scripts(&self) -> &BTreeMap<Script, Vec<u8>> {
+        &self.scripts
+    }
+
+    /// The other files of its control member, such as `.melange.yaml`.
+    pub fn extras(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.extras
+    }
+
+    /// Its signatures, none of them verified.
+    pub fn signatures(&self) -> &Signatures {
+        &self.signatures
+    }
+
+    /// The hash of its compressed control member.
+    pub fn identity(&self) -> Identity {
+        Identity::Sha1(Sha1::of(&self.control))
+    }
+
+    /// Where the data member begins in the file, in bytes.
+    pub fn data_offset(&self) -> u64 {
+        self.data_offset
+    }
+
+    /// SHA-256 of the whole file, which names it in a store.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn digest(&self) -> Result<Digest, PackageError> {
+        self.hash(0)
+    }
+
+    /// Checks that a trusted key signed the control member; gives the key's name.
+    ///
+    /// # Errors
+    /// [`PackageError::Signature`].
+    pub fn verify<'k>(&self, keyring: &'k Keyring) -> Result<&'k str, PackageError> {
+        keyring
+            .verify(&self.signatures, &self.control)
+            .map_err(|source| PackageError::Signature {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// Checks that this is the package that an index speaks of: identity, then size.
+    ///
+    /// # Errors
+    /// [`PackageError::WrongIdentity`] or [`PackageError::WrongSize`].
+    pub fn check_entry(&self, entry: &IndexEntry) -> Result<(), PackageError> {
+        let same_name =
+            entry.info.name == self.info.name && entry.info.version == self.info.version;
+        let actual = match entry.identity {
+            Identity::Sha1(_) => self.identity(),
+            Identity::Sha256(_) => Identity::Sha256(Digest::of(&self.control)),
+        };
+        if entry.identity != actual || !same_name {
+            return Err(PackageError::WrongIdentity {
+                path: self.path.clone(),
+                indexed_name: format!("{}-{}", entry.info.name, entry.info.version),
+                indexed: entry.identity,
+                actual_name: format!("{}-{}", self.info.name, self.info.version),
+                actual,
+            });
+        }
+        if entry.size != self.size {
+            return Err(PackageError::WrongSize {
+                path: self.path.clone(),
+                indexed: entry.size,
+                actual: self.size,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads all of the data and checks it: the datahash before anything is looked at, then every
+    /// name, every file's checksum, that every file's directory comes before it, and the targets
+    /// of hard links.
+    ///
+    /// # Errors
+    /// See [`PackageError`]; `limits` bound what the data may inflate to.
+    pub fn manifest(&self, limits: &Limits) -> Result<Manifest, PackageError> {
+        let datahash = self.check_datahash(limits)?;
+        let length = Cell::new(0);
+        let entries = self.with_data(limits, |member| {
+            let counted = Counted::new(member, &length);
+            self.entries(counted, limits)
+        })?;
+        Ok(Manifest {
+            identity: self.identity(),
+            datahash,
+            length: length.get(),
+            entries,
+        })
+    }
+
+    fn entries(&self, data: impl Read, limits: &Limits) -> Result<Vec<Entry>, PackageError> {
+        let mut tar = tar::Reader::new(data, *limits);
+        let mut entries = Vec::new();
+        let mut known: BTreeMap<String, Known> = BTreeMap::new();
+        while let Some(mut entry) = tar.next().map_err(|error| self.tar(Part::Data, error))? {
+            let header = entry.header().clone();
+            // The root: its mode is not the package's to say.
+            if header.path == "." {
+                continue;
+            }
+            let computed = match &header.kind {
+                tar::EntryKind::File { .. } => Some(
+                    sha1_of(&mut entry)
+                        .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?,
+                ),
+                tar::EntryKind::Symlink { target } => Some(Sha1::of(target.as_bytes())),
+                _ => None,
+            };
+            if let (Some(recorded), Some(actual)) = (header.checksum, computed)
+                && recorded != actual
+            {
+                return Err(PackageError::WrongFileChecksum {
+                    path: self.path.clone(),
+                    entry: header.path,
+                    recorded,
+                    actual,
+                });
+            }
+            let checksum = self.place(&header, computed, &mut known)?;
+            entries.push(Entry::new(&header, checksum));
+        }
+        Ok(entries)
+    }
+
+    /// Whether an entry may stand where it stands; gives the checksum it is installed with.
+    fn place(
+        &self,
+        header: &tar::Header,
+        computed: Option<Sha1>,
+        known: &mut BTreeMap<String, Known>,
+    ) -> Result<Option<Sha1>, PackageError> {
+        let directory = header.kind == tar::EntryKind::Directory;
+        if let Some((parent, _)) = header.path.rsplit_once('/') {
+            match known.get(parent) {
+                Some(Known::Directory) => {}
+                None if directory => {}
+                _ => {
+                    return Err(PackageError::Orphan {
+                        path: self.path.clone(),
+                        entry: header.path.clone(),
+                        directory: parent.to_owned(),
+                    });
+                }
+            }
+        }
+        let checksum = match &header.kind {
+            tar::EntryKind::HardLink { target } => match known.get(target) {
+                Some(Known::File(checksum)) => Some(*checksum),
+                _ => {
+                    return Err(self.entry(
+                        &header.path,
+                        &format!("is a hard link to `{target}`, which is no earlier file"),
+                    ));
+                }
+            },
+            _ => computed,
+        };
+        let fact = match (&header.kind, checksum) {
+            (tar::EntryKind::Directory, _) => Known::Directory,
+            (tar::EntryKind::File { .. } | tar::EntryKind::HardLink { .. }, Some(checksum)) => {
+                Known::File(checksum)
+            }
+            _ => Known::Other,
+        };
+        if known.insert(header.path.clone(), fact).is_some() {
+            return Err(self.entry(&header.path, "stands twice in the data"));
+        }
+        Ok(checksum)
+    }
+
+    /// Checks everything as [`Package::manifest`] does, then unpacks the files into a folder that
+    /// exists: the caller's own files, with modes and times, without owners, attributes and
+    /// devices, all of which are in the manifest.
+    ///
+    /// # Errors
+    /// See [`PackageError`]; the folder is to be thrown away then.
+    pub fn unpack(&self, into: &Path, limits: &Limits) -> Result<Manifest, PackageError> {
+        let manifest = self.manifest(limits)?;
+        let options = unpack::Options {
+            special: unpack::Special::Skip,
+            checksums: unpack::Checksums::Check,
+            ..unpack::Options::default()
+        };
+        self.with_data(limits, |member| {
+            unpack::unpack(tar::Reader::new(member, *limits), into, &options).map_err(|source| {
+                PackageError::Unpack {
+                    path: self.path.clone(),
+                    source,
+                }
+            })
+        })?;
+        Ok(manifest)
+    }
+
+    /// Hands the data member to `read`, decompressed. There is exactly one, as apk demands.
+    fn with_data<T>(
+        &self,
+        limits: &Limits,
+        read: impl FnOnce(Member<'_, Range<'_>>) -> Result<T, PackageError>,
+    ) -> Result<T, PackageError> {
+        let failed = |error| self.gzip(Part::Data, error);
+        let mut members = Members::new(self.range(self.data_offset, self.size), *limits);
+        let member = members
+            .next()
+            .map_err(failed)?
+            .ok_or_else(|| self.truncated(Part::Data))?;
+        let result = read(member)?;
+        if members.next().map_err(failed)?.is_some() {
+            return Err(self.not_a_package("another gzip member follows its data"));
+        }
+        Ok(result)
+    }
+
+    fn check_datahash(&self, limits: &Limits) -> Result<Digest, PackageError> {
+        let recorded = self.info.datahash.ok_or_else(|| PackageError::NoDatahash {
+            path: self.path.clone(),
+        })?;
+        let actual = self.hash(self.data_offset)?;
+        if actual == recorded {
+            return Ok(actual);
+        }
+        // A file that was cut off says more than two hashes do.
+        if let Err(error @ PackageError::Truncated { .. }) =
+            self.with_data(limits, |member| match member.finish() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.gzip(Part::Data, error)),
+            })
+        {
+            return Err(error);
+        }
+        Err(PackageError::WrongDatahash {
+            path: self.path.clone(),
+            recorded,
+            actual,
+        })
+    }
+
+    fn hash(&self, offset: u64) -> Result<Digest, PackageError> {
+        let mut reader = DigestReader::new(self.range(offset, self.size));
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(reader.finish().1),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.unreadable(error)),
+            }
+        }
+    }
+
+    pub(super) fn range(&self, offset: u64, end: u64) -> Range<'_> {
+        Range {
+            file: &self.file,
+            offset,
+            end,
+        }
+    }
+
+    pub(super) fn unreadable(&self, source: io::Error) -> PackageError {
+        PackageError::Read {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn not_a_package(&self, reason: &'static str) -> PackageError {
+        PackageError::NotAPackage {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
+    fn control_too_large(&self) -> PackageError {
+        PackageError::ControlTooLarge {
+            path: self.path.clone(),
+            limit: MAXIMUM_CONTROL,
+        }
+    }
+
+    pub(super) fn truncated(&self, part: Part) -> PackageError {
+        PackageError::Truncated {
+            path: self.path.clone(),
+            part,
+        }
+    }
+
+    fn entry(&self, entry: &str, reason: &str) -> PackageError {
+        PackageError::Entry {
+            path: self.path.clone(),
+            entry: entry.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    pub(super) fn gzip(&self, part: Part, source: GzipError) -> PackageError {
+        if is_truncation(&source) {
+            self.truncated(part)
+        } else if part == Part::Control && is_excess(&source) {
+            self.control_too_large()
+        } else {
+            PackageError::Gzip {
+                path: self.path.clone(),
+                part,
+                source,
+            }
+        }
+    }
+
+    pub(super) fn tar(&self, part: Part, source: tar::ReadError) -> PackageError {
+        if is_truncation(&source) {
+            self.truncated(part)
+        } else if part == Part::Control && is_excess(&source) {
+            self.control_too_large()
+        } else {
+            PackageError::Tar {
+                path: self.path.clone(),
+                part,
+                source,
+            }
+        }
+    }
+}
+
+/// What stands at a path, for those that refer to it.
+enum Known {
+    Directory,
+    File(Sha1),
+    Other,
+}
+
+fn sha1_of(mut content: impl Read) -> io::Result<Sha1> {
+    let mut hasher = sha1::Sha1::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => return Ok(Sha1::from_bytes(hasher.finalize().into())),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

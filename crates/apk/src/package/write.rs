@@ -1,0 +1,279 @@
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, Write as _};
+use std::path::Path;
+
+use archive::segment::{self, Splicer};
+use archive::tar::Writer;
+use archive::tree::{Checksums, FileTree, NodeKind, TarOptions};
+use base::{Digest, DigestWriter, Epoch, Sha1};
+use store::AtomicFile;
+
+use super::{
+    MAXIMUM_CONTROL, MAXIMUM_SCRIPT, PackageError, PackageInfo, Script, Segment, Segments,
+};
+use crate::dependency::Identity;
+use crate::member::{Counted, End, Owner, small_member};
+use crate::signature::Signer;
+
+/// The level of the data member: what a build waits for is weighed against what is stored and sent
+/// for years.
+const LEVEL: u32 = 6;
+
+/// What goes into a package.
+#[derive(Clone, Debug)]
+pub struct PackageContents<'a> {
+    /// What the package says of itself. `installed_size` is raised to 1 where the tree has entries
+    /// and it is 0; `datahash` is filled in.
+    pub info: PackageInfo,
+    /// The scripts.
+    pub scripts: BTreeMap<Script, Vec<u8>>,
+    /// More files of the control member by name, such as `.melange.yaml`; apk passes them over.
+    pub extras: BTreeMap<String, Vec<u8>>,
+    /// The files. Every file's directory must be in it.
+    pub tree: &'a FileTree,
+}
+
+/// A package that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Hash of the compressed control member: `C:` of an index.
+    pub identity: Identity,
+    /// SHA-256 of the whole file.
+    pub digest: Digest,
+    /// Bytes of the whole file: `S:` of an index.
+    pub size: u64,
+    /// SHA-256 of the compressed data member.
+    pub datahash: Digest,
+    /// Where the entries lie in the file.
+    pub segments: Segments,
+    /// `.PKGINFO` as it was written.
+    pub info: PackageInfo,
+}
+
+/// Writes a package to `out`: beside it, durable, then renamed. The bytes depend on the arguments
+/// alone; every entry's time is `epoch`.
+///
+/// # Errors
+/// Values or entries that apk would refuse or misread, unreadable contents, a full disk.
+pub fn write(
+    out: &Path,
+    contents: &PackageContents<'_>,
+    signer: Option<&Signer>,
+    epoch: Epoch,
+) -> Result<Written, PackageError> {
+    let failed = |source| PackageError::Write {
+        path: out.to_owned(),
+        source,
+    };
+    check_tree(out, contents.tree)?;
+    let mut info = contents.info.clone();
+    if info.installed_size == 0 && !contents.tree.is_empty() {
+        info.installed_size = 1;
+    }
+    let mut placed = AtomicFile::create(out).map_err(|source| PackageError::Place {
+        path: out.to_owned(),
+        source,
+    })?;
+    // Its hash stands before it in the file, so the data is deflated aside.
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut aside = tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    let data = Data::deflate(out, contents.tree, epoch, &mut aside)?;
+    let (_, datahash, _) = data.splice(&mut aside, io::sink()).map_err(failed)?;
+    info.datahash = Some(datahash);
+
+    let control = control_member(out, &info, contents, epoch)?;
+    let identity = Identity::Sha1(Sha1::of(&control));
+    let signature = match signer {
+        Some(signer) => signer
+            .sign(&control, epoch)
+            .map_err(|source| PackageError::Sign {
+                path: out.to_owned(),
+                source,
+            })?,
+        None => Vec::new(),
+    };
+    let mut file = DigestWriter::new(BufWriter::with_capacity(1 << 20, &mut placed));
+    file.write_all(&signature).map_err(failed)?;
+    file.write_all(&control).map_err(failed)?;
+    let data_offset = file.written();
+    let (mut file, written, in_data) = data.splice(&mut aside, file).map_err(failed)?;
+    file.flush().map_err(failed)?;
+    let (file, digest, size) = file.finish();
+    drop(file);
+    debug_assert_eq!(written, datahash);
+    placed.commit().map_err(|source| PackageError::Place {
+        path: out.to_owned(),
+        source,
+    })?;
+    let directories = data.directories.summary();
+    let segments = Segments {
+        directories: Segment::new(data_offset + in_data - directories.deflated, directories),
+        files: Segment::new(data_offset + in_data, data.files),
+    };
+    Ok(Written {
+        identity,
+        digest,
+        size,
+        datahash,
+        segments,
+        info,
+    })
+}
+
+/// The parts of the data member, deflated.
+struct Data {
+    directories: segment::Segment,
+    /// Its bytes are in the file aside.
+    files: segment::Summary,
+}
+
+impl Data {
+    fn deflate(
+        out: &Path,
+        tree: &FileTree,
+        epoch: Epoch,
+        aside: &mut File,
+    ) -> Result<Data, PackageError> {
+        let in_tree = |source| PackageError::Tree {
+            path: out.to_owned(),
+            source,
+        };
+        let failed = |source| PackageError::Write {
+            path: out.to_owned(),
+            source,
+        };
+        let options = TarOptions {
+            checksums: Checksums::Sha1,
+            mtime: Some(epoch.0),
+        };
+        let (mut directories, mut files) = (tree.clone(), tree.clone());
+        directories.retain(|_, node| node.is_directory());
+        files.retain(|_, node| !node.is_directory());
+        let mut tar = Writer::new(Vec::new());
+        directories.write_tar(&mut tar, options).map_err(in_tree)?;
+        let directories = segment::deflate(tar.into_inner().as_slice(), LEVEL).map_err(failed)?;
+
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let files = std::thread::scope(|scope| {
+            let archived = scope.spawn(|| {
+                let mut tar = Writer::new(BufWriter::with_capacity(64 << 10, writer));
+                files.write_tar(&mut tar, options)?;
+                tar.into_inner().flush().map_err(|error| {
+                    archive::tree::TreeError::Write(archive::tar::WriteError::Io(error))
+                })
+            });
+            let mut aside = BufWriter::with_capacity(1 << 20, aside);
+            // The reader is dropped here when deflating fails, which ends the other thread too.
+            let deflated = segment::deflate_into(reader, LEVEL, &mut aside)
+                .and_then(|summary| aside.flush().map(|()| summary));
+            match (archived.join(), deflated) {
+                (Ok(Ok(())), Ok(summary)) => Ok(summary),
+                (_, Err(error)) => Err(failed(error)),
+                (Ok(Err(error)), _) => Err(in_tree(error)),
+                (Err(panic), _) => std::panic::resume_unwind(panic),
+            }
+        })?;
+        Ok(Data { directories, files })
+    }
+
+    /// Writes the member to `out`; gives the SHA-256 of the member and where in it the file
+    /// segment begins.
+    fn splice<W: io::Write>(&self, aside: &mut File, out: W) -> io::Result<(W, Digest, u64)> {
+        let written = Cell::new(0);
+        let mut splicer = Splicer::new(Counted::new(DigestWriter::new(out), &written))?;
+        splicer.append(&self.directories)?;
+        let offset = written.get();
+        aside.rewind()?;
+        splicer.append_from(&self.files, io::BufReader::with_capacity(1 << 20, aside))?;
+        splicer.append(&segment::end_blocks())?;
+        let (out, digest, _) = splicer.finish()?.into_inner().finish();
+        Ok((out, digest, offset))
+    }
+}
+
+fn control_member(
+    out: &Path,
+    info: &PackageInfo,
+    contents: &PackageContents<'_>,
+    epoch: Epoch,
+) -> Result<Vec<u8>, PackageError> {
+    let entry = |entry: &str, reason: &str| PackageError::Entry {
+        path: out.to_owned(),
+        entry: entry.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let pkginfo = info.to_pkginfo().map_err(|source| PackageError::Info {
+        path: out.to_owned(),
+        source,
+    })?;
+    let scripts: Vec<(String, &[u8])> = contents
+        .scripts
+        .iter()
+        .map(|(script, bytes)| (format!(".{script}"), bytes.as_slice()))
+        .collect();
+    let mut entries = vec![(".PKGINFO", 0o644, pkginfo.as_bytes())];
+    for (name, bytes) in &contents.extras {
+        let reserved = name == ".PKGINFO"
+            || name == ".INSTALL"
+            || name.starts_with(".SIGN.")
+            || Script::from_name(name.trim_start_matches('.')).is_some();
+        if !name.starts_with('.') || name.contains('/') || reserved {
+            return Err(entry(name, "can't be another file of the control member"));
+        }
+        entries.push((name, 0o644, bytes));
+    }
+    for (name, bytes) in &scripts {
+        if bytes.len() as u64 > MAXIMUM_SCRIPT {
+            return Err(entry(
+                name,
+                "is longer than the 262144 bytes that apk takes",
+            ));
+        }
+        entries.push((name, 0o755, bytes));
+    }
+    // Headers and padding are at most 2 KiB an entry.
+    let size: usize = entries.iter().map(|(_, _, bytes)| bytes.len() + 2048).sum();
+    if size as u64 > MAXIMUM_CONTROL {
+        return Err(PackageError::ControlTooLarge {
+            path: out.to_owned(),
+            limit: MAXIMUM_CONTROL,
+        });
+    }
+    small_member(&entries, Owner::Root, epoch, End::Open).map_err(|error| PackageError::Tree {
+        path: out.to_owned(),
+        source: error.into(),
+    })
+}
+
+/// Every file's directory is there, and every hard link's target comes before it.
+fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
+    for (path, node) in tree.iter() {
+        if let Some(parent) = path.parent() {
+            let is_there = tree
+                .get(parent.as_str())
+                .is_some_and(archive::tree::Node::is_directory);
+            if !is_there && !(node.is_directory() && !tree.contains(parent.as_str())) {
+                return Err(PackageError::Orphan {
+                    path: out.to_owned(),
+                    entry: path.to_string(),
+                    directory: parent.to_string(),
+                });
+            }
+        }
+        if let NodeKind::HardLink { target } = &node.kind
+            && !(target < path
+                && tree
+                    .get(target.as_str())
+                    .is_some_and(archive::tree::Node::is_file))
+        {
+            return Err(PackageError::Entry {
+                path: out.to_owned(),
+                entry: path.to_string(),
+                reason: format!("is a hard link to `{target}`, which is no earlier file"),
+            });
+        }
+    }
+    Ok(())
+}
