@@ -74,7 +74,7 @@ pub enum InvalidDependency {
     )]
     Identity(String),
     /// A tag where none may stand: in a package, or an empty one.
-    #[error("`{0}`: a repository tag, as in name@tag, may stand in a world file only")]
+    #[error("`{0}`: a repository tag is not empty, and stands in a world only, as in name@tag")]
     Tag(String),
 }
 
@@ -348,6 +348,111 @@ impl FromStr for Identity {
         match <[u8; 32]>::try_from(bytes.as_slice()) {
             Ok(bytes) => Ok(Identity::Sha256(Digest::from_bytes(bytes))),
             Err(_) => Err(invalid()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn both_grammars() {
+        for (apk, apko) in [
+            ("busybox", "busybox"),
+            ("foo@edge", "foo@edge"),
+            ("foo@edge>=1.2-r0", "foo>=1.2-r0@edge"),
+            ("!foo<1", "!foo<1"),
+            ("so:libc.so.6", "so:libc.so.6"),
+            ("/bin/sh", "/bin/sh"),
+            ("foo~1.2", "foo~1.2"),
+            ("foo<~1.2", "foo<~1.2"),
+            ("foo>~1.2", "foo~>1.2"),
+            ("foo>=1", "foo=>1"),
+            ("foo=1", "foo==1"),
+            (
+                "foo><Q1C4uoV7SdMdDhYg4OCVmI71D8HIA=",
+                "foo<>X10b8ba857b49d31d0e1620e0e095988ef50fc1c80",
+            ),
+        ] {
+            let read = Dependency::parse(apk).unwrap();
+            assert_eq!(read.to_string(), apk);
+            assert_eq!(
+                Dependency::parse_apko(apko).unwrap().to_string(),
+                apk,
+                "{apko}"
+            );
+            assert_eq!(Dependency::parse_apko(apk).unwrap(), read);
+        }
+        assert_eq!(
+            Dependency::parse("foo<=>1").unwrap(),
+            Dependency::any("foo")
+        );
+    }
+
+    #[test]
+    fn what_is_no_dependency() {
+        let errors: Vec<String> = [
+            "", "!", "@edge", "=1", "foo=", "foo=one", "foo@", "a b", "foo><1",
+        ]
+        .into_iter()
+        .map(|text| Dependency::parse(text).unwrap_err().to_string())
+        .chain([Dependency::parse_untagged("foo@edge")
+            .unwrap_err()
+            .to_string()])
+        .collect();
+        insta::assert_snapshot!(errors.join("\n"), @r"
+        `` names no package; expected name[@tag][<>=~version]
+        `!` names no package; expected name[@tag][<>=~version]
+        `@edge` names no package; expected name[@tag][<>=~version]
+        `=1` names no package; expected name[@tag][<>=~version]
+        `foo=`: `` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+        `foo=one`: `one` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+        `foo@`: a repository tag is not empty, and stands in a world only, as in name@tag
+        `a b` holds ' ', which no name has; expected name[@tag][<>=~version]
+        `foo><1`: `><` is followed by a package's identity, Q1 and base64 of a SHA-1 or Q2 and base64 of a SHA-256
+        `foo@edge`: a repository tag is not empty, and stands in a world only, as in name@tag
+        ");
+    }
+
+    #[test]
+    fn unversioned_provides_match_every_operator() {
+        for text in ["foo", "foo=1", "foo<1", "foo>1", "foo~1"] {
+            assert!(Dependency::parse(text).unwrap().matches(None, None));
+        }
+        let exact = Dependency::parse("foo><Q1C4uoV7SdMdDhYg4OCVmI71D8HIA=").unwrap();
+        assert!(!exact.matches(Some("1"), None));
+        let other: Identity = "Q1EyN5AdpAOBJWKMR89pp/C66o+OE=".parse().unwrap();
+        assert!(!exact.matches(Some("1"), Some(&other)));
+    }
+
+    #[test]
+    fn a_world_keeps_one_term_for_a_name() {
+        let mut world = Dependency::parse_list("a b>1\nc@edge").unwrap();
+        add_term(&mut world, Dependency::parse("b@edge").unwrap());
+        add_term(&mut world, Dependency::parse("!d").unwrap());
+        remove_term(&mut world, "a");
+        remove_term(&mut world, "absent");
+        let text: Vec<String> = world.iter().map(Dependency::to_string).collect();
+        assert_eq!(text, ["b@edge", "c@edge", "!d"]);
+    }
+
+    proptest! {
+        #[test]
+        fn display_reads_back(text in "!?[a-z:/.+_-]{1,8}(@[a-z]{1,4})?(([<>~=]|>=|<=|<~|>~)[0-9]{1,2}(\\.[0-9]{1,2}){0,2}(_rc[0-9])?(-r[0-9])?)?") {
+            let read = Dependency::parse(&text).unwrap();
+            prop_assert_eq!(Dependency::parse(&read.to_string()).unwrap(), read.clone());
+            prop_assert_eq!(read.to_string(), text);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[!a-c@<>=~0-9. ]{0,10}|\\PC{0,10}") {
+            if let Ok(read) = Dependency::parse(&text) {
+                prop_assert_eq!(Dependency::parse(&read.to_string()).unwrap(), read);
+            }
+            let _ = Dependency::parse_apko(&text);
         }
     }
 }

@@ -359,3 +359,148 @@ impl<'t> Tokens<'t> {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn corpus() -> PathBuf {
+        match std::env::var_os("POLPO_CORPUS") {
+            Some(folder) => folder.into(),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"),
+        }
+    }
+
+    fn operator(text: &str) -> Operator {
+        use Operator::*;
+        [
+            Less,
+            LessOrEqual,
+            LessOrFuzzy,
+            Equal,
+            Fuzzy,
+            GreaterOrEqual,
+            GreaterOrFuzzy,
+            Greater,
+        ]
+        .into_iter()
+        .find(|operator| operator.as_str() == text)
+        .unwrap()
+    }
+
+    /// `left op right`, `left !op right`, `valid` and `!invalid`, one a line.
+    #[test]
+    fn apk_version_data() {
+        let path = corpus().join("apk/version.data");
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut wrong = Vec::new();
+        let mut cases = 0;
+        for line in text.lines() {
+            let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
+            let words: Vec<&str> = line.split(' ').collect();
+            let right = match words.as_slice() {
+                [""] => continue,
+                [version] => match version.strip_prefix('!') {
+                    Some(version) => !is_valid(version),
+                    None => is_valid(version),
+                },
+                [left, op, right] => match op.strip_prefix('!') {
+                    Some(op) => !operator(op).accepts(left, right),
+                    None => operator(op).accepts(left, right),
+                },
+                _ => panic!("{line}"),
+            };
+            cases += 1;
+            if !right {
+                wrong.push(line);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_eq!(cases, 785);
+    }
+
+    #[test]
+    fn leading_zeros_are_fractions() {
+        for (left, right) in [
+            ("4.09", "4.5"),
+            ("1.0", "1.00"),
+            ("1.2.05", "1.2.1"),
+            ("20240101.09", "20240101.1"),
+            ("1.99999999999999999999998", "1.99999999999999999999999"),
+        ] {
+            assert_eq!(compare(left, right), Ordering::Less, "{left} {right}");
+        }
+        assert_eq!(compare("007", "7"), Ordering::Equal);
+    }
+
+    #[test]
+    fn the_error_shows_an_example() {
+        insta::assert_snapshot!(Version::parse("1.0-beta").unwrap_err(), @"`1.0-beta` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0");
+    }
+
+    prop_compose! {
+        /// Versions out of few pieces, so that many share a beginning.
+        fn version()(
+            numbers in prop::collection::vec(prop::sample::select(vec!["0", "00", "1", "01", "2", "09", "10", "5"]), 1..4),
+            letter in prop::option::weighted(0.2, prop::sample::select(vec!["a", "b"])),
+            suffixes in prop::collection::vec((
+                prop::sample::select(vec!["alpha", "beta", "pre", "rc", "cvs", "svn", "git", "hg", "p"]),
+                prop::sample::select(vec!["", "0", "1", "2", "10"]),
+            ), 0..3),
+            hash in prop::option::weighted(0.2, prop::sample::select(vec!["0", "ab", "1f"])),
+            revision in prop::option::weighted(0.4, 0..3u8),
+        ) -> String {
+            let mut text = numbers.join(".");
+            text.extend(letter);
+            for (suffix, number) in suffixes {
+                text.push_str(&format!("_{suffix}{number}"));
+            }
+            text.extend(hash.map(|hash| format!("~{hash}")));
+            text.extend(revision.map(|revision| format!("-r{revision}")));
+            text
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn versions_are_totally_ordered(a in version(), b in version(), c in version()) {
+            prop_assert!(is_valid(&a));
+            prop_assert_eq!(compare(&a, &a), Ordering::Equal);
+            prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
+            let mut sorted = [&a, &b, &c];
+            sorted.sort_by(|left, right| compare(left, right));
+            let [first, second, third] = sorted;
+            prop_assert!(compare(first, second).is_le());
+            prop_assert!(compare(second, third).is_le());
+            prop_assert!(compare(first, third).is_le());
+        }
+
+        #[test]
+        fn operators_agree_with_the_order(a in version(), b in version()) {
+            let order = compare(&a, &b);
+            prop_assert_eq!(Operator::Less.accepts(&a, &b), order.is_lt());
+            prop_assert_eq!(Operator::GreaterOrEqual.accepts(&a, &b), order.is_ge());
+            prop_assert_eq!(Operator::Equal.accepts(&a, &b), order.is_eq());
+            // Fuzzy is wider than equal, and never crosses to the other side.
+            prop_assert!(!order.is_eq() || Operator::Fuzzy.accepts(&a, &b));
+            prop_assert_eq!(
+                Operator::LessOrFuzzy.accepts(&a, &b),
+                Operator::Fuzzy.accepts(&a, &b) || compare_fuzzy(&a, &b).is_lt()
+            );
+        }
+
+        #[test]
+        fn any_text_compares(a in "[0-9a-z._~rp-]{0,12}", b in "\\PC{0,12}") {
+            let _ = compare(&a, &b);
+            let _ = compare_fuzzy(&b, &a);
+            prop_assert_eq!(is_valid(&a), Version::parse(&a).is_ok());
+        }
+    }
+}

@@ -1,1 +1,46 @@
 mod apk_cases;
+mod brute_force;
+mod explanations;
+
+use crate::dependency::Dependency;
+use crate::solver::Candidate;
+
+/// Packages, one a line: `name-version [field: terms;]…`, fields as in `depends: a b>1; arch: x`.
+fn packages(text: &str) -> Vec<Candidate> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(package).collect()
+}
+
+fn package(line: &str) -> Candidate {
+    let (label, fields) = line.split_once(' ').unwrap_or((line, ""));
+    // The version begins after the last hyphen that a digit follows, `-rN` aside.
+    let (name, version) = label
+        .match_indices('-')
+        .find(|(place, _)| label[place + 1..].starts_with(|first: char| first.is_ascii_digit()))
+        .map(|(place, _)| (&label[..place], &label[place + 1..]))
+        .unwrap();
+    let mut package = Candidate {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        size: 1,
+        installed_size: 1,
+        ..Candidate::default()
+    };
+    for field in fields
+        .split(';')
+        .map(str::trim)
+        .filter(|field| !field.is_empty())
+    {
+        let (key, value) = field.split_once(": ").unwrap();
+        match key {
+            "depends" => package.depends = Dependency::parse_list(value).unwrap(),
+            "provides" => package.provides = Dependency::parse_list(value).unwrap(),
+            "install_if" => package.install_if = Dependency::parse_list(value).unwrap(),
+            "priority" => package.provider_priority = value.parse().unwrap(),
+            "arch" => package.arch = value.to_owned(),
+            "defect" => package.defects.push(value.to_owned()),
+            _ => panic!("{key}"),
+        }
+    }
+    package
+}

@@ -1,0 +1,204 @@
+//! Small random repositories, solved by trying every set of packages.
+
+use proptest::prelude::*;
+
+use crate::dependency::Dependency;
+use crate::solver::{Candidate, Repository, Request, Sources, Universe, Unsolvable};
+
+/// Whether the packages of `set` satisfy the world and each other, side by side.
+fn is_consistent(set: &[&Candidate], world: &[Dependency]) -> bool {
+    let owns = |package: &Candidate, name: &str| {
+        package.name == name
+            || package
+                .provides
+                .iter()
+                .any(|provided| provided.name == name && provided.version().is_some())
+    };
+    let has = |package: &Candidate, name: &str| {
+        package.name == name
+            || package
+                .provides
+                .iter()
+                .any(|provided| provided.name == name)
+    };
+    for (index, package) in set.iter().enumerate() {
+        let names = std::iter::once(&package.name)
+            .chain(package.provides.iter().map(|provided| &provided.name));
+        for name in names {
+            // A name that one owns, no other has.
+            let others = set.iter().enumerate().filter(|(other, _)| *other != index);
+            let mut others = others.map(|(_, other)| *other);
+            if owns(package, name) && others.any(|other| has(other, name)) {
+                return false;
+            }
+        }
+    }
+    let meets = |package: &Candidate, term: &Dependency| {
+        let own = (package.name == term.name).then_some(Some(package.version.as_str()));
+        let provided = package
+            .provides
+            .iter()
+            .filter(|provided| provided.name == term.name);
+        let provided = provided.map(|of| of.version().map(|version| version.as_str()));
+        own.into_iter()
+            .chain(provided)
+            .any(|version| term.matches(version, None))
+    };
+    let satisfied = |by: Option<usize>, term: &Dependency| {
+        let mut others = set.iter().enumerate();
+        match term.conflict {
+            false => others.any(|(_, package)| meets(package, term)),
+            true => !others.any(|(other, package)| by != Some(other) && meets(package, term)),
+        }
+    };
+    world.iter().all(|term| satisfied(None, term))
+        && set.iter().enumerate().all(|(index, package)| {
+            package
+                .depends
+                .iter()
+                .all(|term| satisfied(Some(index), term))
+        })
+}
+
+fn is_solvable(packages: &[Candidate], world: &[Dependency]) -> bool {
+    (0u32..1 << packages.len()).any(|bits| {
+        let chosen = packages.iter().enumerate();
+        let chosen = chosen.filter(|(index, _)| bits & (1 << index) != 0);
+        let set: Vec<&Candidate> = chosen.map(|(_, package)| package).collect();
+        is_consistent(&set, world)
+    })
+}
+
+fn solve(packages: &[Candidate], world: &[Dependency]) -> Result<Vec<Candidate>, Unsolvable> {
+    let repositories = [Repository {
+        name: "./packages",
+        tag: None,
+        available: true,
+        packages,
+    }];
+    let universe = Universe::new(Sources {
+        repositories: &repositories,
+        ..Sources::default()
+    });
+    let solution = universe.solve(&Request {
+        world,
+        ..Request::default()
+    })?;
+    Ok(solution
+        .packages()
+        .map(|selected| selected.package.clone())
+        .collect())
+}
+
+fn term() -> impl Strategy<Value = Dependency> {
+    let text = (
+        prop::sample::select(vec!["", "", "", "", "", "!"]),
+        prop::sample::select(vec!["a", "b", "c", "d", "v", "w"]),
+        prop::sample::select(vec!["", "", "", "", "=1", "<2", ">1", "~1", "<=2", ">=2"]),
+    );
+    text.prop_map(|(not, name, constraint)| {
+        Dependency::parse(&format!("{not}{name}{constraint}")).unwrap()
+    })
+}
+
+fn positive() -> impl Strategy<Value = Dependency> {
+    term().prop_map(|term| Dependency {
+        conflict: false,
+        ..term
+    })
+}
+
+fn provided() -> impl Strategy<Value = Dependency> {
+    prop::sample::select(vec!["v", "w", "v=1", "v=2", "w=1", "w=3", "a=2"])
+        .prop_map(|text| Dependency::parse(text).unwrap())
+}
+
+fn candidate() -> impl Strategy<Value = Candidate> {
+    (
+        prop::sample::select(vec!["a", "b", "c", "d"]),
+        prop::sample::select(vec!["1", "1.1", "2"]),
+        prop::collection::vec(term(), 0..3),
+        prop::collection::vec(provided(), 0..2),
+        prop::option::weighted(0.15, prop::collection::vec(positive(), 1..3)),
+        prop::sample::select(vec![0, 0, 10, 20]),
+    )
+        .prop_map(
+            |(name, version, depends, provides, install_if, provider_priority)| Candidate {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                depends,
+                provides,
+                install_if: install_if.unwrap_or_default(),
+                provider_priority,
+                size: 1,
+                installed_size: 1,
+                ..Candidate::default()
+            },
+        )
+}
+
+/// At most one package of a name and version, as in an index.
+fn repository() -> impl Strategy<Value = Vec<Candidate>> {
+    prop::collection::vec(candidate(), 0..9).prop_map(|mut packages| {
+        packages
+            .sort_by(|left, right| (&left.name, &left.version).cmp(&(&right.name, &right.version)));
+        packages.dedup_by(|left, right| left.name == right.name && left.version == right.version);
+        packages
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn solutions_are_consistent(
+        packages in repository(),
+        world in prop::collection::vec(term(), 1..4),
+        shuffle in any::<u64>(),
+    ) {
+        let solution = solve(&packages, &world);
+        match &solution {
+            Ok(set) => {
+                let set: Vec<&Candidate> = set.iter().collect();
+                prop_assert!(is_consistent(&set, &world), "{set:#?}");
+            }
+            Err(unsolvable) => {
+                prop_assert!(!unsolvable.to_string().is_empty());
+                prop_assert!(!unsolvable.conflicts.is_empty(), "no reason: {unsolvable}");
+            }
+        }
+        // The order in an index does not matter.
+        let mut shuffled = packages.clone();
+        shuffled.sort_by_key(|package| {
+            let text = format!("{}{}", package.name, package.version);
+            text.bytes().fold(shuffle, |hash, byte| {
+                hash.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(byte))
+            })
+        });
+        prop_assert_eq!(solve(&shuffled, &world), solution);
+        let mut reversed = world.clone();
+        reversed.reverse();
+        let names: std::collections::BTreeSet<&String> =
+            world.iter().map(|term| &term.name).collect();
+        if names.len() == world.len() {
+            prop_assert_eq!(solve(&packages, &reversed), solve(&packages, &world));
+        }
+    }
+
+    /// Where nothing competes, what brute force can solve is solved.
+    #[test]
+    fn what_needs_no_choice_is_solved(
+        packages in repository(),
+        world in prop::collection::vec(positive(), 1..4),
+    ) {
+        let mut packages = packages;
+        packages.dedup_by(|left, right| left.name == right.name);
+        for package in &mut packages {
+            package.depends.retain(|term| !term.conflict);
+            package.provides.clear();
+            package.install_if.clear();
+        }
+        let solvable = is_solvable(&packages, &world);
+        prop_assert_eq!(solve(&packages, &world).is_ok(), solvable);
+    }
+}
