@@ -1,1 +1,25 @@
-//! x
+//! Images out of packages: the image file, the plan, the layers, the image, what is said about it,
+//! and the check that all of it is true.
+
+mod accounts;
+mod build;
+pub mod configuration;
+mod database;
+mod filesystem;
+mod generate;
+mod layer;
+mod layering;
+mod paths;
+mod plan;
+mod sbom;
+
+pub use accounts::AccountError;
+pub use build::{BuildError, BuiltImage, build, write_layout};
+pub use configuration::ImageConfiguration;
+pub use database::DatabaseError;
+pub use filesystem::FilesystemError;
+pub use generate::GenerateError;
+pub use layer::{Layer, LayerError};
+pub use paths::PathError;
+pub use plan::{ImagePlan, PlanError, PlannedPackage, plan};
+pub use sbom::SbomError;

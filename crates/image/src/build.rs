@@ -1,0 +1,421 @@
+//! From a plan to an image: filesystem, layers, configuration, manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use apk::package::{Manifest as PackageManifest, Package, PackageError, PackageInfo};
+use archive::Limits;
+use archive::tree::{Node, TreePath};
+use attest::spdx::Document;
+use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
+use oci::{Descriptor, ImageConfig, Index, Layout, LayoutError, Manifest, Platform, media_type};
+use store::{Store, StoreError, TreeError};
+
+use crate::accounts::{self, AccountError, Names};
+use crate::configuration::{
+    EntrypointKind, ImageConfiguration, LayeringStrategy, UnbalancedQuote, split_words,
+};
+use crate::database::{self, DatabaseError};
+use crate::filesystem::{Filesystem, FilesystemError};
+use crate::generate::{self, GenerateError};
+use crate::layer::{self, Layer, LayerError, StoredPackage};
+use crate::paths::{self, PathError};
+use crate::plan::ImagePlan;
+use crate::sbom::{self, Parts, SbomError};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+const MANIFESTS: &str = "apk-manifest";
+
+/// An image whose layers are in the store.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    /// What it is made for.
+    pub arch: Arch,
+    /// The layers, the lowest first.
+    pub layers: Vec<Layer>,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The manifest's descriptor, with its platform.
+    pub descriptor: Descriptor,
+    /// What is in it, composed of what its packages say of themselves.
+    pub sbom: Document,
+    /// What a person should know: an `ld.so.cache` that isn't made, and the like.
+    pub notes: Vec<String>,
+}
+
+/// An image can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A package is no good.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A package can't be unpacked into the store.
+    #[error(transparent)]
+    Unpack(#[from] TreeError<PackageError>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The packages' files don't fit together.
+    #[error(transparent)]
+    Filesystem(#[from] FilesystemError),
+    /// The accounts can't be made.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// A path can't be changed.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A generated file can't be made.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The database can't be written.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A layer can't be written.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The SBOM can't be composed.
+    #[error(transparent)]
+    Sbom(#[from] SbomError),
+    /// The layout can't be written.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// JSON can't be written.
+    #[error("can't write JSON")]
+    Json(#[from] serde_json::Error),
+    /// A command line isn't one.
+    #[error("`{line}` is no command line: {source}")]
+    Words {
+        /// The line.
+        line: String,
+        /// Why.
+        #[source]
+        source: UnbalancedQuote,
+    },
+}
+
+/// A package whose files lie in the store.
+pub(crate) struct Unpacked {
+    pub(crate) info: PackageInfo,
+    pub(crate) package: Package,
+    pub(crate) stored: StoredPackage,
+    pub(crate) folder: PathBuf,
+}
+
+/// Builds the image of a plan. What was made before, by any image, is not made again: unpacked
+/// packages, deflated files, whole layers.
+///
+/// # Errors
+/// [`BuildError`]: packages that don't fit together, a path or account that can't be, no room.
+pub fn build(
+    plan: &ImagePlan,
+    name: &str,
+    epoch: Epoch,
+    store: &Store,
+    reporter: &dyn Reporter,
+) -> Result<BuiltImage, BuildError> {
+    let task = Task::start(
+        reporter,
+        Verb::Unpack,
+        name,
+        Some(plan.packages.len() as u64),
+        Unit::Items,
+    );
+    let mut packages = Vec::new();
+    for planned in &plan.packages {
+        packages.push(unpack(store, &planned.digest)?);
+        task.advance(1);
+    }
+    task.done();
+
+    let task = Task::start(reporter, Verb::Write, name, None, Unit::Items);
+    let mut notes = Vec::new();
+    let (filesystem, run_as) = lay_out(plan, &packages, &mut notes)?;
+    let stored: Vec<StoredPackage> = packages
+        .iter()
+        .map(|package| package.stored.clone())
+        .collect();
+    let groups = groups(&plan.configuration, &packages);
+    let mut earlier = BTreeSet::new();
+    let mut layers = Vec::new();
+    for (place, group) in groups.iter().enumerate() {
+        let last = place + 1 == groups.len();
+        task.step(if last { "last layer" } else { "layer" });
+        layers.push(layer::build(
+            store,
+            &filesystem,
+            &stored,
+            group,
+            last,
+            &mut earlier,
+        )?);
+    }
+    let config = config(plan, epoch, run_as, &layers)?;
+    let config_descriptor = Descriptor::of(media_type::CONFIG, &config.to_bytes()?);
+    let mut manifest = Manifest::image(
+        config_descriptor,
+        layers
+            .iter()
+            .map(|layer| Descriptor::new(media_type::LAYER_TAR_GZIP, layer.digest, layer.size))
+            .collect(),
+    );
+    manifest.annotations = annotations(&plan.configuration, epoch);
+    let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);
+    descriptor.platform = Some(Platform::linux(plan.arch));
+    let parts = Parts {
+        plan,
+        packages: &packages,
+        groups: &groups,
+        filesystem: &filesystem,
+        layers: &layers,
+    };
+    let sbom = sbom::compose(&parts, name, descriptor.digest, epoch, &mut notes)?;
+    task.done();
+    Ok(BuiltImage {
+        arch: plan.arch,
+        layers,
+        config,
+        manifest,
+        descriptor,
+        sbom,
+        notes,
+    })
+}
+
+/// Unpacks a package of the store once; every hash of it is checked then.
+pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildError> {
+    let file = store.path(digest).ok_or(StoreError::Missing(*digest))?;
+    let package = Package::open(&file)?;
+    let key = layer::folder_name(digest)?;
+    let known: Option<PackageManifest> = store.record_get(MANIFESTS, &key)?;
+    let (manifest, folder) = match (known, store.tree_path(&key)) {
+        (Some(manifest), Some(folder)) => (manifest, folder),
+        _ => {
+            let mut made = None;
+            let folder = store.tree(&key, |folder| {
+                made = Some(package.unpack(folder, &Limits::default())?);
+                Ok::<(), PackageError>(())
+            })?;
+            let manifest = match made {
+                Some(manifest) => manifest,
+                None => package.manifest(&Limits::default())?,
+            };
+            store.record_put(MANIFESTS, &key, &manifest)?;
+            (manifest, folder)
+        }
+    };
+    Ok(Unpacked {
+        info: package.info().clone(),
+        package,
+        stored: StoredPackage {
+            digest: *digest,
+            manifest,
+        },
+        folder,
+    })
+}
+
+/// The whole filesystem, and as whom the image runs.
+fn lay_out(
+    plan: &ImagePlan,
+    packages: &[Unpacked],
+    notes: &mut Vec<String>,
+) -> Result<(Filesystem, String), BuildError> {
+    let configuration = &plan.configuration;
+    let infos: Vec<PackageInfo> = packages
+        .iter()
+        .map(|package| package.info.clone())
+        .collect();
+    let mut filesystem = Filesystem::default();
+    for (index, package) in packages.iter().enumerate() {
+        let entries = layer::entries(&package.stored.manifest, &package.folder);
+        filesystem.add_package(&infos, index, entries)?;
+    }
+    generate::skeleton(&mut filesystem)?;
+    let run_as = accounts::add(&mut filesystem, &configuration.accounts)?;
+    generate::record_configuration(&mut filesystem, configuration)?;
+    paths::apply(&mut filesystem, &configuration.paths)?;
+    generate::certificates(
+        &mut filesystem,
+        configuration.certificates.as_ref(),
+        &infos,
+    )?;
+    generate::services(&mut filesystem, &configuration.entrypoint)?;
+    generate::busybox_links(&mut filesystem)?;
+    generate::devices(&mut filesystem)?;
+    generate::link_apk(&mut filesystem)?;
+    let names = Names::read(&filesystem)?;
+    database::write(&mut filesystem, plan, packages, &names)?;
+    names.apply(&mut filesystem);
+    if filesystem.read("etc/ld.so.conf")?.is_some() && filesystem.read("etc/ld.so.cache")?.is_none()
+    {
+        notes.push(
+            "the image has /etc/ld.so.conf, but polpo makes no /etc/ld.so.cache: libraries in \
+             folders that only it names are not found; set LD_LIBRARY_PATH in `environment`"
+                .to_owned(),
+        );
+    }
+    Ok((filesystem, run_as))
+}
+
+/// Which packages share a layer: the lowest layer first, the last also has what is left. One layer
+/// unless the image file asks for more.
+fn groups(configuration: &ImageConfiguration, packages: &[Unpacked]) -> Vec<Vec<usize>> {
+    let all: Vec<usize> = (0..packages.len()).collect();
+    let layering = configuration.layering.clone().unwrap_or_default();
+    if layering.strategy != Some(LayeringStrategy::Origin) {
+        return vec![all];
+    }
+    let infos: Vec<&PackageInfo> = packages.iter().map(|package| &package.info).collect();
+    let mut groups = crate::layering::by_origin(&infos, layering.budget.unwrap_or(0) as usize);
+    groups.push(Vec::new());
+    groups
+}
+
+fn annotations(configuration: &ImageConfiguration, epoch: Epoch) -> BTreeMap<String, String> {
+    let mut annotations = configuration.annotations.clone();
+    let mut add = |key: &str, value: &str| {
+        annotations
+            .entry(format!("org.opencontainers.image.{key}"))
+            .or_insert_with(|| value.to_owned());
+    };
+    add("created", &epoch.rfc3339());
+    if let Some((url, revision)) = configuration.vcs_url.rsplit_once('@') {
+        add("source", url);
+        add("revision", revision);
+    } else if !configuration.vcs_url.is_empty() {
+        add("source", &configuration.vcs_url);
+    }
+    annotations
+}
+
+fn words(line: &str) -> Result<Vec<String>, BuildError> {
+    split_words(line).map_err(|source| BuildError::Words {
+        line: line.to_owned(),
+        source,
+    })
+}
+
+fn config(
+    plan: &ImagePlan,
+    epoch: Epoch,
+    run_as: String,
+    layers: &[Layer],
+) -> Result<ImageConfig, BuildError> {
+    let configuration = &plan.configuration;
+    let entrypoint = &configuration.entrypoint;
+    let command = if entrypoint.kind == EntrypointKind::ServiceBundle {
+        words("/bin/s6-svscan /sv")?
+    } else if entrypoint.shell_fragment.is_empty() {
+        words(&entrypoint.command)?
+    } else {
+        vec![
+            "/bin/sh".to_owned(),
+            "-c".to_owned(),
+            entrypoint.shell_fragment.clone(),
+        ]
+    };
+    let mut environment = configuration.environment.clone();
+    for (name, value) in [("PATH", PATH), ("SSL_CERT_FILE", CERTIFICATES)] {
+        environment
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+    let labels = annotations(configuration, epoch);
+    let label = |key: &str| {
+        labels
+            .get(&format!("org.opencontainers.image.{key}"))
+            .map(String::as_str)
+    };
+    let comment = match (label("title"), label("vendor")) {
+        (Some(title), Some(vendor)) => Some(format!("{title} by {vendor}")),
+        _ => None,
+    };
+    let created = epoch.rfc3339();
+    let history = layers
+        .iter()
+        .map(|_| oci::History {
+            author: Some("polpo".to_owned()),
+            created: Some(created.clone()),
+            created_by: Some("polpo".to_owned()),
+            comment: comment.clone(),
+            empty_layer: false,
+        })
+        .collect();
+    let (architecture, variant) = plan.arch.oci();
+    Ok(ImageConfig {
+        architecture: architecture.to_owned(),
+        author: Some("polpo".to_owned()),
+        created: Some(created),
+        history,
+        os: "linux".to_owned(),
+        rootfs: oci::RootFs {
+            diff_ids: layers.iter().map(|layer| layer.diff_id).collect(),
+            ..oci::RootFs::default()
+        },
+        config: oci::Execution {
+            cmd: words(&configuration.cmd)?,
+            entrypoint: command,
+            env: environment
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            labels,
+            user: run_as,
+            volumes: configuration
+                .volumes
+                .iter()
+                .map(|volume| (volume.clone(), BTreeMap::new()))
+                .collect(),
+            working_dir: configuration.work_dir.clone(),
+            exposed_ports: BTreeMap::new(),
+            stop_signal: configuration.stop_signal.clone(),
+        },
+        variant: variant.map(str::to_owned),
+        os_features: Vec::new(),
+    })
+}
+
+/// Writes images of one configuration into the layout in the folder `root`, under `tag`: one image
+/// as it is, several as an index by architecture. Gives the descriptor that has the tag.
+///
+/// # Errors
+/// A layer is no longer in the store, or the layout can't be written.
+pub fn write_layout(
+    images: &[BuiltImage],
+    store: &Store,
+    root: &Path,
+    tag: &str,
+) -> Result<Descriptor, BuildError> {
+    let layout = Layout::create(root)?;
+    let mut descriptors = Vec::new();
+    for image in images {
+        for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
+            let blob = store.path(&layer.digest).ok_or(StoreError::Missing(layer.digest))?;
+            layout.put_blob_file(descriptor, &blob)?;
+        }
+        layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
+        layout.put_manifest(&image.manifest)?;
+        descriptors.push(image.descriptor.clone());
+    }
+    let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
+        Ok([descriptor]) => descriptor,
+        Err(mut descriptors) => {
+            descriptors.sort_by_key(|descriptor| {
+                descriptor
+                    .platform
+                    .as_ref()
+                    .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
+            });
+            let mut index = Index::new(descriptors);
+            if let Some(image) = images.first() {
+                index.annotations = image.manifest.annotations.clone();
+            }
+            layout.put_index(&index)?
+        }
+    };
+    layout.tag(tag, &tagged)?;
+    Ok(tagged)
+}
