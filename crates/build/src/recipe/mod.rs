@@ -4,6 +4,23 @@
 //! and reports every problem of the file at once. [`Recipe::resolve`] replaces variables, expands
 //! ranges and pipelines, drops what conditions exclude, and gives a [`ResolvedRecipe`]: plain data.
 
+mod condition;
+mod environment;
+mod expand;
+mod library;
+mod record;
+mod resolve;
 mod resolved;
+mod substitute;
+mod text;
+mod update;
+mod validate;
+mod variables;
+/// Recipes as written.
+pub mod written;
 
+pub use library::PipelineLibrary;
+pub use resolve::{Libc, ResolveOptions};
 pub use resolved::*;
+pub use text::{Duration, Text, TextMap};
+pub use written::Recipe;

@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
+
+use base::{Problem, SourceText, did_you_mean};
+use yaml::{Decode, Decoder, Node};
+
+use super::validate;
+use super::written::PipelineStep;
+
+/// Pipelines that come with polpo: name, definition, and what takes the place of its steps.
+const BUILT_IN: &[(&str, &str, Option<Native>)] = &[
+    (
+        "autoconf/configure",
+        include_str!("../pipelines/autoconf/configure.yaml"),
+        None,
+    ),
+    (
+        "autoconf/make",
+        include_str!("../pipelines/autoconf/make.yaml"),
+        None,
+    ),
+    (
+        "autoconf/make-install",
+        include_str!("../pipelines/autoconf/make-install.yaml"),
+        None,
+    ),
+    (
+        "fetch",
+        include_str!("../pipelines/fetch.yaml"),
+        Some(Native::Fetch),
+    ),
+    ("patch", include_str!("../pipelines/patch.yaml"), None),
+    (
+        "split/alldocs",
+        include_str!("../pipelines/split/alldocs.yaml"),
+        None,
+    ),
+    (
+        "split/bin",
+        include_str!("../pipelines/split/bin.yaml"),
+        None,
+    ),
+    (
+        "split/debug",
+        include_str!("../pipelines/split/debug.yaml"),
+        None,
+    ),
+    (
+        "split/dev",
+        include_str!("../pipelines/split/dev.yaml"),
+        None,
+    ),
+    (
+        "split/infodir",
+        include_str!("../pipelines/split/infodir.yaml"),
+        None,
+    ),
+    (
+        "split/lib",
+        include_str!("../pipelines/split/lib.yaml"),
+        None,
+    ),
+    (
+        "split/locales",
+        include_str!("../pipelines/split/locales.yaml"),
+        None,
+    ),
+    (
+        "split/manpages",
+        include_str!("../pipelines/split/manpages.yaml"),
+        None,
+    ),
+    (
+        "split/static",
+        include_str!("../pipelines/split/static.yaml"),
+        None,
+    ),
+    ("strip", include_str!("../pipelines/strip.yaml"), None),
+];
+
+/// What polpo does itself instead of running a pipeline's steps in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Native {
+    /// Fetching a source by its hash.
+    Fetch,
+}
+
+/// A pipeline that recipes name in `uses`.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) source: SourceText,
+    pub(crate) step: PipelineStep,
+    pub(crate) native: Option<Native>,
+}
+
+/// Where pipelines are looked for: folders first, in their order, then those built in.
+#[derive(Debug, Default)]
+pub struct PipelineLibrary {
+    folders: Vec<PathBuf>,
+    loaded: Mutex<BTreeMap<String, Result<Arc<Definition>, LibraryError>>>,
+}
+
+/// A pipeline can't be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LibraryError {
+    /// Nothing has it.
+    #[error("there is no pipeline `{name}`")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What to do.
+        help: String,
+    },
+    /// The file is there but can't be read.
+    #[error("can't read the pipeline {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: Arc<io::Error>,
+    },
+    /// The file is no pipeline.
+    #[error("the pipeline `{name}` has problems")]
+    Invalid {
+        /// What was asked for.
+        name: String,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+impl PipelineLibrary {
+    /// Looks in `folders` before the pipelines built in.
+    pub fn new(folders: Vec<PathBuf>) -> PipelineLibrary {
+        PipelineLibrary {
+            folders,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The names of the pipelines built in, sorted.
+    pub fn built_in() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, ..)| *name)
+    }
+
+    /// The pipeline `name`, which must not lead out of the folders; read once.
+    pub(crate) fn load(&self, name: &str) -> Result<Arc<Definition>, LibraryError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = loaded.get(name) {
+            return found.clone();
+        }
+        let found = self.read(name).map(Arc::new);
+        loaded.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn read(&self, name: &str) -> Result<Definition, LibraryError> {
+        let safe =
+            !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        for folder in self.folders.iter().filter(|_| safe) {
+            let path = folder.join(format!("{name}.yaml"));
+            match fs::read_to_string(&path) {
+                Ok(text) => {
+                    let source = SourceText::new(path.display().to_string(), text);
+                    return decode(name, source, None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(LibraryError::Unreadable {
+                        path,
+                        reason: Arc::new(error),
+                    });
+                }
+            }
+        }
+        match BUILT_IN.iter().find(|(known, ..)| *known == name) {
+            Some((_, text, native)) => {
+                let source = SourceText::new(format!("built-in {name}.yaml"), *text);
+                decode(name, source, *native)
+            }
+            None => Err(LibraryError::Unknown {
+                name: name.to_owned(),
+                help: self.suggestion(name),
+            }),
+        }
+    }
+
+    fn suggestion(&self, name: &str) -> String {
+        let searched = match self.folders.as_slice() {
+            [] => "only the built-in pipelines were looked at; `--pipeline-dir` names a folder of others"
+                .to_owned(),
+            folders => {
+                let folders: Vec<String> = folders
+                    .iter()
+                    .map(|folder| folder.display().to_string())
+                    .collect();
+                format!("looked in {} and the built-in pipelines", folders.join(", "))
+            }
+        };
+        match did_you_mean(name, PipelineLibrary::built_in()) {
+            Some(meant) => format!("did you mean `{meant}`? ({searched})"),
+            None => searched,
+        }
+    }
+}
+
+struct Checked(PipelineStep);
+
+impl Decode for Checked {
+    fn decode(node: &Node, decoder: &mut Decoder) -> Option<Checked> {
+        let step = PipelineStep::decode(node, decoder)?;
+        validate::step(&step, decoder);
+        Some(Checked(step))
+    }
+}
+
+fn decode(
+    name: &str,
+    source: SourceText,
+    native: Option<Native>,
+) -> Result<Definition, LibraryError> {
+    match yaml::decode::<Checked>(source.clone()) {
+        Ok(Checked(step)) => Ok(Definition {
+            source,
+            step,
+            native,
+        }),
+        Err(problems) => Err(LibraryError::Invalid {
+            name: name.to_owned(),
+            problems,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_pipeline_is_valid_and_described() {
+        let library = PipelineLibrary::default();
+        for name in PipelineLibrary::built_in() {
+            let definition = library.load(name).unwrap();
+            assert!(definition.step.name.is_some(), "{name} has no name");
+            for (input, about) in definition.step.inputs.iter() {
+                assert!(!about.description.is_empty(), "{name}: {}", input.value);
+            }
+        }
+        assert!(PipelineLibrary::built_in().is_sorted());
+    }
+
+    #[test]
+    fn folders_come_first_and_cannot_be_left() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        fs::write(folder.path().join("outside.yaml"), "runs: x\n").unwrap();
+        fs::write(folder.path().join("in/strip.yaml"), "runs: mine\n").unwrap();
+        fs::write(folder.path().join("in/bad.yaml"), "rnus: x\n").unwrap();
+        let library = PipelineLibrary::new(vec![folder.path().join("in")]);
+        let script = |name: &str| {
+            library
+                .load(name)
+                .map(|found| found.step.runs.clone().map(|runs| runs.value))
+        };
+        assert_eq!(script("strip").unwrap().as_deref(), Some("mine"));
+        assert!(matches!(
+            script("../outside"),
+            Err(LibraryError::Unknown { .. })
+        ));
+        assert!(matches!(script("bad"), Err(LibraryError::Invalid { .. })));
+        let Err(LibraryError::Unknown { help, .. }) = script("split/devs") else {
+            panic!()
+        };
+        assert!(help.starts_with("did you mean `split/dev`?"), "{help}");
+    }
+}

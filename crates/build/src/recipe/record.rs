@@ -1,0 +1,52 @@
+//! One declaration per mapping of the file: the struct, its keys, and their decoding.
+
+/// Declares structs that decode from mappings, each key `required`, `optional` (an `Option`) or
+/// defaulted (`value`). Unknown keys are problems.
+///
+/// ```ignore
+/// record! {
+///     /// A checklist.
+///     Checks as "checks" {
+///         /// Linters that only warn.
+///         value disabled: Vec<Text> = "disabled",
+///     }
+/// }
+/// ```
+macro_rules! record {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident as $what:literal {
+            $($(#[$doc:meta])* $kind:ident $field:ident : $type:ty = $key:literal,)*
+        }
+    )*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: record!(@type $kind $type),)*
+        }
+
+        impl yaml::Decode for $name {
+            fn decode(node: &yaml::Node, decoder: &mut yaml::Decoder) -> Option<$name> {
+                let mut fields = yaml::Fields::of(node, $what, decoder)?;
+                $(let $field = record!(@take $kind fields decoder $key);)*
+                fields.finish(decoder);
+                Some($name { $($field: record!(@keep $kind $field),)* })
+            }
+        }
+    )*};
+    (@type optional $type:ty) => { Option<$type> };
+    (@type $kind:ident $type:ty) => { $type };
+    (@take required $fields:ident $decoder:ident $key:literal) => {
+        $fields.required($key, $decoder)
+    };
+    (@take optional $fields:ident $decoder:ident $key:literal) => {
+        $fields.optional($key, $decoder)
+    };
+    (@take value $fields:ident $decoder:ident $key:literal) => {
+        $fields.or_default($key, $decoder)
+    };
+    (@keep required $field:ident) => { $field? };
+    (@keep $kind:ident $field:ident) => { $field };
+}
+
+pub(crate) use record;
