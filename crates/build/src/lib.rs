@@ -1,5 +1,10 @@
 //! Recipes and builds: decode, resolve, plan, sandbox, analyse, emit.
 
+pub mod analyse;
+pub mod executor;
+pub mod guest;
+pub mod lint;
 pub mod plan;
 pub mod recipe;
 pub mod sandbox;
+pub mod workspace;

@@ -1,0 +1,566 @@
+//! The executor of this machine: a guest out of the store, steps in the sandbox.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, PipeWriter, Write};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use base::{Digest, Reporter, Task, Unit, Verb};
+use store::Store;
+use tokio::sync::mpsc;
+
+use super::script::{LONGEST_ARGUMENT, failed_command, quoted, wrapped};
+use super::{BuildOutput, ExecuteError, Executor, StepFailure};
+use crate::guest::{GuestMode, Layers};
+use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
+use crate::sandbox::{
+    Bind, Cancel, Ending, InitProgram, Launch, Root, SandboxError, Standard, find_bubblewrap,
+};
+use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
+
+/// Help for those who look for what is wrong with a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debug {
+    /// Every command of a step is printed before it runs (`set -x`).
+    pub trace: bool,
+    /// Where a step failed, a shell is opened at this process's terminal.
+    pub shell: bool,
+}
+
+/// Carries out plans on this machine.
+#[derive(Clone, Debug)]
+pub struct LocalExecutor {
+    store: Store,
+    init: InitProgram,
+    bubblewrap: PathBuf,
+    /// How guests are made.
+    pub guest: GuestMode,
+    /// Help in finding faults.
+    pub debug: Debug,
+    /// Whether output is reported as that of a test.
+    pub verb: Verb,
+}
+
+impl LocalExecutor {
+    /// One that works with `store`. `init` is a program that calls
+    /// [`init_if_requested`](crate::sandbox::init_if_requested).
+    ///
+    /// # Errors
+    /// bubblewrap is not installed.
+    pub fn new(store: Store, init: InitProgram) -> Result<LocalExecutor, SandboxError> {
+        Ok(LocalExecutor {
+            store,
+            init,
+            bubblewrap: find_bubblewrap()?,
+            guest: GuestMode::default(),
+            debug: Debug::default(),
+            verb: Verb::Build,
+        })
+    }
+
+    /// The store that plans' packages and sources are in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Carries out `plan` upon `layers` instead of the plan's own guest packages.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub async fn execute_upon(
+        &self,
+        layers: Layers,
+        plan: &BuildPlan,
+        subject: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<BuildOutput, ExecuteError> {
+        self.start(Some(layers), plan, subject, reporter).await
+    }
+
+    async fn start(
+        &self,
+        layers: Option<Layers>,
+        plan: &BuildPlan,
+        subject: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<BuildOutput, ExecuteError> {
+        let io = |action| move |source| ExecuteError::Io { action, source };
+        if plan.format != FORMAT {
+            return Err(ExecuteError::Format(plan.format));
+        }
+        let steps = plan.steps.len() as u64;
+        let task = Task::start(reporter, self.verb, subject, Some(steps), Unit::Items);
+        let (guard, cancel) = Cancel::pair().map_err(io("start the build"))?;
+        let (sender, events) = mpsc::channel(1024);
+        let (executor, plan) = (self.clone(), plan.clone());
+        // A thread of its own: the sandbox is killed when the thread that started it ends, and
+        // threads of a pool end when they please.
+        let thread = std::thread::Builder::new()
+            .name("build".to_owned())
+            .spawn(move || {
+                let mut build = Build::new(&executor, &plan, &cancel, sender)?;
+                build.run(layers)
+            })
+            .map_err(io("start the build"))?;
+        let mut worker = Worker {
+            events,
+            guard: Some(guard),
+            thread: Some(thread),
+        };
+        while let Some(event) = worker.events.recv().await {
+            match event {
+                Progress::Step(name) => task.step(&name),
+                Progress::StepDone => task.advance(1),
+                Progress::Line(line) => task.output(&line),
+            }
+        }
+        let output = worker.result()?;
+        task.done();
+        Ok(output)
+    }
+}
+
+impl Executor for LocalExecutor {
+    async fn execute(
+        &self,
+        plan: &BuildPlan,
+        subject: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<BuildOutput, ExecuteError> {
+        self.start(None, plan, subject, reporter).await
+    }
+}
+
+/// What the building thread tells.
+enum Progress {
+    Step(String),
+    StepDone,
+    Line(String),
+}
+
+/// The building thread. Dropped, it stops the build and waits until everything is cleaned up.
+struct Worker {
+    events: mpsc::Receiver<Progress>,
+    guard: Option<PipeWriter>,
+    thread: Option<JoinHandle<Result<BuildOutput, ExecuteError>>>,
+}
+
+impl Worker {
+    /// Waits for the thread, which is at its end.
+    fn result(&mut self) -> Result<BuildOutput, ExecuteError> {
+        let Some(thread) = self.thread.take() else {
+            return Err(ExecuteError::Cancelled);
+        };
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        // The thread may be waiting for someone to listen.
+        self.events.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How many lines a failure shows.
+const LAST_LINES: usize = 20;
+/// A longer line is cut in two.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// What steps print: into the log as it is, to the listener in lines.
+struct Output {
+    log: File,
+    log_error: Option<io::Error>,
+    pending: Vec<u8>,
+    last_lines: VecDeque<String>,
+    failed_command: Option<String>,
+    sender: mpsc::Sender<Progress>,
+}
+
+impl Output {
+    fn take(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.log.write_all(bytes) {
+            self.log_error.get_or_insert(error);
+        }
+        self.pending.extend_from_slice(bytes);
+        while let Some(end) = self
+            .pending
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map(|newline| newline + 1)
+            .or_else(|| (self.pending.len() > LONGEST_LINE).then_some(LONGEST_LINE))
+        {
+            let line: Vec<u8> = self.pending.drain(..end).collect();
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if let Some(command) = failed_command(text) {
+            self.failed_command = Some(command.to_owned()).filter(|command| !command.is_empty());
+            return;
+        }
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.pop_front();
+        }
+        self.last_lines.push_back(text.to_owned());
+        // Nobody listens any more when the build was given up.
+        let _ = self.sender.blocking_send(Progress::Line(text.to_owned()));
+    }
+
+    fn end_step(&mut self) {
+        if !self.pending.is_empty() {
+            let line = std::mem::take(&mut self.pending);
+            self.line(&line);
+        }
+    }
+
+    fn begin_step(&mut self, name: &str) {
+        let _ = writeln!(self.log, "## {name}");
+        self.last_lines.clear();
+        self.failed_command = None;
+        let _ = self.sender.blocking_send(Progress::Step(name.to_owned()));
+    }
+}
+
+/// One build under way, in its own thread.
+struct Build<'a> {
+    executor: &'a LocalExecutor,
+    plan: &'a BuildPlan,
+    cancel: &'a Cancel,
+    folder: BuildFolder,
+    output: Output,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        executor: &'a LocalExecutor,
+        plan: &'a BuildPlan,
+        cancel: &'a Cancel,
+        sender: mpsc::Sender<Progress>,
+    ) -> Result<Build<'a>, ExecuteError> {
+        let folder = BuildFolder::new(&executor.store)?;
+        let log = File::create(folder.path().join("log")).map_err(log_error)?;
+        Ok(Build {
+            executor,
+            plan,
+            cancel,
+            folder,
+            output: Output {
+                log,
+                log_error: None,
+                pending: Vec::new(),
+                last_lines: VecDeque::new(),
+                failed_command: None,
+                sender,
+            },
+            deadline: None,
+        })
+    }
+
+    fn run(&mut self, layers: Option<Layers>) -> Result<BuildOutput, ExecuteError> {
+        let layers = match layers {
+            Some(layers) => layers,
+            None => Layers::of(&self.executor.store, &self.plan.guest)?,
+        };
+        let store = &self.executor.store;
+        let mut mode = self.executor.guest;
+        let mut root = layers.prepare(store, mode, &self.subfolder("guest")?)?;
+        let path = self.folder.path().join("workspace");
+        let workspace =
+            Workspace::create(&path, &self.plan.packages).map_err(workspace_error("start"))?;
+        for file in &self.plan.files {
+            let place = within_workspace(WORKSPACE, &file.path)
+                .and_then(|path| workspace.place(store, &file.digest, &path, file.mode));
+            place.map_err(workspace_error("files beside the recipe"))?;
+        }
+        let started = Instant::now();
+        self.deadline = self
+            .plan
+            .limits
+            .timeout
+            .map(|seconds| started + Duration::from_secs(seconds));
+        for (position, step) in self.plan.steps.iter().enumerate() {
+            self.output.begin_step(step.name());
+            let mut ending = self.step(step, &workspace, &root);
+            if let Err(ExecuteError::Sandbox(error)) = &ending
+                && error.overlay_refused()
+                && mode == GuestMode::Automatic
+            {
+                // Found out at the first step; nothing has run yet.
+                mode = GuestMode::Copy;
+                root = layers.prepare(store, mode, &self.subfolder("copied-guest")?)?;
+                ending = self.step(step, &workspace, &root);
+            }
+            match ending? {
+                Ending::Exited(0) => {}
+                Ending::Exited(code) => {
+                    if position == 0 || self.first_run(position) {
+                        self.check_shell(&layers, &root, &workspace)?;
+                    }
+                    return Err(self.failed(step, code, &workspace, &root)?);
+                }
+                Ending::TimedOut => {
+                    return Err(ExecuteError::TimedOut {
+                        step: step.name().to_owned(),
+                        seconds: self.plan.limits.timeout.unwrap_or_default(),
+                        log: self.keep_log()?.1,
+                    });
+                }
+                Ending::Cancelled => return Err(ExecuteError::Cancelled),
+            }
+            let _ = self.output.sender.blocking_send(Progress::StepDone);
+        }
+        let trees = workspace
+            .outputs(&self.plan.packages)
+            .map_err(workspace_error("collecting the packages"))?;
+        let (log, _) = self.keep_log()?;
+        let fresh = BuildFolder::new(store)?;
+        Ok(BuildOutput {
+            trees,
+            workspace: workspace.path().to_owned(),
+            log,
+            folder: std::mem::replace(&mut self.folder, fresh),
+        })
+    }
+
+    fn subfolder(&self, name: &str) -> Result<PathBuf, ExecuteError> {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir(&path).map_err(|source| ExecuteError::Io {
+            action: "create a folder for the guest",
+            source,
+        })?;
+        Ok(path)
+    }
+
+    /// Whether no step before `position` ran in the sandbox.
+    fn first_run(&self, position: usize) -> bool {
+        let mut before = self.plan.steps.iter().take(position);
+        !before.any(|step| matches!(step, PlannedStep::Run { .. }))
+    }
+
+    fn step(
+        &mut self,
+        step: &PlannedStep,
+        workspace: &Workspace,
+        root: &Root,
+    ) -> Result<Ending, ExecuteError> {
+        let store = &self.executor.store;
+        match step {
+            PlannedStep::Run {
+                script,
+                working_directory,
+                environment,
+                ..
+            } => {
+                let script = wrapped(script, working_directory, self.executor.debug.trace);
+                let ending =
+                    self.sandboxed(&script, environment, workspace, root, Standard::Captured);
+                self.output.end_step();
+                ending
+            }
+            PlannedStep::Unpack {
+                name,
+                source,
+                directory,
+                strip_components,
+            } => {
+                let uri = self.source_name(source);
+                within_workspace(WORKSPACE, directory)
+                    .and_then(|directory| {
+                        workspace.unpack(store, source, &uri, &directory, *strip_components)
+                    })
+                    .map_err(workspace_error(name))?;
+                Ok(Ending::Exited(0))
+            }
+            PlannedStep::Place { name, source, path } => {
+                within_workspace(WORKSPACE, path)
+                    .and_then(|path| workspace.place(store, source, &path, 0o644))
+                    .map_err(workspace_error(name))?;
+                Ok(Ending::Exited(0))
+            }
+        }
+    }
+
+    fn source_name(&self, digest: &Digest) -> String {
+        let mut sources = self.plan.sources.iter();
+        sources
+            .find(|source| source.digest == *digest)
+            .map_or_else(|| digest.to_string(), |source| source.uri.clone())
+    }
+
+    fn sandboxed(
+        &mut self,
+        script: &str,
+        environment: &BTreeMap<String, String>,
+        workspace: &Workspace,
+        root: &Root,
+        standard: Standard,
+    ) -> Result<Ending, ExecuteError> {
+        let mut whole = self.plan.environment.clone();
+        whole.extend(environment.clone());
+        let mut binds = vec![Bind {
+            source: workspace.path().to_owned(),
+            target: WORKSPACE.to_owned(),
+            writable: true,
+        }];
+        if matches!(
+            root,
+            Root::Folder {
+                read_only: true,
+                ..
+            }
+        ) {
+            for (name, target) in [("tmp", "/tmp"), ("var-tmp", "/var/tmp")] {
+                let source = self.folder.path().join(name);
+                if !source.exists() {
+                    self.subfolder(name)?;
+                }
+                binds.push(Bind {
+                    source,
+                    target: target.to_owned(),
+                    writable: true,
+                });
+            }
+        }
+        if self.plan.network == Network::Allowed
+            && let Ok(source) = Path::new("/etc/resolv.conf").canonicalize()
+        {
+            binds.push(Bind {
+                source,
+                target: "/etc/resolv.conf".to_owned(),
+                writable: false,
+            });
+        }
+        let mut command = vec!["/bin/sh".to_owned()];
+        if script.len() <= LONGEST_ARGUMENT {
+            command.extend(["-c".to_owned(), script.to_owned()]);
+        } else {
+            let source = self.folder.path().join("script");
+            std::fs::write(&source, script).map_err(|source| ExecuteError::Io {
+                action: "write a step's script",
+                source,
+            })?;
+            let target = "/dev/shm/step".to_owned();
+            command.extend(["-c".to_owned(), format!(". {target}")]);
+            binds.push(Bind {
+                source,
+                target,
+                writable: false,
+            });
+        }
+        let launch = Launch {
+            init: &self.executor.init,
+            bubblewrap: &self.executor.bubblewrap,
+            root,
+            binds: &binds,
+            environment: &whole,
+            command: &command,
+            network: self.plan.network,
+            limits: &self.plan.limits,
+            scratch: self.folder.path(),
+            standard,
+        };
+        let output = &mut self.output;
+        Ok(launch.run(self.deadline, self.cancel, &mut |bytes| output.take(bytes))?)
+    }
+
+    /// Whether the shell is what kept the first step from running.
+    fn check_shell(
+        &mut self,
+        layers: &Layers,
+        root: &Root,
+        workspace: &Workspace,
+    ) -> Result<(), ExecuteError> {
+        if layers.find("bin/sh").is_none() && layers.find("usr/bin/sh").is_none() {
+            return Err(ExecuteError::NoShell);
+        }
+        let lines = self.output.last_lines.clone();
+        let command = self.output.failed_command.clone();
+        let ending = self.sandboxed(
+            "set -o pipefail",
+            &BTreeMap::new(),
+            workspace,
+            root,
+            Standard::Captured,
+        )?;
+        self.output.end_step();
+        (self.output.last_lines, self.output.failed_command) = (lines, command);
+        match ending {
+            Ending::Exited(0) | Ending::Cancelled | Ending::TimedOut => Ok(()),
+            Ending::Exited(_) => Err(ExecuteError::NoPipefail),
+        }
+    }
+
+    fn failed(
+        &mut self,
+        step: &PlannedStep,
+        code: i32,
+        workspace: &Workspace,
+        root: &Root,
+    ) -> Result<ExecuteError, ExecuteError> {
+        let failure = StepFailure {
+            step: step.name().to_owned(),
+            code,
+            command: self.output.failed_command.take(),
+            last_lines: std::mem::take(&mut self.output.last_lines).into(),
+            log: self.keep_log()?.1,
+        };
+        if let PlannedStep::Run {
+            environment,
+            working_directory,
+            ..
+        } = step
+            && self.executor.debug.shell
+        {
+            let _ = self
+                .output
+                .sender
+                .blocking_send(Progress::Line(failure.to_string()));
+            let _ = self.output.sender.blocking_send(Progress::Line(format!(
+                "a shell where it failed ({working_directory}); end it to go on"
+            )));
+            self.deadline = None;
+            let script = format!("cd {}; exec /bin/sh -i", quoted(working_directory));
+            self.sandboxed(&script, environment, workspace, root, Standard::Inherited)?;
+        }
+        Ok(ExecuteError::Step(Box::new(failure)))
+    }
+
+    /// Stores the log: its digest, and its path for people.
+    fn keep_log(&mut self) -> Result<(Digest, PathBuf), ExecuteError> {
+        if let Some(error) = self.output.log_error.take() {
+            return Err(log_error(error));
+        }
+        let store = &self.executor.store;
+        let blob = store.put_file(&self.folder.path().join("log"))?;
+        let path = store.path(&blob.digest).unwrap_or_default();
+        Ok((blob.digest, path))
+    }
+}
+
+fn log_error(source: io::Error) -> ExecuteError {
+    ExecuteError::Io {
+        action: "write the build's log",
+        source,
+    }
+}
+
+fn workspace_error(step: &str) -> impl FnOnce(WorkspaceError) -> ExecuteError + '_ {
+    move |source| ExecuteError::Workspace {
+        step: step.to_owned(),
+        source: Box::new(source),
+    }
+}

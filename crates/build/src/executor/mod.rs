@@ -1,0 +1,143 @@
+//! Carrying out a [`BuildPlan`].
+
+mod local;
+mod script;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+
+use base::{Digest, Reporter};
+use store::StoreError;
+
+use crate::guest::GuestError;
+use crate::plan::BuildPlan;
+use crate::sandbox::SandboxError;
+use crate::workspace::{BuildFolder, WorkspaceError};
+
+pub use local::{Debug, LocalExecutor};
+
+/// Carries out plans: here, or somewhere else. Nothing above it knows where.
+pub trait Executor: Send + Sync {
+    /// Carries out `plan`. Everything it names by digest is in the store that belongs to the
+    /// executor. Lines that steps print go to `reporter` as output of one task about `subject`.
+    ///
+    /// Dropping the future stops the build and removes what it left.
+    ///
+    /// # Errors
+    /// A step failed, or it could not be run.
+    fn execute(
+        &self,
+        plan: &BuildPlan,
+        subject: &str,
+        reporter: &dyn Reporter,
+    ) -> impl Future<Output = Result<BuildOutput, ExecuteError>> + Send;
+}
+
+/// What a build made.
+#[derive(Debug)]
+pub struct BuildOutput {
+    /// The folder of each package in the plan.
+    pub trees: BTreeMap<String, PathBuf>,
+    /// The workspace, which licence files are read from.
+    pub workspace: PathBuf,
+    /// All that the steps printed, a blob of the store.
+    pub log: Digest,
+    /// Holds the folders; they go when it is dropped.
+    pub folder: BuildFolder,
+}
+
+/// How and where a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// The step.
+    pub step: String,
+    /// The exit code; 128 and a signal's number when that ended the step.
+    pub code: i32,
+    /// The command of the step that failed, where the shell can tell.
+    pub command: Option<String>,
+    /// The last lines of output.
+    pub last_lines: Vec<String>,
+    /// The kept log.
+    pub log: PathBuf,
+}
+
+impl fmt::Display for StepFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "step `{}` failed with exit code {}",
+            self.step, self.code
+        )?;
+        if let Some(command) = &self.command {
+            write!(f, " at `{command}`")?;
+        }
+        for line in &self.last_lines {
+            write!(f, "\n  | {line}")?;
+        }
+        write!(f, "\nthe whole log is `{}`", self.log.display())
+    }
+}
+
+/// A plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// A step ended with an exit code other than 0.
+    #[error(
+        "{0}\nrun it again with `--debug` to trace its commands, and with `--interactive` to get a shell where it failed"
+    )]
+    Step(Box<StepFailure>),
+    /// Time was up.
+    #[error("time is up: step `{step}` was stopped {seconds} s after the first began\nthe log is `{}`", log.display())]
+    TimedOut {
+        /// The step that was running.
+        step: String,
+        /// The plan's limit.
+        seconds: u64,
+        /// The kept log.
+        log: PathBuf,
+    },
+    /// The caller lost interest.
+    #[error("the build was stopped")]
+    Cancelled,
+    /// The guest has no shell.
+    #[error(
+        "the guest has no /bin/sh: add a package that provides one, such as `busybox` or `bash`, to `environment.contents.packages`"
+    )]
+    NoShell,
+    /// The guest's shell is not up to it.
+    #[error(
+        "the guest's /bin/sh does not know `set -o pipefail`, which every step needs: let busybox or bash provide /bin/sh, not dash"
+    )]
+    NoPipefail,
+    /// The plan was made by another version.
+    #[error("the plan has format {0}, but this program carries out format {expected}; make the plan anew", expected = crate::plan::FORMAT)]
+    Format(u32),
+    /// There is no sandbox to be had.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The guest can't be made.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// The workspace can't be made, or is not as it must be.
+    #[error("step `{step}`: {source}")]
+    Workspace {
+        /// The step, or what was done around the steps.
+        step: String,
+        /// Why not.
+        source: Box<WorkspaceError>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log can't be written, or a thread not be started.
+    #[error("can't {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}

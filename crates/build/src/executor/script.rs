@@ -1,0 +1,51 @@
+//! What a step's script becomes.
+
+use std::fmt::Write as _;
+
+/// Marks the line in which the shell says what failed.
+const MARK: &str = "polpo: failed: ";
+
+/// The longest script given as an argument: the kernel takes 128 KiB for one
+/// (`MAX_ARG_STRLEN` in include/uapi/linux/binfmts.h).
+pub(super) const LONGEST_ARGUMENT: usize = 120 * 1024;
+
+/// `script` as `/bin/sh -c` runs it: stops at the first failure, in its working directory.
+pub(super) fn wrapped(script: &str, working_directory: &str, trace: bool) -> String {
+    let directory = quoted(working_directory);
+    let mut text = String::from("set -eo pipefail\n");
+    // Shells that know the trap tell which command failed; dash would end at an unknown one.
+    let _ = writeln!(
+        text,
+        "if (trap : ERR) 2>/dev/null; then trap 'printf \"%s\\n\" \"{MARK}${{BASH_COMMAND:-}}\" >&2' ERR; fi"
+    );
+    let _ = writeln!(text, "mkdir -p {directory}\ncd {directory}");
+    if trace {
+        text.push_str("set -x\n");
+    }
+    text.push_str(script);
+    text.push_str("\nexit 0\n");
+    text
+}
+
+/// `text` as one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The command that failed, if `line` is the shell's word about it; and whether it is.
+pub(super) fn failed_command(line: &str) -> Option<&str> {
+    line.strip_prefix(MARK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_quoted() {
+        let text = wrapped("make", "/home/build/it's $(id)", false);
+        assert!(text.contains(r"cd '/home/build/it'\''s $(id)'"), "{text}");
+        assert!(!text.contains("set -x"));
+        assert!(wrapped("make", "/", true).contains("\nset -x\nmake\n"));
+    }
+}

@@ -1,0 +1,282 @@
+//! A build as a plain value. What is not in the plan can't reach the build, so the plan's digest is
+//! the key under which its result is kept.
+
+use std::collections::BTreeMap;
+
+use base::{Arch, Digest, Epoch};
+use serde::{Deserialize, Serialize};
+
+/// The folder that a build sees its sources in and works in; nothing outside it is kept.
+pub const WORKSPACE: &str = "/home/build";
+
+/// The folder within the workspace whose subfolders become packages.
+pub const OUTPUT: &str = "melange-out";
+
+/// The search path of every step that does not set its own.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
+
+/// The present [`BuildPlan::format`]. It rises when the same plan would be carried out otherwise.
+pub const FORMAT: u32 = 1;
+
+/// Everything that a build depends on: packages and sources by hash, steps, environment, limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildPlan {
+    /// How the rest is meant: [`FORMAT`].
+    pub format: u32,
+    /// The architecture built for, which the guest's programs run on.
+    pub arch: Arch,
+    /// `SOURCE_DATE_EPOCH` of the steps.
+    pub epoch: Epoch,
+    /// What is installed in the guest, in install order: of two packages with the same file, the
+    /// later one's is seen.
+    pub guest: Vec<GuestPackage>,
+    /// Files put into the workspace before the first step: those beside the recipe.
+    pub files: Vec<PlacedFile>,
+    /// What the steps unpack and place, each once.
+    pub sources: Vec<PlannedSource>,
+    /// What is done, in order.
+    pub steps: Vec<PlannedStep>,
+    /// The environment of every step; a step's own comes over it.
+    pub environment: BTreeMap<String, String>,
+    /// When a build is stopped.
+    pub limits: Limits,
+    /// Whether steps reach the network.
+    pub network: Network,
+    /// The packages whose folders the build fills, beneath [`OUTPUT`].
+    pub packages: Vec<String>,
+}
+
+/// A package of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPackage {
+    /// Its name.
+    pub name: String,
+    /// Its full version, `1.2.3-r0`.
+    pub version: String,
+    /// SHA-1 of its control segment, 40 hex digits: what a signed index vouches for.
+    pub identity: String,
+    /// SHA-256 of the .apk file, a blob of the store.
+    pub digest: Digest,
+}
+
+/// A file of the recipe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlacedFile {
+    /// Where, relative to the workspace.
+    pub path: String,
+    /// Its bytes, a blob of the store.
+    pub digest: Digest,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// A fetched source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlannedSource {
+    /// Where the recipe says it comes from.
+    pub uri: String,
+    /// Its bytes, a blob of the store.
+    pub digest: Digest,
+}
+
+/// One thing that a build does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedStep {
+    /// Runs a shell script in the sandbox.
+    Run {
+        /// What people know the step by.
+        name: String,
+        /// Text for `/bin/sh`.
+        script: String,
+        /// Absolute in the guest; made when it is missing.
+        working_directory: String,
+        /// What comes over [`BuildPlan::environment`].
+        environment: BTreeMap<String, String>,
+    },
+    /// Unpacks a source, outside the sandbox.
+    Unpack {
+        /// What people know the step by.
+        name: String,
+        /// One of [`BuildPlan::sources`]: a tar archive, compressed or not.
+        source: Digest,
+        /// Where to, absolute in the guest, beneath [`WORKSPACE`]; made when it is missing.
+        directory: String,
+        /// How many leading folders of each name are dropped.
+        strip_components: u32,
+    },
+    /// Puts a source's bytes into a file, outside the sandbox.
+    Place {
+        /// What people know the step by.
+        name: String,
+        /// One of [`BuildPlan::sources`].
+        source: Digest,
+        /// The file, absolute in the guest, beneath [`WORKSPACE`].
+        path: String,
+    },
+}
+
+impl PlannedStep {
+    /// What people know the step by.
+    pub fn name(&self) -> &str {
+        match self {
+            PlannedStep::Run { name, .. }
+            | PlannedStep::Unpack { name, .. }
+            | PlannedStep::Place { name, .. } => name,
+        }
+    }
+}
+
+/// When a build is stopped. Without a value there is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Seconds of wall time for all steps together.
+    pub timeout: Option<u64>,
+    /// Bytes of address space for each process.
+    pub memory: Option<u64>,
+    /// Seconds of processor time for each process.
+    pub processor_time: Option<u64>,
+}
+
+/// Whether steps reach the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// They have a loopback device of their own and nothing else.
+    #[default]
+    Denied,
+    /// They share the host's network: whatever they fetch is outside the plan.
+    Allowed,
+}
+
+impl BuildPlan {
+    /// The plan as JSON that is the same for the same plan: fields in order, maps sorted, no
+    /// spaces.
+    pub fn canonical_json(&self) -> Vec<u8> {
+        // Strings, numbers, lists and maps with string keys: nothing that JSON can't hold.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// SHA-256 of [`BuildPlan::canonical_json`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical_json())
+    }
+}
+
+/// What a build finds in its environment when the recipe says nothing else
+/// (melange sets the same, `pkg/config/config.go` and `pkg/build/build.go`).
+pub fn default_environment() -> BTreeMap<String, String> {
+    [
+        ("HOME", WORKSPACE),
+        ("GOPATH", "/home/build/.cache/go"),
+        ("GOMODCACHE", "/var/cache/melange/gomodcache"),
+        ("UV_CACHE_DIR", "/var/cache/melange/uv"),
+        ("PIP_CACHE_DIR", "/var/cache/melange/pip"),
+        ("COMPOSER_CACHE_DIR", "/var/cache/melange/composer"),
+        ("npm_config_cache", "/var/cache/melange/npm"),
+        ("PATH", PATH),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The environment of all steps: the defaults, what the recipe sets over them, `PATH` as it always
+/// is, and the epoch where it is a build and not a test.
+pub fn environment(
+    recipe: &BTreeMap<String, String>,
+    epoch: Option<Epoch>,
+) -> BTreeMap<String, String> {
+    let mut environment = default_environment();
+    if let Some(epoch) = epoch {
+        environment.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
+    }
+    environment.extend(recipe.clone());
+    environment.insert("PATH".to_owned(), PATH.to_owned());
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> BuildPlan {
+        BuildPlan {
+            format: FORMAT,
+            arch: Arch::X86_64,
+            epoch: Epoch(7),
+            guest: vec![GuestPackage {
+                name: "busybox".into(),
+                version: "1.37.0-r1".into(),
+                identity: "00".repeat(20),
+                digest: Digest::of(b"busybox"),
+            }],
+            files: Vec::new(),
+            sources: vec![PlannedSource {
+                uri: "https://example.org/hello-1.tar.gz".into(),
+                digest: Digest::of(b"hello"),
+            }],
+            steps: vec![
+                PlannedStep::Unpack {
+                    name: "fetch".into(),
+                    source: Digest::of(b"hello"),
+                    directory: WORKSPACE.into(),
+                    strip_components: 1,
+                },
+                PlannedStep::Run {
+                    name: "make".into(),
+                    script: "make".into(),
+                    working_directory: WORKSPACE.into(),
+                    environment: BTreeMap::new(),
+                },
+            ],
+            environment: environment(&BTreeMap::new(), Some(Epoch(7))),
+            limits: Limits::default(),
+            network: Network::Denied,
+            packages: vec!["hello".into()],
+        }
+    }
+
+    #[test]
+    fn the_digest_covers_everything_and_nothing_else() {
+        let first = plan();
+        assert_eq!(first.digest(), plan().digest());
+        let read: BuildPlan = serde_json::from_slice(&first.canonical_json()).unwrap();
+        assert_eq!(read, first);
+        let changes: [fn(&mut BuildPlan); 8] = [
+            |plan| plan.format += 1,
+            |plan| plan.arch = Arch::Aarch64,
+            |plan| plan.epoch = Epoch(8),
+            |plan| plan.guest[0].digest = Digest::of(b"other"),
+            |plan| plan.steps.reverse(),
+            |plan| plan.limits.timeout = Some(1),
+            |plan| plan.network = Network::Allowed,
+            |plan| plan.packages.clear(),
+        ];
+        for change in changes {
+            let mut other = plan();
+            change(&mut other);
+            assert_ne!(other.digest(), first.digest());
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_plan_is_pinned() {
+        let json = String::from_utf8(plan().canonical_json()).unwrap();
+        insta::assert_snapshot!(&json[..json.find(",\"guest\"").unwrap()], @r#"{"format":1,"arch":"x86_64","epoch":7"#);
+        insta::assert_snapshot!(&json[json.find("\"steps\"").unwrap()..json.find(",\"environment\":{\"COMP").unwrap()], @r#""steps":[{"unpack":{"name":"fetch","source":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","directory":"/home/build","strip_components":1}},{"run":{"name":"make","script":"make","working_directory":"/home/build","environment":{}}}]"#);
+    }
+
+    #[test]
+    fn a_recipe_overrides_the_environment_but_not_the_search_path() {
+        let recipe = BTreeMap::from([
+            ("PATH".to_owned(), "/evil".to_owned()),
+            ("GOPATH".to_owned(), "/go".to_owned()),
+        ]);
+        let build = environment(&recipe, Some(Epoch(3)));
+        assert_eq!(build["PATH"], PATH);
+        assert_eq!(build["GOPATH"], "/go");
+        assert_eq!(build["SOURCE_DATE_EPOCH"], "3");
+        assert!(!environment(&recipe, None).contains_key("SOURCE_DATE_EPOCH"));
+    }
+}

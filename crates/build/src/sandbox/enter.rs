@@ -1,0 +1,190 @@
+//! The inner side: what happens in `sandbox-init`, a process with one thread that becomes
+//! bubblewrap.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::io::FdFlags;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::UnshareFlags;
+
+use super::preflight::{InitFailure, Stage};
+use super::{INIT_ARGUMENT, Root, Specification};
+
+/// The exit code of a `sandbox-init` that failed before it became bubblewrap.
+pub(super) const INIT_FAILED: u8 = 125;
+
+/// Becomes the sandbox's first process if this program was called as `PROGRAM sandbox-init SPEC`;
+/// then it never returns. Programs that run builds call it first thing in `main`, before any
+/// thread is started: the kernel lets only a process with one thread leave its user namespace.
+pub fn init_if_requested() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|word| word != INIT_ARGUMENT) {
+        return;
+    }
+    let Some(path) = arguments.next().map(PathBuf::from) else {
+        std::process::exit(INIT_FAILED.into());
+    };
+    let bytes = fs::read(&path);
+    let Some(specification) = bytes
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Specification>(&bytes).ok())
+    else {
+        std::process::exit(INIT_FAILED.into());
+    };
+    // Nobody reads this process's own output: the failure goes through a file.
+    let Err(failure) = enter(&specification);
+    if let Ok(json) = serde_json::to_vec(&failure) {
+        let _ = fs::write(&specification.failure, json);
+    }
+    std::process::exit(INIT_FAILED.into());
+}
+
+/// Does everything up to becoming bubblewrap; returns only when that failed.
+fn enter(specification: &Specification) -> Result<std::convert::Infallible, InitFailure> {
+    let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed(Stage::Unshare))?;
+    let map = |path: &str, text: String| {
+        // One write: the kernel takes a map once and whole.
+        File::options()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(failed(Stage::Map))
+    };
+    map("/proc/self/setgroups", "deny".to_owned())?;
+    map("/proc/self/uid_map", format!("0 {} 1", uid.as_raw()))?;
+    map("/proc/self/gid_map", format!("0 {} 1", gid.as_raw()))?;
+    let propagation = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    rustix::mount::mount_change("/", propagation)
+        .map_err(|error| failed(Stage::Private)(error.into()))?;
+    if let Root::Overlay {
+        base,
+        lower,
+        upper,
+        work,
+        mount_point,
+    } = &specification.root
+    {
+        std::env::set_current_dir(base).map_err(failed(Stage::Overlay))?;
+        overlay(lower, upper, work, mount_point).map_err(failed(Stage::Overlay))?;
+    }
+    let limits = [
+        (Resource::As, specification.memory),
+        (Resource::Cpu, specification.processor_time),
+        (Resource::Core, Some(0)),
+    ];
+    for (resource, limit) in limits {
+        if limit.is_some() {
+            let limit = Rlimit {
+                current: limit,
+                maximum: limit,
+            };
+            rustix::process::setrlimit(resource, limit)
+                .map_err(|error| failed(Stage::Limit)(error.into()))?;
+        }
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    std::env::set_current_dir("/").map_err(failed(Stage::Arguments))?;
+    close_on_exec().map_err(failed(Stage::Arguments))?;
+
+    let mut text = Vec::new();
+    for argument in &specification.arguments {
+        text.extend_from_slice(argument.as_bytes());
+        text.push(0);
+    }
+    fs::write(&specification.arguments_file, text).map_err(failed(Stage::Arguments))?;
+    let arguments = File::open(&specification.arguments_file).map_err(failed(Stage::Arguments))?;
+    let status = File::options()
+        .write(true)
+        .open(&specification.status)
+        .map_err(failed(Stage::Arguments))?;
+    for file in [arguments.as_fd(), status.as_fd()] {
+        rustix::io::fcntl_setfd(file, FdFlags::empty())
+            .map_err(|error| failed(Stage::Arguments)(error.into()))?;
+    }
+    // bubblewrap asks for the same, but only from its start on.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| failed(Stage::Arguments)(error.into()))?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if parent != Some(specification.parent) {
+        std::process::exit(INIT_FAILED.into());
+    }
+    let error = Command::new(&specification.bubblewrap)
+        .arg("--json-status-fd")
+        .arg(status.as_raw_fd().to_string())
+        .arg("--args")
+        .arg(arguments.as_raw_fd().to_string())
+        .arg("--")
+        .args(&specification.command)
+        .env_clear()
+        .exec();
+    Err(InitFailure::new(Stage::Bubblewrap, &error))
+}
+
+#[allow(
+    unsafe_code,
+    reason = "unshare is unsafe for shared descriptor tables; this process has one thread"
+)]
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: only FILES can make another thread see wrong descriptors, and it is not asked for.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// Mounts the trees, the first uppermost, by the mount API that takes them one by one
+/// (Linux 6.5 on; `lowerdir+` in Documentation/filesystems/overlayfs.rst).
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mount_point: &Path) -> io::Result<()> {
+    use rustix::mount as kernel;
+    let filesystem = kernel::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let filesystem = filesystem.as_fd();
+    kernel::fsconfig_set_string(filesystem, "source", "guest")?;
+    for tree in lower {
+        kernel::fsconfig_set_string(filesystem, "lowerdir+", tree)?;
+    }
+    kernel::fsconfig_set_string(filesystem, "upperdir", upper)?;
+    kernel::fsconfig_set_string(filesystem, "workdir", work)?;
+    kernel::fsconfig_set_flag(filesystem, "userxattr")?;
+    kernel::fsconfig_create(filesystem)?;
+    let mount = kernel::fsmount(
+        filesystem,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?;
+    kernel::move_mount(
+        mount.as_fd(),
+        "",
+        rustix::fs::CWD,
+        mount_point,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
+    Ok(())
+}
+
+/// Sees to it that no descriptor that polpo was given by its own caller reaches a step.
+#[allow(
+    unsafe_code,
+    reason = "the numbers come from the kernel's list of this process's open descriptors"
+)]
+fn close_on_exec() -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if number > 2 {
+            // SAFETY: used for one call; a descriptor that is closed meanwhile, such as that of
+            // the listing itself, makes it fail with EBADF, which is what we want of it.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,489 @@
+//! The outer side: starting a sandbox, passing on what it prints, ending it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::enter::INIT_FAILED;
+use super::preflight::{InitFailure, SandboxError};
+use super::{CAPABILITIES, HOST_NAME, INIT_ARGUMENT, InitProgram, Root, Specification};
+use crate::plan::{Limits, Network};
+
+/// A folder or file of the host that is seen inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Where it is.
+    pub source: PathBuf,
+    /// Where it is seen, absolute.
+    pub target: String,
+    /// Whether it can be written to.
+    pub writable: bool,
+}
+
+/// Where the three standard streams lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standard {
+    /// Input is empty; output and errors go, in order, to whoever asked for them.
+    Captured,
+    /// Those of this process: for a person at a terminal.
+    Inherited,
+}
+
+/// How a sandbox ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The command ended with this code; 128 and the number of the signal if one killed it.
+    Exited(i32),
+    /// The deadline passed, and everything inside was killed.
+    TimedOut,
+    /// The caller lost interest, and everything inside was killed.
+    Cancelled,
+}
+
+/// Tells a running sandbox to stop: it stops when the [`PipeWriter`] that belongs to it is dropped.
+#[derive(Debug)]
+pub struct Cancel(PipeReader);
+
+impl Cancel {
+    /// A pair: the sandbox runs while the writer lives.
+    ///
+    /// # Errors
+    /// This process has no descriptors left.
+    pub fn pair() -> io::Result<(PipeWriter, Cancel)> {
+        let (reader, writer) = io::pipe()?;
+        Ok((writer, Cancel(reader)))
+    }
+}
+
+/// One command in a sandbox.
+#[derive(Clone, Debug)]
+pub struct Launch<'a> {
+    /// What becomes the first process.
+    pub init: &'a InitProgram,
+    /// bubblewrap.
+    pub bubblewrap: &'a Path,
+    /// `/`.
+    pub root: &'a Root,
+    /// What else is seen, later ones over earlier ones.
+    pub binds: &'a [Bind],
+    /// The whole environment.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The command and its arguments.
+    pub command: &'a [String],
+    /// Whether the host's network is shared.
+    pub network: Network,
+    /// Limits of each process; `timeout` is not looked at.
+    pub limits: &'a Limits,
+    /// A folder that only this user can enter, for the few files the start needs.
+    pub scratch: &'a Path,
+    /// Where the standard streams lead.
+    pub standard: Standard,
+}
+
+impl Launch<'_> {
+    /// Runs the command until it ends, `deadline` passes or `cancel` says so. When this returns, no
+    /// process of the sandbox is left, whatever it had put into the background.
+    ///
+    /// The calling thread is the sandbox's parent as far as the kernel is concerned: it must live
+    /// until this returns, and the sandbox dies with it.
+    ///
+    /// # Errors
+    /// The sandbox could not be started: the command has not run.
+    pub fn run(
+        &self,
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ending, SandboxError> {
+        let files = StartFiles::within(self.scratch)?;
+        let specification = self.specification(&files);
+        let json = serde_json::to_vec(&specification)
+            .map_err(|error| SandboxError::at("write", &files.specification)(error.into()))?;
+        fs::write(&files.specification, json)
+            .map_err(SandboxError::at("write", &files.specification))?;
+
+        let program = &self.init.program;
+        let mut command = Command::new(program);
+        command
+            .args(&self.init.arguments)
+            .arg(INIT_ARGUMENT)
+            .arg(&files.specification)
+            .current_dir("/");
+        let mut reader = None;
+        if self.standard == Standard::Captured {
+            let (read, write) = io::pipe().map_err(SandboxError::at("start", program))?;
+            let errors = write
+                .try_clone()
+                .map_err(SandboxError::at("start", program))?;
+            // A process group of its own: keys pressed at the terminal reach polpo alone.
+            command
+                .stdin(Stdio::null())
+                .stdout(write)
+                .stderr(errors)
+                .process_group(0);
+            reader = Some(read);
+        }
+        let child = command
+            .spawn()
+            .map_err(SandboxError::at("start", program))?;
+        drop(command); // and with it this process's copies of the pipe's writing end
+        let mut last_words = Vec::new();
+        let mut running = Running {
+            status: files.open_status()?,
+            said: Vec::new(),
+            first_process: None,
+            child,
+            output: reader,
+        };
+        let ending = running
+            .wait(deadline, cancel, &mut |bytes| {
+                last_words.extend_from_slice(bytes);
+                let surplus = last_words.len().saturating_sub(4096);
+                last_words.drain(..surplus);
+                output(bytes);
+            })
+            .map_err(SandboxError::at("wait for", program))?;
+        let Ending::Exited(code) = ending else {
+            return Ok(ending);
+        };
+        if let Some(code) = running.exit_code() {
+            return Ok(Ending::Exited(code));
+        }
+        // The command did not run to its end: either something before it failed, or bubblewrap
+        // was killed from outside.
+        if let Ok(bytes) = fs::read(&files.failure)
+            && let Ok(failure) = serde_json::from_slice::<InitFailure>(&bytes)
+        {
+            return Err(failure.into());
+        }
+        if code == i32::from(INIT_FAILED) || running.said.is_empty() && last_words.is_empty() {
+            return Err(SandboxError::NotInit {
+                program: program.clone(),
+            });
+        }
+        let words = String::from_utf8_lossy(&last_words);
+        match words
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("bwrap: "))
+        {
+            Some(message) if code == 1 => Err(SandboxError::Refused {
+                message: message.to_owned(),
+            }),
+            _ => Ok(Ending::Exited(code)),
+        }
+    }
+
+    fn specification(&self, files: &StartFiles) -> Specification {
+        Specification {
+            parent: std::process::id(),
+            root: self.root.clone(),
+            bubblewrap: self.bubblewrap.to_owned(),
+            arguments: self.arguments(),
+            command: self.command.to_vec(),
+            arguments_file: files.arguments.clone(),
+            status: files.status.clone(),
+            failure: files.failure.clone(),
+            memory: self.limits.memory,
+            processor_time: self.limits.processor_time,
+        }
+    }
+
+    /// bubblewrap's arguments (bwrap(1)).
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut push = |words: &[&str]| {
+            arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        };
+        push(&["--unshare-user", "--uid", "0", "--gid", "0"]);
+        push(&["--disable-userns"]);
+        push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
+        push(&["--unshare-cgroup-try"]);
+        if self.network == Network::Denied {
+            push(&["--unshare-net"]);
+        }
+        push(&["--hostname", HOST_NAME, "--die-with-parent"]);
+        if self.standard == Standard::Captured {
+            // No controlling terminal, so nothing can be typed into the caller's.
+            push(&["--new-session"]);
+        }
+        push(&["--cap-drop", "ALL"]);
+        for capability in CAPABILITIES {
+            push(&["--cap-add", capability]);
+        }
+        push(&["--clearenv"]);
+        for (name, value) in self.environment {
+            push(&["--setenv", name, value]);
+        }
+        let read_only = matches!(
+            self.root,
+            Root::Folder {
+                read_only: true,
+                ..
+            }
+        );
+        let bind = |writable| if writable { "--bind" } else { "--ro-bind" };
+        push(&[bind(!read_only), &self.root.path().to_string_lossy(), "/"]);
+        push(&["--proc", "/proc", "--dev", "/dev"]);
+        for Bind {
+            source,
+            target,
+            writable,
+        } in self.binds
+        {
+            push(&[bind(*writable), &source.to_string_lossy(), target]);
+        }
+        arguments
+    }
+}
+
+/// The files that a start needs; removed with it.
+struct StartFiles {
+    _folder: tempfile::TempDir,
+    specification: PathBuf,
+    arguments: PathBuf,
+    status: PathBuf,
+    failure: PathBuf,
+}
+
+impl StartFiles {
+    fn within(scratch: &Path) -> Result<StartFiles, SandboxError> {
+        let folder = tempfile::Builder::new()
+            .prefix("start-")
+            .tempdir_in(scratch)
+            .map_err(SandboxError::at("write in", scratch))?;
+        let path = |name| folder.path().join(name);
+        let status = path("status");
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &status, FileType::Fifo, mode, 0)
+            .map_err(|error| SandboxError::at("create", &status)(error.into()))?;
+        Ok(StartFiles {
+            specification: path("specification.json"),
+            arguments: path("arguments"),
+            failure: path("failure.json"),
+            status,
+            _folder: folder,
+        })
+    }
+
+    fn open_status(&self) -> Result<File, SandboxError> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::open(&self.status, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|error| SandboxError::at("read", &self.status)(error.into()))
+    }
+}
+
+/// A sandbox under way.
+struct Running {
+    child: Child,
+    output: Option<PipeReader>,
+    /// bubblewrap's report: one JSON object when the sandbox is up, another at its end.
+    status: File,
+    said: Vec<u8>,
+    /// Process 1 inside. Once it is gone, so is everything else inside.
+    first_process: Option<OwnedFd>,
+}
+
+/// How long a killed sandbox may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Running {
+    fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Ending> {
+        let ended = self.wait_for_child(deadline, cancel, output);
+        // Whatever happened, nothing of the sandbox outlives this function.
+        let ended = match ended {
+            Ok(None) => None,
+            Ok(Some(ending)) => {
+                self.kill(output);
+                Some(Ok(ending))
+            }
+            Err(error) => {
+                self.kill(output);
+                Some(Err(error))
+            }
+        };
+        let status = self.child.wait()?;
+        if let Some(first_process) = self.first_process.take() {
+            until_readable(&first_process, Instant::now() + PATIENCE)?;
+        }
+        self.drain(output);
+        self.hear_status();
+        match ended {
+            Some(result) => result,
+            None => {
+                Ok(Ending::Exited(status.code().unwrap_or_else(|| {
+                    128 + status.signal().unwrap_or_default()
+                })))
+            }
+        }
+    }
+
+    /// `None` when the child ended by itself, else why it is to be ended.
+    fn wait_for_child(
+        &mut self,
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Option<Ending>> {
+        let child = rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+        let mut status_open = true;
+        loop {
+            let readable = PollFlags::IN;
+            let mut descriptors = vec![
+                PollFd::new(&child, readable),
+                PollFd::new(&cancel.0, readable),
+            ];
+            let status_at = status_open.then(|| {
+                descriptors.push(PollFd::new(&self.status, readable));
+                descriptors.len() - 1
+            });
+            let output_at = self.output.as_ref().map(|reader| {
+                descriptors.push(PollFd::from_borrowed_fd(reader.as_fd(), readable));
+                descriptors.len() - 1
+            });
+            let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            poll(&mut descriptors, remaining)?;
+            let ready: Vec<bool> = descriptors
+                .iter()
+                .map(|descriptor| !descriptor.revents().is_empty())
+                .collect();
+            drop(descriptors);
+            if status_at.is_some_and(|at| ready[at]) {
+                status_open = self.hear_status();
+            }
+            if output_at.is_some_and(|at| ready[at]) {
+                self.pass_on(output);
+            }
+            if ready[1] {
+                return Ok(Some(Ending::Cancelled));
+            }
+            if ready[0] {
+                return Ok(None);
+            }
+            if remaining.is_some_and(|left| left.is_zero()) {
+                return Ok(Some(Ending::TimedOut));
+            }
+        }
+    }
+
+    /// Reads what is there of the report; whether more may come.
+    fn hear_status(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let open = loop {
+            match self.status.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(count) => self.said.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+        };
+        if self.first_process.is_none()
+            && let Some(process) = self.reported("child-pid")
+            && let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw)
+        {
+            // If it is gone already, there is nothing to wait for.
+            self.first_process = rustix::process::pidfd_open(process, PidfdFlags::empty()).ok();
+        }
+        open
+    }
+
+    fn reported(&self, key: &str) -> Option<i64> {
+        serde_json::Deserializer::from_slice(&self.said)
+            .into_iter::<BTreeMap<String, serde_json::Value>>()
+            .map_while(Result::ok)
+            .find_map(|object| object.get(key)?.as_i64())
+    }
+
+    /// The code the command ended with, if it ran and ended.
+    fn exit_code(&self) -> Option<i32> {
+        i32::try_from(self.reported("exit-code")?).ok()
+    }
+
+    /// Reads once from the output, which is known to have something or to be at its end.
+    fn pass_on(&mut self, output: &mut dyn FnMut(&[u8])) {
+        let mut buffer = vec![0; 1 << 16];
+        match self.output.as_mut().map(|reader| reader.read(&mut buffer)) {
+            Some(Ok(count)) if count > 0 => output(&buffer[..count]),
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => self.output = None,
+        }
+    }
+
+    /// Passes on what is left when every writer is gone.
+    fn drain(&mut self, output: &mut dyn FnMut(&[u8])) {
+        while let Some(reader) = &self.output {
+            let mut descriptors = [PollFd::new(reader, PollFlags::IN)];
+            match poll(&mut descriptors, Some(Duration::ZERO)) {
+                Ok(()) if !descriptors[0].revents().is_empty() => self.pass_on(output),
+                _ => return,
+            }
+        }
+    }
+
+    fn kill(&mut self, output: &mut dyn FnMut(&[u8])) {
+        self.hear_status();
+        match &self.first_process {
+            // The kernel kills all that is inside before process 1 is gone, and bubblewrap ends
+            // by itself after that.
+            Some(process) => {
+                let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+                let child =
+                    rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
+                self.drain(output);
+                let ended = child.and_then(|child| {
+                    until_readable(&child, Instant::now() + PATIENCE).map_err(|error| {
+                        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+                    })
+                });
+                if !matches!(ended, Ok(true)) {
+                    let _ = self.child.kill();
+                }
+            }
+            None => {
+                let _ = self.child.kill();
+            }
+        }
+    }
+}
+
+/// Whether `descriptor` became readable before `deadline`.
+fn until_readable(descriptor: &OwnedFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let mut descriptors = [PollFd::new(descriptor, PollFlags::IN)];
+        poll(&mut descriptors, Some(remaining))?;
+        if !descriptors[0].revents().is_empty() {
+            return Ok(true);
+        }
+        if remaining.is_zero() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Waits for one of `descriptors`; an interrupted wait counts as one that timed out.
+fn poll(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    let timeout = timeout.map(|left| Timespec {
+        tv_sec: left.as_secs().min(86_400).cast_signed() as _,
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    match rustix::event::poll(descriptors, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

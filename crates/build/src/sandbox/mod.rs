@@ -1,0 +1,128 @@
+//! The sandbox that steps run in.
+//!
+//! ```text
+//! polpo ── starts ──▶ polpo sandbox-init SPEC     one thread, so it may leave the user namespace
+//!                       user + mount namespace: uid 0 is the caller
+//!                       overlay of the guest's package trees, if the guest is one
+//!                       becomes ▶ bubblewrap      a second user namespace that can't be left or nested;
+//!                                                 own processes, IPC, host name, network
+//!                                   ▶ /bin/sh -c STEP
+//! ```
+//!
+//! Inside, a step is uid 0 of its own user namespace, whether an ordinary user or root called
+//! polpo, so that both get the same result. Every other id is unmapped: `chown` to anyone but root
+//! fails. Whichever process of the chain dies, those below it are killed with it.
+
+mod enter;
+mod launch;
+mod preflight;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use enter::init_if_requested;
+pub use launch::{Bind, Cancel, Ending, Launch, Standard};
+pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
+
+/// The argument that makes a program be the sandbox's first process: see [`init_if_requested`].
+pub const INIT_ARGUMENT: &str = "sandbox-init";
+
+/// The host name inside.
+pub const HOST_NAME: &str = "polpo";
+
+/// What uid 0 may do inside, beyond what any user may. Enough to install files and change their
+/// owner, mode and capabilities; no mounts, no devices, no raw sockets, no tracing.
+pub const CAPABILITIES: [&str; 7] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+];
+
+/// The program that is started as the sandbox's first process: one that calls
+/// [`init_if_requested`] before anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitProgram {
+    /// Its path.
+    pub program: PathBuf,
+    /// What comes before [`INIT_ARGUMENT`]; mostly nothing.
+    pub arguments: Vec<OsString>,
+}
+
+impl InitProgram {
+    /// The program that is running now.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn this() -> Result<InitProgram, SandboxError> {
+        let program = std::env::current_exe().map_err(SandboxError::OwnPath)?;
+        Ok(InitProgram {
+            program,
+            arguments: Vec::new(),
+        })
+    }
+}
+
+/// What is `/` inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// An overlay mount that lives as long as the sandbox; what is written lands in `upper`.
+    Overlay {
+        /// The folder that relative paths of the others start at. Short paths keep a mount of
+        /// hundreds of layers within the kernel's limits, and the host's folders out of
+        /// `/proc/self/mountinfo`.
+        base: PathBuf,
+        /// The trees, the uppermost first.
+        lower: Vec<PathBuf>,
+        /// Takes what is written.
+        upper: PathBuf,
+        /// The kernel's own, on the filesystem of `upper`.
+        work: PathBuf,
+        /// An empty folder to mount at.
+        mount_point: PathBuf,
+    },
+    /// A folder, as it is.
+    Folder {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether nothing in it may be written.
+        read_only: bool,
+    },
+}
+
+impl Root {
+    /// The folder that has the guest's files once the sandbox is up.
+    fn path(&self) -> &std::path::Path {
+        match self {
+            Root::Overlay { mount_point, .. } => mount_point,
+            Root::Folder { path, .. } => path,
+        }
+    }
+}
+
+/// What `sandbox-init` reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Specification {
+    /// The process that started it; if that is gone already, there is nothing to do.
+    parent: u32,
+    root: Root,
+    bubblewrap: PathBuf,
+    /// bubblewrap's arguments.
+    arguments: Vec<String>,
+    /// What is run inside.
+    command: Vec<String>,
+    /// Where bubblewrap's arguments are put, out of sight of `/proc/1/cmdline`.
+    arguments_file: PathBuf,
+    /// A named pipe that takes the process id of the sandbox's first process and how it ended.
+    status: PathBuf,
+    /// Takes an [`InitFailure`] when it comes to none of that.
+    failure: PathBuf,
+    memory: Option<u64>,
+    processor_time: Option<u64>,
+}

@@ -1,0 +1,42 @@
+//! The same tests, run by a user without any rights.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::support::init_program;
+
+#[test]
+fn everything_holds_for_an_ordinary_user_too() {
+    if !rustix::process::geteuid().is_root() {
+        return; // and so it did, in the other tests
+    }
+    // Copies, because nobody else may be able to enter the folders these are in.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = |from: &std::path::Path, name: &str| {
+        let to = folder.path().join(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        to
+    };
+    let tests = copy(&std::env::current_exe().unwrap(), "tests");
+    let init = copy(&init_program().program, "sandbox-init");
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    std::os::unix::fs::chown(&temporary, Some(1000), Some(1000)).unwrap();
+    let output = Command::new(tests)
+        .args(["--skip", "everything_holds_for_an_ordinary_user_too"])
+        .env("POLPO_TEST_INIT", init)
+        .env("TMPDIR", temporary)
+        .env("HOME", folder.path())
+        .current_dir("/")
+        .uid(1000)
+        .gid(1000)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains(" 0 passed"), "{text}");
+}

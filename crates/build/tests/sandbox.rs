@@ -1,0 +1,186 @@
+//! Attacks on the sandbox.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use polpo_build::guest::GuestMode;
+
+use crate::support::{Bench, listing};
+
+#[test]
+fn there_is_no_network() {
+    let mut bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let name = format!("polpo-test-{}", std::process::id());
+    let address = std::os::linux::net::SocketAddrExt::from_abstract_name(name.as_bytes()).unwrap();
+    let abstract_socket = UnixListener::bind_addr(&address).unwrap();
+    abstract_socket.set_nonblocking(true).unwrap();
+    let text = bench.run(&format!(
+        "ls /sys/class/net 2>&1 || true
+        ip -o link | cut -d: -f2
+        ip route
+        for target in '127.0.0.1 {port}' '192.0.2.1 80' '::1 {port}'; do
+            if nc -w 2 $target </dev/null 2>/dev/null; then echo \"REACHED $target\"; fi
+        done
+        cat /proc/net/unix | grep {name} || echo 'no socket of the host'"
+    ));
+    insta::assert_snapshot!(text, @r"
+    ls: /sys/class/net: No such file or directory
+     lo
+    no socket of the host
+    ");
+    assert!(listener.accept().is_err());
+    assert!(abstract_socket.accept().is_err());
+}
+
+#[test]
+fn what_is_written_elsewhere_is_lost() {
+    for mode in [GuestMode::Overlay, GuestMode::Copy] {
+        let mut bench = Bench::with(&[&[("etc/config", "theirs\n"), ("usr/lib/x", "x\n")]]);
+        bench.executor.guest = mode;
+        let before: Vec<String> = bench
+            .layers
+            .folders()
+            .iter()
+            .map(|tree| listing(tree))
+            .collect();
+        bench.step(
+            "echo mine > /etc/config; rm /usr/lib/x /bin/vi; rm -r /usr
+            mkdir /opt; echo new > /opt/new; chmod 700 /bin; echo more >> /bin/busybox || true
+            mv /etc/passwd /etc/moved; echo data > /tmp/data",
+        );
+        // The guest is the same for all steps of a build.
+        bench.step("cat /etc/config /opt/new /tmp/data; ls /usr 2>&1 | head -1; ls -d /etc/moved");
+        bench.build().unwrap();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(bench.lines.text(), @r"
+            mine
+            new
+            data
+            ls: /usr: No such file or directory
+            /etc/moved
+            ");
+        }
+        let after: Vec<String> = bench
+            .layers
+            .folders()
+            .iter()
+            .map(|tree| listing(tree))
+            .collect();
+        assert_eq!(before, after);
+        assert_eq!(
+            bench.run("cat /etc/config; ls /opt /tmp 2>&1"),
+            "theirs\n/tmp:\nls: /opt: No such file or directory"
+        );
+    }
+}
+
+#[test]
+fn hard_links_into_the_store_cannot_be_written_to() {
+    let mut bench = Bench::with(&[&[("etc/config", "theirs\n")]]);
+    bench.executor.guest = GuestMode::HardLinks;
+    let before: Vec<String> = bench
+        .layers
+        .folders()
+        .iter()
+        .map(|tree| listing(tree))
+        .collect();
+    let text = bench.run(
+        "echo mine > /etc/config || true; rm /bin/vi 2>&1 || true; mkdir /new 2>&1 || true
+        mount -o remount,rw / 2>&1 || true
+        echo ok > /tmp/x; echo ok > /var/tmp/x; echo ok > x; cat /tmp/x /var/tmp/x x /etc/config",
+    );
+    insta::assert_snapshot!(text, @r"
+    /bin/sh: can't create /etc/config: Read-only file system
+    rm: can't remove '/bin/vi': Read-only file system
+    mkdir: can't create directory '/new': Read-only file system
+    mount: permission denied (are you root?)
+    ok
+    ok
+    ok
+    theirs
+    ");
+    let after: Vec<String> = bench
+        .layers
+        .folders()
+        .iter()
+        .map(|tree| listing(tree))
+        .collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn the_host_is_out_of_sight() {
+    let mut bench = Bench::new();
+    let secret = bench.folder.path().join("secret.rsa");
+    fs::write(&secret, "PRIVATE KEY").unwrap();
+    // SAFETY of the environment: set before any sandbox starts, and read by none of the others.
+    let text = bench.run(&format!(
+        "cat {secret} 2>/dev/null && echo FOUND
+        ls / /home /root
+        env | sort
+        hostname
+        id
+        ps -o pid,comm
+        tr '\\0' ' ' < /proc/1/cmdline | grep -o {folder} || true
+        ls /proc/self/fd | wc -l
+        ls /dev
+        ls /dev/pts /dev/shm",
+        secret = secret.display(),
+        folder = bench.folder.path().display(),
+    ));
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn the_kernel_is_out_of_reach() {
+    let mut bench = Bench::new();
+    let text = bench.run(
+        "grep -E 'Cap(Prm|Eff|Bnd)|NoNewPrivs' /proc/self/status
+        for file in /proc/sys/kernel/hostname /proc/sys/kernel/core_pattern /proc/sys/vm/drop_caches /proc/sysrq-trigger; do
+            (echo 1 > $file) 2>/dev/null && echo \"WROTE $file\"
+        done
+        mount -t tmpfs x /tmp 2>&1
+        mount -o bind / /tmp 2>&1
+        umount /proc 2>&1
+        umount -l /home/build 2>&1
+        unshare -U true 2>&1
+        unshare -m true 2>&1
+        chroot / true 2>&1
+        mknod /tmp/disk b 8 0 2>&1
+        hostname other 2>&1
+        chown 1000 /tmp 2>&1
+        chown 0:0 /tmp && echo 'root may own'
+        true",
+    );
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn other_processes_are_out_of_reach() {
+    let mut bench = Bench::new();
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let text = bench.run(&format!(
+        "kill -9 {pid} 2>&1 || true; kill -9 {own} 2>&1 || true; kill -9 -1 2>&1 || true
+        ls -d /proc/{pid} 2>&1 || true
+        echo still here",
+        pid = child.id(),
+        own = std::process::id(),
+    ));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "the host's process was killed"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(text.ends_with("still here"), "{text}");
+    assert_eq!(text.matches("No such").count(), 3, "{text}");
+}

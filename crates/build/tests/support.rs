@@ -1,0 +1,200 @@
+//! A guest made of a static busybox, and builds in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use base::{Arch, Digest, Epoch, Event, Reporter};
+use polpo_build::executor::{BuildOutput, ExecuteError, LocalExecutor};
+use polpo_build::guest::{GuestError, Layers};
+use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
+use polpo_build::sandbox::InitProgram;
+use store::Store;
+use tempfile::TempDir;
+
+/// A store with a guest, and the plan of a build in it.
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) executor: LocalExecutor,
+    pub(crate) layers: Layers,
+    pub(crate) plan: BuildPlan,
+    pub(crate) lines: Lines,
+}
+
+/// Keeps the lines that steps print.
+#[derive(Default)]
+pub(crate) struct Lines(Mutex<Vec<String>>);
+
+impl Reporter for Lines {
+    fn report(&self, event: Event<'_>) {
+        if let Event::Output { line, .. } = event {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+}
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+/// The program that becomes the sandbox.
+pub(crate) fn init_program() -> InitProgram {
+    InitProgram {
+        program: std::env::var_os("POLPO_TEST_INIT")
+            .map_or_else(|| env!("CARGO_BIN_EXE_sandbox-init").into(), PathBuf::from),
+        arguments: Vec::new(),
+    }
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        Bench::with(&[])
+    }
+
+    /// A bench whose guest has further trees upon busybox, each a list of `path` and text; a text
+    /// of the form `-> target` makes a link.
+    pub(crate) fn with(trees: &[&[(&str, &str)]]) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let mut stack = vec![busybox(&store)];
+        for (number, files) in trees.iter().enumerate() {
+            let key = Digest::of(format!("{number} {files:?}").as_bytes());
+            let path = store
+                .tree::<GuestError>(&key, |tree| {
+                    for (path, text) in *files {
+                        let path = tree.join(path);
+                        fs::create_dir_all(path.parent().unwrap()).unwrap();
+                        match text.strip_prefix("-> ") {
+                            Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+                            None => fs::write(path, text).unwrap(),
+                        }
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            stack.push((key, path));
+        }
+        let layers = Layers::stack(&store, &stack).unwrap();
+        let executor = LocalExecutor::new(store, init_program())
+            .expect("bubblewrap must be installed for these tests");
+        Bench {
+            folder,
+            executor,
+            layers,
+            plan: BuildPlan {
+                format: FORMAT,
+                arch: Arch::host(),
+                epoch: Epoch(1),
+                guest: Vec::new(),
+                files: Vec::new(),
+                sources: Vec::new(),
+                steps: Vec::new(),
+                environment: environment(&BTreeMap::new(), Some(Epoch(1))),
+                limits: Limits::default(),
+                network: Network::Denied,
+                packages: vec!["hello".to_owned()],
+            },
+            lines: Lines::default(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.executor.store()
+    }
+
+    pub(crate) fn step(&mut self, script: &str) -> &mut PlannedStep {
+        let name = format!("step {}", self.plan.steps.len() + 1);
+        self.plan.steps.push(PlannedStep::Run {
+            name,
+            script: script.to_owned(),
+            working_directory: WORKSPACE.to_owned(),
+            environment: BTreeMap::new(),
+        });
+        self.plan.steps.last_mut().unwrap()
+    }
+
+    /// Carries the plan out and forgets its steps.
+    pub(crate) fn build(&mut self) -> Result<BuildOutput, ExecuteError> {
+        self.lines = Lines::default();
+        let result = runtime().block_on(self.executor.execute_upon(
+            self.layers.clone(),
+            &self.plan,
+            "hello",
+            &self.lines,
+        ));
+        self.plan.steps.clear();
+        result
+    }
+
+    /// Runs one script that must end well; what it printed.
+    pub(crate) fn run(&mut self, script: &str) -> String {
+        self.step(script);
+        if let Err(error) = self.build() {
+            panic!("{error}");
+        }
+        self.lines.text()
+    }
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn busybox(store: &Store) -> (Digest, PathBuf) {
+    let key = Digest::of(b"busybox");
+    let path = store
+        .tree::<GuestError>(&key, |tree| {
+            let program = ["/bin/busybox", "/usr/bin/busybox"]
+                .iter()
+                .map(Path::new)
+                .find(|path| path.is_file())
+                .expect("a static busybox must be installed for these tests");
+            fs::create_dir_all(tree.join("bin")).unwrap();
+            fs::copy(program, tree.join("bin/busybox")).unwrap();
+            let output = std::process::Command::new(program)
+                .arg("--list")
+                .output()
+                .unwrap();
+            for name in String::from_utf8(output.stdout).unwrap().lines() {
+                if name != "busybox" {
+                    std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    (key, path)
+}
+
+/// Every path beneath `folder` with its mode, contents or target, sorted.
+pub(crate) fn listing(folder: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let mut lines = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(path) = pending.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        let contents = if metadata.is_dir() {
+            pending.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+            String::new()
+        } else if metadata.is_symlink() {
+            fs::read_link(&path).unwrap().display().to_string()
+        } else {
+            Digest::of(&fs::read(&path).unwrap()).to_string()
+        };
+        let name = path.strip_prefix(folder).unwrap().display();
+        lines.push(format!("{name} {:o} {contents}", metadata.mode()));
+    }
+    lines.sort();
+    lines.join("\n")
+}
