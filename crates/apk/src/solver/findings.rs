@@ -318,7 +318,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         words
     }
 
-    fn suggest(&self, name: &str) -> Option<String> {
+    fn suggest(&self, name: &str) -> Option<(String, String)> {
         let universe = self.solver.universe;
         let kind = |name: &str| name.split_once(':').map(|(kind, _)| kind.to_owned());
         let wanted = kind(name);
@@ -329,7 +329,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                 && kind(known) == wanted
                 && !universe.providers(*id as NameId).is_empty()
         });
-        did_you_mean(name, candidates.map(|(_, known)| *known)).map(str::to_owned)
+        let meant = did_you_mean(name, candidates.map(|(_, known)| *known))?;
+        let providers = universe.providers(universe.name_id(meant)?);
+        let package = self.label(providers.last()?.package);
+        Some((meant.to_owned(), package))
     }
 
     /// What stands against a chosen package, if anything does.

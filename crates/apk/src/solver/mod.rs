@@ -6,6 +6,7 @@
 //! apk's own; what differs is only where apk's result depends on the order of a hash table.
 
 mod changes;
+mod explain;
 mod findings;
 mod prefer;
 mod propagate;

@@ -39,9 +39,27 @@ fn nothing_provides_a_name() {
         libgreet-2-r1 depends: so:libc.so.7
         glibc-2.42-r0 provides: so:libc.so.6=6
         app-1 depends: hello";
-    insta::assert_snapshot!(explain(index, "", "app"), @"");
-    insta::assert_snapshot!(explain(index, "", "app zsh"), @"");
-    insta::assert_snapshot!(explain("", "", "busybox"), @"");
+    insta::assert_snapshot!(explain(index, "", "app"), @r"
+    no choice of packages satisfies all that is asked for
+      hello-1.0-r0 and libgreet-2-r1 need so:libc.so.7, which nothing provides in ./packages (x86_64)
+        hello-1.0-r0 is needed by app-1, which is asked for
+        libgreet-2-r1 is needed by hello-1.0-r0, which is needed by app-1, which is asked for
+        help: did you mean so:libc.so.6, which glibc-2.42-r0 provides?
+    ");
+    insta::assert_snapshot!(explain(index, "", "app zsh"), @r"
+    no choice of packages satisfies all that is asked for
+      zsh is asked for, which nothing provides in ./packages (x86_64)
+        help: correct the name, or add a repository that has zsh
+      hello-1.0-r0 and libgreet-2-r1 need so:libc.so.7, which nothing provides in ./packages (x86_64)
+        hello-1.0-r0 is needed by app-1, which is asked for
+        libgreet-2-r1 is needed by hello-1.0-r0, which is needed by app-1, which is asked for
+        help: did you mean so:libc.so.6, which glibc-2.42-r0 provides?
+    ");
+    insta::assert_snapshot!(explain("", "", "busybox"), @r"
+    no choice of packages satisfies all that is asked for
+      busybox is asked for, which nothing provides in ./packages (x86_64)
+        help: correct the name, or add a repository that has busybox
+    ");
 }
 
 #[test]
@@ -51,7 +69,12 @@ fn several_provide_a_name() {
         exim-4-r0 provides: smtp-server
         exim-5-r0 provides: smtp-server
         cron-1 depends: smtp-server";
-    insta::assert_snapshot!(explain(index, "", "cron"), @"");
+    insta::assert_snapshot!(explain(index, "", "cron"), @r"
+    no choice of packages satisfies all that is asked for
+      cron-1 needs smtp-server, which several packages provide and none by preference
+        cron-1 is asked for
+        help: ask for one of them by name: exim or postfix
+    ");
 }
 
 #[test]
@@ -62,9 +85,23 @@ fn versions_do_not_meet() {
         d-1.0
         d-1.5
         d-2.0";
-    insta::assert_snapshot!(explain(index, "", "a"), @"");
-    insta::assert_snapshot!(explain(index, "", "d>3"), @"");
-    insta::assert_snapshot!(explain(index, "", "d=1.0 d=2.0"), @"");
+    insta::assert_snapshot!(explain(index, "", "a"), @r"
+    no choice of packages satisfies all that is asked for
+      b-1 needs d<2.0 and a-3 needs d>1.5, but no d is all of that
+        a-3 is asked for
+        b-1 is needed by a-3, which is asked for
+        help: there are d-1.0, d-1.5 and d-2.0
+    ");
+    insta::assert_snapshot!(explain(index, "", "d>3"), @r"
+    no choice of packages satisfies all that is asked for
+      d>3 is asked for, but there is no such version
+        help: there are d-1.0, d-1.5 and d-2.0
+    ");
+    insta::assert_snapshot!(explain(index, "", "d=1.0 d=2.0"), @r"
+    no choice of packages satisfies all that is asked for
+      d=1.0 is asked for and d=2.0 is asked for, but no d is all of that
+        help: there are d-1.0, d-1.5 and d-2.0
+    ");
 }
 
 #[test]
@@ -74,8 +111,19 @@ fn a_package_is_ruled_out() {
         openssl-3
         libressl-4 depends: !openssl
         tls-1 depends: libressl";
-    insta::assert_snapshot!(explain(index, "", "web !openssl"), @"");
-    insta::assert_snapshot!(explain(index, "", "web tls"), @"");
+    insta::assert_snapshot!(explain(index, "", "web !openssl"), @r"
+    no choice of packages satisfies all that is asked for
+      openssl is ruled out (`!openssl`), but web-1 needs openssl
+        web-1 is asked for
+        help: leave out one of them
+    ");
+    insta::assert_snapshot!(explain(index, "", "web tls"), @r"
+    no choice of packages satisfies all that is asked for
+      libressl-4 rules out openssl (`!openssl`), but web-1 needs openssl
+        web-1 is asked for
+        libressl-4 is needed by tls-1, which is asked for
+        help: leave out one of them
+    ");
 }
 
 #[test]
@@ -85,8 +133,20 @@ fn two_own_a_name() {
         server-b-2 provides: server=2
         stack-1 depends: server-a server-b
         twice-1 provides: it=1 it=2";
-    insta::assert_snapshot!(explain(index, "", "stack"), @"");
-    insta::assert_snapshot!(explain(index, "", "twice"), @"");
+    insta::assert_snapshot!(explain(index, "", "stack"), @r"
+    no choice of packages satisfies all that is asked for
+      server-a-1 and server-b-2 both own the name server, which only one package can
+        stack-1 needs server-a
+        stack-1 is asked for
+        stack-1 needs server-b
+        help: leave out what needs one of them
+    ");
+    insta::assert_snapshot!(explain(index, "", "twice"), @r"
+    no choice of packages satisfies all that is asked for
+      twice-1 conflicts with itself: it provides it twice
+        twice is asked for
+        help: build the package anew, or ask for another version
+    ");
 }
 
 #[test]
@@ -96,11 +156,31 @@ fn out_of_reach() {
     let index = "lib-1
         alien-1 arch: riscv64
         odd-1 defect: the field X is unknown";
-    insta::assert_snapshot!(explain(index, edge, "new"), @"");
-    insta::assert_snapshot!(explain(index, edge, "lib@testing"), @"");
-    insta::assert_snapshot!(explain(index, edge, "lib>1"), @"");
-    insta::assert_snapshot!(explain(index, edge, "alien"), @"");
-    insta::assert_snapshot!(explain(index, edge, "odd"), @"");
+    insta::assert_snapshot!(explain(index, edge, "new"), @r"
+    no choice of packages satisfies all that is asked for
+      new is asked for, but new-2 is only in a repository tagged @edge
+        help: ask for new@edge
+    ");
+    insta::assert_snapshot!(explain(index, edge, "lib@testing"), @r"
+    no choice of packages satisfies all that is asked for
+      lib@testing is asked for, but no repository has the tag @testing
+        help: leave out the tag, or use @edge
+    ");
+    insta::assert_snapshot!(explain(index, edge, "lib>1"), @r"
+    no choice of packages satisfies all that is asked for
+      lib>1 is asked for, but lib-2 is only in a repository tagged @edge
+        help: ask for lib@edge>1
+    ");
+    insta::assert_snapshot!(explain(index, edge, "alien"), @r"
+    no choice of packages satisfies all that is asked for
+      alien is asked for, but alien-1 is for riscv64, not for x86_64
+        help: add a repository that has alien for x86_64
+    ");
+    insta::assert_snapshot!(explain(index, edge, "odd"), @r"
+    no choice of packages satisfies all that is asked for
+      odd is asked for, but odd-1 cannot be installed: the field X is unknown
+        help: build the package anew, or ask for another version
+    ");
 }
 
 #[test]
@@ -109,5 +189,10 @@ fn chains_are_cut_short() {
         format!("{index}p{n}-1 depends: p{}\n", n + 1)
     });
     index.push_str("p9-1 depends: nowhere");
-    insta::assert_snapshot!(explain(&index, "", "p1"), @"");
+    insta::assert_snapshot!(explain(&index, "", "p1"), @r"
+    no choice of packages satisfies all that is asked for
+      p9-1 needs nowhere, which nothing provides in ./packages (x86_64)
+        p9-1 is needed by p8-1, which is needed by p7-1, which is needed by p6-1 and, 5 further on, by p1
+        help: correct the name, or add a repository that has nowhere
+    ");
 }
