@@ -1,1 +1,3 @@
-//! x
+//! A distribution: the seed that its first stage is built with, and what is built upon it.
+
+pub mod seed;

@@ -1,0 +1,123 @@
+//! `seed.yaml`: what the seed holds and how Debian's packages are turned into apks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use base::{Digest, SourceText};
+use yaml::{Decode, Decoder, Fields, Node};
+
+use super::SeedError;
+
+/// A package that only names others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetaPackage {
+    /// One line about it.
+    pub description: String,
+    /// What it asks for, in apk's grammar.
+    pub depends: Vec<String>,
+}
+
+/// The seed as `seed.yaml` describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// The Debian release, such as `bookworm`. Its updates are not looked at: a lock has to stay
+    /// fetchable, and the release itself changes only with point releases.
+    pub suite: String,
+    /// The packages wanted, by Debian's names.
+    pub packages: Vec<String>,
+    /// Packages that are never taken though others depend on them.
+    pub ignore: BTreeSet<String>,
+    /// By package: what it depends on and can do without.
+    pub ignore_dependencies: BTreeMap<String, BTreeSet<String>>,
+    /// By package: more names it provides, each as version 0.
+    pub provides: BTreeMap<String, Vec<String>>,
+    /// By package: names found in it that it does not provide, because another package does.
+    pub withhold: BTreeMap<String, BTreeSet<String>>,
+    /// By package: symbolic links that its maintainer scripts would make, path to target.
+    pub links: BTreeMap<String, BTreeMap<String, String>>,
+    /// By package: files made by joining all `*.crt` files of a folder, path to folder.
+    pub bundles: BTreeMap<String, BTreeMap<String, String>>,
+    /// Folders that are left out.
+    pub omit: Vec<String>,
+    /// Names of files that are kept in spite of `omit`.
+    pub keep: BTreeSet<String>,
+    /// Packages made of nothing but dependencies.
+    pub meta_packages: BTreeMap<String, MetaPackage>,
+    /// The digest of the file.
+    pub digest: Digest,
+}
+
+impl Seed {
+    /// Reads a `seed.yaml`.
+    ///
+    /// # Errors
+    /// It can't be read, or every problem in it.
+    pub fn load(path: &Path) -> Result<Seed, SeedError> {
+        let text = std::fs::read_to_string(path).map_err(|source| SeedError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Seed::parse(SourceText::new(path.display().to_string(), text))
+    }
+
+    /// Reads the text of a `seed.yaml`.
+    ///
+    /// # Errors
+    /// Every problem in it.
+    pub fn parse(source: SourceText) -> Result<Seed, SeedError> {
+        let digest = Digest::of(source.text().as_bytes());
+        let seed = yaml::decode::<Seed>(source).map_err(SeedError::Problems)?;
+        Ok(Seed { digest, ..seed })
+    }
+}
+
+fn sets(map: BTreeMap<String, Vec<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    map.into_iter()
+        .map(|(key, values)| (key, values.into_iter().collect()))
+        .collect()
+}
+
+impl Decode for Seed {
+    fn decode(node: &Node, decoder: &mut Decoder) -> Option<Seed> {
+        let mut fields = Fields::of(node, "the seed", decoder)?;
+        let suite = fields.required("suite", decoder);
+        let packages = fields.required("packages", decoder);
+        let ignore: Vec<String> = fields.or_default("ignore", decoder);
+        let ignore_dependencies = fields.or_default("ignore-dependencies", decoder);
+        let provides = fields.or_default("provides", decoder);
+        let withhold = fields.or_default("withhold", decoder);
+        let links = fields.or_default("links", decoder);
+        let bundles = fields.or_default("bundles", decoder);
+        let omit = fields.or_default("omit", decoder);
+        let keep: Vec<String> = fields.or_default("keep", decoder);
+        let meta_packages = fields.or_default("meta-packages", decoder);
+        fields.finish(decoder);
+        Some(Seed {
+            suite: suite?,
+            packages: packages?,
+            ignore: ignore.into_iter().collect(),
+            ignore_dependencies: sets(ignore_dependencies),
+            provides,
+            withhold: sets(withhold),
+            links,
+            bundles,
+            omit,
+            keep: keep.into_iter().collect(),
+            meta_packages,
+            digest: Digest::of(&[]),
+        })
+    }
+}
+
+impl Decode for MetaPackage {
+    fn decode(node: &Node, decoder: &mut Decoder) -> Option<MetaPackage> {
+        let mut fields = Fields::of(node, "a meta-package", decoder)?;
+        let description = fields.required("description", decoder);
+        let depends = fields.required("depends", decoder);
+        fields.finish(decoder);
+        Some(MetaPackage {
+            description: description?,
+            depends: depends?,
+        })
+    }
+}
