@@ -1,0 +1,233 @@
+//! Keys and signatures against the openssl program.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use polpo_key::{
+    Algorithm, FileError, KeyError, PrivateKey, PublicKey, Scheme, load_private, load_public,
+    public_path, save_pair,
+};
+
+/// Runs openssl in a folder; what it prints.
+fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+    let output = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(folder)
+        .output()
+        .expect("the openssl program is installed");
+    assert!(
+        output.status.success(),
+        "openssl {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+/// The error of a parse that must fail; `PrivateKey` can't be compared.
+fn private_error(pem: &str) -> KeyError {
+    PrivateKey::from_pem(pem).expect_err("no private key")
+}
+
+#[test]
+fn every_form_that_openssl_writes_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| String::from_utf8(openssl(folder.path(), arguments)).unwrap();
+    for (make, traditional, kind) in [
+        (
+            "genrsa -out k 2048",
+            "rsa -in k -traditional",
+            Scheme::RsaSha256,
+        ),
+        (
+            "ecparam -genkey -name prime256v1 -out k",
+            "ec -in k",
+            Scheme::EcdsaSha256,
+        ),
+    ] {
+        run(make);
+        let public = PublicKey::from_pem(&run("pkey -in k -pubout")).unwrap();
+        assert_eq!(public.scheme(), kind);
+        for form in [
+            // `ecparam` writes an EC PARAMETERS block before the key.
+            fs::read_to_string(folder.path().join("k")).unwrap(),
+            run("pkcs8 -topk8 -nocrypt -in k"),
+            run(traditional),
+            // With text before it.
+            run("pkey -in k -text"),
+        ] {
+            let private = PrivateKey::from_pem(&form).unwrap();
+            assert_eq!(private.public().unwrap(), public, "{form}");
+            let again = PrivateKey::from_pem(&private.to_pem().unwrap()).unwrap();
+            assert_eq!(again.public().unwrap(), public);
+        }
+        assert_eq!(PublicKey::from_pem(&public.to_pem()).unwrap(), public);
+        let der = openssl(folder.path(), "pkey -in k -pubout -outform DER");
+        assert_eq!(public.id(), base::Digest::of(&der));
+
+        let encrypted = run("pkcs8 -topk8 -in k -passout pass:x");
+        assert_eq!(private_error(&encrypted), KeyError::Encrypted);
+        assert_eq!(
+            private_error(&public.to_pem()).to_string(),
+            "this is a public key, a private key belongs here"
+        );
+        assert!(matches!(
+            PublicKey::from_pem(&run("pkey -in k")),
+            Err(KeyError::WrongHalf { .. })
+        ));
+    }
+    run("genrsa -out k 2048");
+    let pkcs1 = run("rsa -in k -RSAPublicKey_out");
+    let spki = run("rsa -in k -pubout");
+    assert!(pkcs1.contains("BEGIN RSA PUBLIC KEY"));
+    assert_eq!(
+        PublicKey::from_pem(&pkcs1).unwrap(),
+        PublicKey::from_pem(&spki).unwrap()
+    );
+    let traditional = run("rsa -in k -traditional -aes128 -passout pass:x");
+    assert_eq!(private_error(&traditional), KeyError::Encrypted);
+    for other in ["ed25519", "ed448"] {
+        run(&format!("genpkey -algorithm {other} -out k"));
+        assert!(matches!(
+            private_error(&run("pkey -in k")),
+            KeyError::Rejected { .. }
+        ));
+        assert!(matches!(
+            PublicKey::from_pem(&run("pkey -in k -pubout")),
+            Err(KeyError::Rejected { .. })
+        ));
+    }
+    run("ecparam -genkey -noout -name secp384r1 -out k");
+    assert!(matches!(
+        private_error(&run("pkey -in k")),
+        KeyError::Rejected { .. }
+    ));
+}
+
+#[test]
+fn openssl_and_we_verify_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("message"), b"what is signed").unwrap();
+    for algorithm in [Algorithm::Rsa4096, Algorithm::EcdsaP256] {
+        let private = PrivateKey::generate(algorithm).unwrap();
+        let public = private.public().unwrap();
+        let signature = private.sign(b"what is signed").unwrap();
+        fs::write(path("k"), private.to_pem().unwrap()).unwrap();
+        fs::write(path("k.pub"), public.to_pem()).unwrap();
+        fs::write(path("signature"), &signature).unwrap();
+        openssl(
+            folder.path(),
+            "dgst -sha256 -verify k.pub -signature signature message",
+        );
+        public
+            .verify(public.scheme(), b"what is signed", &signature)
+            .unwrap();
+        assert_eq!(
+            public.verify(public.scheme(), b"what is singed", &signature),
+            Err(KeyError::BadSignature)
+        );
+        for place in [0, signature.len() / 2, signature.len() - 1] {
+            let mut wrong = signature.clone();
+            wrong[place] ^= 1;
+            assert_eq!(
+                public.verify(public.scheme(), b"what is signed", &wrong),
+                Err(KeyError::BadSignature)
+            );
+        }
+        let theirs = openssl(folder.path(), "dgst -sha256 -sign k message");
+        public
+            .verify(public.scheme(), b"what is signed", &theirs)
+            .unwrap();
+        assert_eq!(
+            matches!(private, PrivateKey::Rsa(_)),
+            theirs == signature,
+            "RSA signatures are the same every time, ECDSA's never"
+        );
+    }
+}
+
+#[test]
+fn schemes_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("message"), b"m").unwrap();
+    openssl(folder.path(), "genrsa -out k 2048");
+    let private = load_private(&folder.path().join("k")).unwrap();
+    let public = private.public().unwrap();
+    for (hash, scheme) in [
+        ("sha1", Scheme::RsaSha1),
+        ("sha256", Scheme::RsaSha256),
+        ("sha512", Scheme::RsaSha512),
+    ] {
+        let signature = openssl(folder.path(), &format!("dgst -{hash} -sign k message"));
+        for other in [Scheme::RsaSha1, Scheme::RsaSha256, Scheme::RsaSha512] {
+            assert_eq!(
+                public.verify(other, b"m", &signature).is_ok(),
+                other == scheme
+            );
+        }
+        assert_eq!(
+            public.verify(Scheme::EcdsaSha256, b"m", &signature),
+            Err(KeyError::WrongScheme {
+                scheme: Scheme::EcdsaSha256
+            })
+        );
+    }
+}
+
+#[test]
+fn a_saved_pair_is_private_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("builder.rsa");
+    let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
+    save_pair(&key, &path).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&public_path(&path)), 0o644);
+    let public = load_public(&public_path(&path)).unwrap();
+    assert_eq!(load_private(&path).unwrap().public().unwrap(), public);
+
+    let other = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
+    assert!(matches!(
+        save_pair(&other, &path),
+        Err(FileError::Exists { .. })
+    ));
+    fs::remove_file(public_path(&path)).unwrap();
+    assert!(matches!(
+        save_pair(&other, &path),
+        Err(FileError::Exists { .. })
+    ));
+    assert_eq!(load_private(&path).unwrap().public().unwrap(), public);
+    // Nothing is left beside.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
+    assert_eq!(format!("{key:?}"), "PrivateKey::EcdsaP256(..)");
+    let path = folder.path().join("k");
+    let damaged = key
+        .to_pem()
+        .unwrap()
+        .replace("-----END", "!SECRET!\n-----END");
+    fs::write(&path, damaged).unwrap();
+    let error = load_private(&path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "key file {}: the PEM block `PRIVATE KEY` is damaged: its body is not base64",
+            path.display()
+        )
+    );
+    fs::write(&path, vec![b'x'; 70_000]).unwrap();
+    assert!(matches!(
+        load_private(&path),
+        Err(FileError::TooLarge { .. })
+    ));
+    fs::write(&path, "no key at all").unwrap();
+    let error = load_public(&path).unwrap_err().to_string();
+    assert!(error.contains("-----BEGIN PUBLIC KEY-----"), "{error}");
+}
