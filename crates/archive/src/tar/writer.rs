@@ -359,10 +359,10 @@ fn extended_name(path: &str) -> String {
         }
     }
     let joined = kept.join("/");
-    if absolute {
-        format!("/{joined}")
-    } else {
-        joined
+    match (absolute, &*joined) {
+        (true, _) => format!("/{joined}"),
+        (false, "") => ".".to_owned(),
+        (false, _) => joined,
     }
 }
 
@@ -376,3 +376,6 @@ fn append_record(text: &mut Vec<u8>, key: &str, value: &[u8]) {
     text.extend_from_slice(value);
     text.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests;
