@@ -4,10 +4,11 @@ use base::{Arch, Digest, Epoch};
 
 use super::package::{bare, organization, purl};
 use super::{
-    Checksum, DOCUMENT_ID, Document, ExternalRef, ExtractedLicensingInfo, Package, PackageRecord,
-    Relationship, spdx_id,
+    Checksum, DOCUMENT_ID, Document, ExternalRef, ExtractedLicensingInfo, NO_ASSERTION, Package,
+    PackageRecord, Relationship, spdx_id,
 };
 use crate::json::JsonError;
+use crate::licence::Expression;
 
 /// The facts about an image of one architecture that its SPDX document states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +135,10 @@ impl Composition {
                 copy.checksums.extend(checksum.iter().cloned());
                 copy.checksums.dedup();
             }
+            // Its files are not taken over.
+            copy.files_analyzed = false;
             rename_licences(&mut copy, &renamed);
+            check_licences(&mut copy);
             ids.insert(package.id.as_str(), self.package(copy)?);
         }
         for relationship in &document.relationships {
@@ -176,6 +180,19 @@ fn rename_licences(package: &mut Package, renamed: &BTreeMap<String, String>) {
             rest = tail;
         }
         *text = replaced;
+    }
+}
+
+/// A document may say anything; the image's document is to be valid.
+fn check_licences(package: &mut Package) {
+    let expressions = [
+        &mut package.license_declared,
+        &mut package.license_concluded,
+    ];
+    for text in expressions.into_iter().flatten() {
+        if text != NO_ASSERTION && text != "NONE" && Expression::parse(text).is_err() {
+            *text = NO_ASSERTION.to_owned();
+        }
     }
 }
 
@@ -372,6 +389,20 @@ SPDXRef-Package-hello-doc-2.12.1-r1 GENERATED_FROM SPDXRef-Package-source-hello-
             .document(Epoch(0))
             .unwrap();
         assert_eq!(with, without);
+    }
+
+    #[test]
+    fn what_others_state_is_made_valid() {
+        let mut odd = package(record("hello"), true);
+        let document = odd.document.as_mut().unwrap();
+        for package in &mut document.packages {
+            package.files_analyzed = true;
+            package.license_declared = Some("whatever you like".to_owned());
+        }
+        let made = image(vec![odd]).document(Epoch(0)).unwrap();
+        assert!(made.packages.iter().all(|package| !package.files_analyzed));
+        let declared = |package: &Package| package.license_declared.clone().unwrap();
+        assert!(made.packages.iter().all(|p| declared(p) == NO_ASSERTION));
     }
 
     #[test]

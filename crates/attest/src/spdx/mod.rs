@@ -233,8 +233,9 @@ impl Document {
         }
     }
 
-    /// Sorts everything and derives the namespace from it all, the name included.
-    fn seal(mut self) -> Result<Document, JsonError> {
+    /// Sorts everything and derives the namespace from it all, the name included. Documents made
+    /// here are sealed; one that was changed is to be sealed again.
+    pub fn seal(mut self) -> Result<Document, JsonError> {
         self.packages.sort_by(|one, other| one.id.cmp(&other.id));
         self.packages.dedup();
         for package in &mut self.packages {
