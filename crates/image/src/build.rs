@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use apk::package::{Manifest as PackageManifest, Package, PackageError, PackageInfo};
+use apk::package::{Manifest as PackageManifest, Package, PackageError, PackageInfo, Segment};
 use archive::Limits;
-use archive::tree::{Node, TreePath};
 use attest::spdx::Document;
 use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
 use oci::{Descriptor, ImageConfig, Index, Layout, LayoutError, Manifest, Platform, media_type};
+use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, TreeError};
 
 use crate::accounts::{self, AccountError, Names};
@@ -104,6 +104,13 @@ pub(crate) struct Unpacked {
     pub(crate) folder: PathBuf,
 }
 
+/// What was found when a package was unpacked, so that it need not be read again.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    manifest: PackageManifest,
+    files: Option<Segment>,
+}
+
 /// Builds the image of a plan. What was made before, by any image, is not made again: unpacked
 /// packages, deflated files, whole layers.
 ///
@@ -189,21 +196,27 @@ pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildEr
     let file = store.path(digest).ok_or(StoreError::Missing(*digest))?;
     let package = Package::open(&file)?;
     let key = layer::folder_name(digest)?;
-    let known: Option<PackageManifest> = store.record_get(MANIFESTS, &key)?;
-    let (manifest, folder) = match (known, store.tree_path(&key)) {
-        (Some(manifest), Some(folder)) => (manifest, folder),
+    let known: Option<Known> = store.record_get(MANIFESTS, &key)?;
+    let (known, folder) = match (known, store.tree_path(&key)) {
+        (Some(known), Some(folder)) => (known, folder),
         _ => {
+            let limits = Limits::default();
             let mut made = None;
             let folder = store.tree(&key, |folder| {
-                made = Some(package.unpack(folder, &Limits::default())?);
+                made = Some(package.unpack(folder, &limits)?);
                 Ok::<(), PackageError>(())
             })?;
             let manifest = match made {
                 Some(manifest) => manifest,
-                None => package.manifest(&Limits::default())?,
+                None => package.manifest(&limits)?,
             };
-            store.record_put(MANIFESTS, &key, &manifest)?;
-            (manifest, folder)
+            let segments = package.segments(&manifest, &limits)?;
+            let known = Known {
+                manifest,
+                files: segments.map(|segments| segments.files),
+            };
+            store.record_put(MANIFESTS, &key, &known)?;
+            (known, folder)
         }
     };
     Ok(Unpacked {
@@ -211,7 +224,8 @@ pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildEr
         package,
         stored: StoredPackage {
             digest: *digest,
-            manifest,
+            manifest: known.manifest,
+            files: known.files,
         },
         folder,
     })

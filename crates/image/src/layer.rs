@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use apk::package::Manifest;
+use apk::package::{Manifest, Segment};
 use archive::segment::{Inflate, Splicer, Summary, deflate_into, end_blocks};
 use archive::tar::{Header, WriteError as TarError, Writer};
 use archive::tree::{Node, NodeKind, TreePath};
@@ -80,6 +80,8 @@ pub(crate) struct StoredPackage {
     /// SHA-256 of the .apk, which is a blob of the store.
     pub(crate) digest: Digest,
     pub(crate) manifest: Manifest,
+    /// The files in the .apk, where they can be taken over as they are.
+    pub(crate) files: Option<Segment>,
 }
 
 /// A kept segment: a blob of the store and what it inflates to.
@@ -231,18 +233,14 @@ fn package_part(
         package: package.digest,
         left_out: &left_out,
     })?);
-    if let Some(segment) = package.manifest.segment
+    if let Some(segment) = package.files
         && left_out.is_empty()
     {
         return Ok(Some(Part::Stored {
             key,
             blob: package.digest,
             offset: segment.offset,
-            summary: Summary {
-                crc32: segment.crc32,
-                length: segment.length,
-                deflated: segment.deflated,
-            },
+            summary: segment.summary(),
         }));
     }
     let kept = match store.record_get::<Kept>(SEGMENTS, &key)? {

@@ -2,8 +2,10 @@
 //! and the check that all of it is true.
 
 mod accounts;
+mod attach;
 mod build;
 pub mod configuration;
+mod contents;
 mod database;
 mod filesystem;
 mod generate;
@@ -12,10 +14,13 @@ mod layering;
 mod paths;
 mod plan;
 mod sbom;
+pub mod verify;
 
 pub use accounts::AccountError;
+pub use attach::{AttachError, PREDICATE_ANNOTATION, SIGNATURE, attach, attach_all};
 pub use build::{BuildError, BuiltImage, build, write_layout};
 pub use configuration::ImageConfiguration;
+pub use contents::{ContentsError, unpack_image};
 pub use database::DatabaseError;
 pub use filesystem::FilesystemError;
 pub use generate::GenerateError;

@@ -123,7 +123,7 @@ fn work_dir(fields: &mut Fields<'_>, decoder: &mut Decoder) -> String {
 fn archs(fields: &mut Fields<'_>, decoder: &mut Decoder) -> Vec<Arch> {
     let mut archs = BTreeSet::new();
     for name in fields.or_default::<Vec<Spanned<String>>>("archs", decoder) {
-        match name.parse() {
+        match name.parse::<Arch>() {
             Ok(arch) => {
                 archs.insert(arch);
             }

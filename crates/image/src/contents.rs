@@ -1,0 +1,220 @@
+//! Reading an image's layers back: into a folder, to run it, or into a list of files, to check it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use archive::tar::{EntryKind, Header, ReadError, Reader};
+use archive::tree::{FileTree, Node, NodeKind, TreePath};
+use archive::unpack::{Options, Ownership, Special, UnpackError, unpack};
+use archive::{Limits, decompress};
+use base::{Digest, DigestReader, Sha1};
+use oci::{Layout, LayoutError, ResolvedImage};
+use sha1::Digest as _;
+
+/// The largest file that is kept in memory.
+const KEPT_LIMIT: u64 = 64 << 20;
+
+/// An image's layers can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentsError {
+    /// The layout can't be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The number of layers isn't the configuration's.
+    #[error("the image's manifest has {layers} layers, its configuration {diff_ids}")]
+    Count {
+        /// In the manifest.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+    /// A layer can't be decompressed.
+    #[error("layer {layer} can't be decompressed: {source}")]
+    Decompress {
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer is no usable tar.
+    #[error("layer {layer}: {source}")]
+    Tar {
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+    /// A layer can't be unpacked.
+    #[error("layer {layer} can't be unpacked: {source}")]
+    Unpack {
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: UnpackError,
+    },
+    /// A layer isn't what the configuration says.
+    #[error("layer {layer} unpacks to {found}, but the image's configuration says {expected}")]
+    DiffId {
+        /// The layer's blob.
+        layer: Digest,
+        /// As the configuration says.
+        expected: Digest,
+        /// As it is.
+        found: Digest,
+    },
+    /// A layer removes files of the layers below.
+    #[error(
+        "layer {layer} removes files of layers below it (`{path}`), which polpo's images never do and polpo doesn't follow"
+    )]
+    Whiteout {
+        /// The layer's blob.
+        layer: Digest,
+        /// The marker.
+        path: String,
+    },
+}
+
+/// A file of an image as its layers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageFile {
+    pub(crate) header: Header,
+    /// SHA-1 of a file's content or a symbolic link's target.
+    pub(crate) checksum: Option<Sha1>,
+}
+
+/// What an image's layers hold together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) files: BTreeMap<String, ImageFile>,
+    /// apk's database and packages' SBOMs, with their bytes.
+    pub(crate) kept: FileTree,
+}
+
+fn each_layer(
+    layout: &Layout,
+    image: &ResolvedImage,
+    mut read: impl FnMut(Digest, &mut (dyn Read + Send)) -> Result<(), ContentsError>,
+) -> Result<(), ContentsError> {
+    let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
+    if layers.len() != diff_ids.len() {
+        return Err(ContentsError::Count {
+            layers: layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    for (layer, expected) in layers.iter().zip(diff_ids) {
+        let failed = |source| ContentsError::Decompress {
+            layer: layer.digest,
+            source,
+        };
+        let blob = io::BufReader::with_capacity(1 << 18, layout.open_blob(layer)?);
+        let content = decompress::open(blob, Limits::default()).map_err(failed)?;
+        let mut content = DigestReader::new(content);
+        read(layer.digest, &mut content)?;
+        io::copy(&mut content, &mut io::sink()).map_err(failed)?;
+        let (_, found, _) = content.finish();
+        if found != *expected {
+            return Err(ContentsError::DiffId {
+                layer: layer.digest,
+                expected: *expected,
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks an image's layers into the folder `into`, which exists and is empty. Devices are left
+/// out; owners are kept only where `ownership` says so, which needs root.
+///
+/// # Errors
+/// A layer is missing, damaged, not what the configuration says, or holds names that lead out of
+/// the folder. What was unpacked before stays: throw the folder away.
+pub fn unpack_image(
+    layout: &Layout,
+    image: &ResolvedImage,
+    into: &Path,
+    ownership: Ownership,
+) -> Result<(), ContentsError> {
+    let options = Options {
+        ownership,
+        special: Special::Skip,
+        ..Options::default()
+    };
+    // A first pass finds what unpacking could not take back.
+    read(layout, image)?;
+    each_layer(layout, image, |layer, content| {
+        unpack(Reader::new(content, Limits::default()), into, &options)
+            .map(|_| ())
+            .map_err(|source| ContentsError::Unpack { layer, source })
+    })
+}
+
+/// Reads all layers and checks their digests.
+pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, ContentsError> {
+    let mut contents = Contents::default();
+    each_layer(layout, image, |layer, stream| {
+        let failed = |source| ContentsError::Tar { layer, source };
+        let mut reader = Reader::new(stream, Limits::default());
+        while let Some(mut entry) = reader.next().map_err(failed)? {
+            let header = entry.header().clone();
+            let Ok(path) = TreePath::new(&header.path) else {
+                continue;
+            };
+            if path.file_name().starts_with(".wh.") {
+                return Err(ContentsError::Whiteout {
+                    layer,
+                    path: header.path,
+                });
+            }
+            let keep = ["usr/lib/apk/db/", "etc/apk/", "var/lib/db/sbom/"]
+                .iter()
+                .any(|folder| header.path.starts_with(folder));
+            let checksum = match &header.kind {
+                EntryKind::File { size } if keep && *size <= KEPT_LIMIT => {
+                    let mut bytes = Vec::new();
+                    entry
+                        .read_to_end(&mut bytes)
+                        .map_err(|source| failed(ReadError::Io(source)))?;
+                    let checksum = Sha1::of(&bytes);
+                    contents.kept.insert(path.clone(), Node::file(bytes));
+                    Some(checksum)
+                }
+                EntryKind::File { .. } => {
+                    Some(sha1_of(&mut entry).map_err(|source| failed(ReadError::Io(source)))?)
+                }
+                EntryKind::Symlink { target } => Some(Sha1::of(target.as_bytes())),
+                EntryKind::HardLink { target } => {
+                    contents.files.get(target).and_then(|file| file.checksum)
+                }
+                _ => None,
+            };
+            if keep && header.kind == EntryKind::Directory {
+                contents
+                    .kept
+                    .insert(path, Node::new(NodeKind::Directory));
+            }
+            contents
+                .files
+                .insert(header.path.clone(), ImageFile { header, checksum });
+        }
+        Ok(())
+    })?;
+    Ok(contents)
+}
+
+fn sha1_of(read: &mut impl Read) -> io::Result<Sha1> {
+    let mut hasher = sha1::Sha1::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = read.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Sha1::from_bytes(hasher.finalize().into()));
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}

@@ -1,0 +1,294 @@
+//! The chain from an image to the sources its packages were built from, link by link.
+//!
+//! What is proven, what is not and cannot be (a seed package's source is somebody else's binary),
+//! and what is false are told apart: a report without anything false is good, but says how far it
+//! reaches.
+
+mod files;
+mod report;
+mod statements;
+
+use std::collections::BTreeMap;
+
+use apk::database::{Database, DatabaseError, InstalledPackage};
+use apk::package::Manifest;
+use apk::repository::LoadedRepository;
+use apk::signature::Keyring;
+use archive::Limits;
+use archive::tree::NodeKind;
+use attest::spdx::Document;
+use base::{Arch, Digest};
+use key::PublicKey;
+use oci::{Layout, LayoutError};
+
+use crate::contents::{self, Contents, ContentsError};
+
+pub use report::{Finding, Standing, VerifyReport};
+
+/// What an image is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyRequest<'a> {
+    /// Where the image is.
+    pub layout: &'a Layout,
+    /// Its tag; none means the only image.
+    pub tag: Option<&'a str>,
+    /// The architecture whose image is checked.
+    pub arch: Arch,
+    /// Whose statements about the image count.
+    pub keys: &'a [PublicKey],
+    /// The repositories that its packages come from; their indexes' signatures were checked when
+    /// they were opened.
+    pub repositories: &'a [LoadedRepository],
+    /// The keys of the repositories.
+    pub keyring: &'a Keyring,
+}
+
+/// The image can't even be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// There is no such image, or it is damaged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Its layers can't be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
+    /// Its database can't be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// A package of the image and what its repository has of it.
+struct Checked<'a> {
+    installed: &'a InstalledPackage,
+    /// The .apk's entries and SHA-256, if the repository has this very package.
+    original: Option<(Manifest, Digest)>,
+}
+
+/// Checks an image: every blob against its digest, the statements about it against the keys, its
+/// packages against the signed indexes, its files against the packages, its SBOM against the
+/// installed database, and the packages' own SBOMs for their sources.
+///
+/// # Errors
+/// The image can't be read at all. Everything else is in the report.
+pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> {
+    let layout = request.layout;
+    let image = layout.image(request.tag, request.arch)?;
+    let digest = image.descriptor.digest;
+    let contents = contents::read(layout, &image)?;
+    let database = Database::read(&contents.kept)?;
+
+    let mut findings = vec![Finding::proven(format!(
+        "{} layers, the configuration and the manifest have the digests that name them",
+        image.manifest.layers.len()
+    ))];
+    let (statements, sbom) = statements::check(request, &image.descriptor)?;
+    findings.push(statements);
+
+    let mut checked = Vec::new();
+    let mut packages = Vec::new();
+    for installed in &database.packages {
+        let (finding, original) = package(request, installed, &contents);
+        packages.push(finding);
+        checked.push(Checked {
+            installed,
+            original,
+        });
+    }
+    let title = match packages.len() {
+        1 => "1 package is installed".to_owned(),
+        count => format!("{count} packages are installed"),
+    };
+    findings.push(Finding::group(title, packages));
+    findings.push(files::check(&contents, &checked));
+    findings.push(match sbom {
+        Some(sbom) => same_packages(&sbom, &checked),
+        None => Finding::failed("no trusted SBOM says what is in the image".to_owned()),
+    });
+    Ok(VerifyReport {
+        image: digest,
+        findings,
+    })
+}
+
+/// One package: a signed index lists it, its file is intact, its sources are named.
+fn package(
+    request: &VerifyRequest<'_>,
+    installed: &InstalledPackage,
+    contents: &Contents,
+) -> (Finding, Option<(Manifest, Digest)>) {
+    let info = &installed.entry.info;
+    let title = format!("{} {}", info.name, info.version);
+    let listed = request.repositories.iter().find_map(|repository| {
+        repository
+            .index
+            .entries
+            .iter()
+            .find(|entry| entry.identity == installed.entry.identity)
+            .map(|entry| (repository, entry))
+    });
+    let Some((repository, entry)) = listed else {
+        let other = request.repositories.iter().any(|repository| {
+            repository.index.get(&info.name, &info.version).is_some()
+        });
+        let reason = if other {
+            "the signed index has another package of this name and version"
+        } else {
+            "no signed index lists it"
+        };
+        return (
+            Finding::group(title, vec![Finding::failed(reason.to_owned())]),
+            None,
+        );
+    };
+    let mut parts = vec![Finding::proven(format!(
+        "a signed index lists it as {}",
+        entry.identity
+    ))];
+    let opened = repository.open_package(entry).and_then(|package| {
+        let failed = |source| apk::repository::RepositoryError::Package {
+            repository: repository.name.clone(),
+            source,
+        };
+        let manifest = package.manifest(&Limits::default()).map_err(failed)?;
+        let digest = package.digest().map_err(failed)?;
+        Ok((package, manifest, digest))
+    });
+    let original = match opened {
+        Err(refused) => {
+            parts.push(Finding::failed(refused.to_string()));
+            None
+        }
+        Ok((package, manifest, digest)) => {
+            parts.push(Finding::proven(format!(
+                "its file {digest} is what the index names, and its data has the hashes it names"
+            )));
+            parts.push(match package.verify(request.keyring) {
+                Ok(key) => Finding::proven(format!("its file is signed by {key}")),
+                Err(refused) => Finding::unproven(format!("its file: {refused}")),
+            });
+            Some((manifest, digest))
+        }
+    };
+    parts.push(sources(&info.name, &info.version, contents));
+    (Finding::group(title, parts), original)
+}
+
+/// What the package's own SBOM says it was built from.
+fn sources(name: &str, version: &str, contents: &Contents) -> Finding {
+    let path = format!("var/lib/db/sbom/{name}-{version}.spdx.json");
+    let document = contents.kept.get(&path).and_then(|node| match &node.kind {
+        NodeKind::File { content, .. } => Document::from_json(&content.read().ok()?).ok(),
+        _ => None,
+    });
+    let Some(document) = document else {
+        return Finding::unproven(
+            "it names no sources: to this check it is an opaque binary".to_owned(),
+        );
+    };
+    let sources: Vec<&attest::spdx::Package> = document
+        .relationships
+        .iter()
+        .filter(|relation| relation.relationship_type == "GENERATED_FROM")
+        .filter_map(|relation| {
+            document
+                .packages
+                .iter()
+                .find(|package| package.id == relation.related_spdx_element)
+        })
+        .collect();
+    if sources.is_empty() {
+        return Finding::unproven(
+            "its SBOM names no sources: to this check it is an opaque binary".to_owned(),
+        );
+    }
+    let parts = sources
+        .into_iter()
+        .map(|source| {
+            let digest = source
+                .checksums
+                .iter()
+                .find(|checksum| checksum.algorithm == "SHA256");
+            match digest {
+                Some(digest) => Finding::proven(format!(
+                    "{} sha256:{}",
+                    source.download_location, digest.checksum_value
+                )),
+                None => Finding::unproven(format!(
+                    "{} is named without a SHA-256",
+                    source.download_location
+                )),
+            }
+        })
+        .collect();
+    Finding::group("its SBOM names what it was built from".to_owned(), parts)
+}
+
+/// Whether the SBOM lists the installed packages, all of them, and nothing else.
+fn same_packages(sbom: &Document, checked: &[Checked<'_>]) -> Finding {
+    let contained = |holder: &str| -> Vec<&str> {
+        sbom.relationships
+            .iter()
+            .filter(|relation| {
+                relation.relationship_type == "CONTAINS" && relation.spdx_element_id == holder
+            })
+            .map(|relation| relation.related_spdx_element.as_str())
+            .collect()
+    };
+    let mut listed: BTreeMap<(String, String), &attest::spdx::Package> = BTreeMap::new();
+    let mut holders: Vec<&str> = sbom.document_describes.iter().map(String::as_str).collect();
+    let mut depth = 0;
+    // The image contains layers, and they packages.
+    while depth < 2 {
+        let mut next = Vec::new();
+        for id in holders.iter().flat_map(|holder| contained(holder)) {
+            let Some(package) = sbom.packages.iter().find(|package| package.id == id) else {
+                continue;
+            };
+            match package.primary_package_purpose.as_deref() {
+                Some("ARCHIVE") => next.push(id),
+                Some("OPERATING-SYSTEM") => {}
+                _ => {
+                    let version = package.version_info.clone().unwrap_or_default();
+                    listed.insert((package.name.clone(), version), package);
+                }
+            }
+        }
+        holders = next;
+        depth += 1;
+    }
+    let mut wrong = Vec::new();
+    for package in checked {
+        let info = &package.installed.entry.info;
+        let key = (info.name.clone(), info.version.clone());
+        let Some(element) = listed.remove(&key) else {
+            wrong.push(Finding::failed(format!(
+                "the SBOM does not list {} {}, which is installed",
+                key.0, key.1
+            )));
+            continue;
+        };
+        if let Some((_, digest)) = &package.original {
+            let hex = digest.hex();
+            let agrees = element
+                .checksums
+                .iter()
+                .any(|checksum| checksum.algorithm == "SHA256" && checksum.checksum_value == hex);
+            if !agrees {
+                wrong.push(Finding::failed(format!(
+                    "the SBOM lists another {} {} than the one of the repository",
+                    key.0, key.1
+                )));
+            }
+        }
+    }
+    for (name, version) in listed.into_keys() {
+        wrong.push(Finding::failed(format!(
+            "the SBOM lists {name} {version}, which is not installed"
+        )));
+    }
+    if wrong.is_empty() {
+        Finding::proven("the SBOM lists the installed packages, all of them and nothing else".to_owned())
+    } else {
+        Finding::group("the SBOM and the installed packages differ".to_owned(), wrong)
+    }
+}

@@ -1,0 +1,118 @@
+use std::fmt;
+
+use base::Digest;
+use serde::Serialize;
+
+/// How far something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Checked and true.
+    Proven,
+    /// Nothing speaks against it, but nothing proves it.
+    Unproven,
+    /// Checked and false.
+    Failed,
+}
+
+/// One link of the chain, with the links it consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How far it holds: as far as the worst of its parts.
+    pub standing: Standing,
+    /// What was found, in words.
+    pub message: String,
+    /// What it consists of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Finding>,
+}
+
+/// What is known of an image. `Display` draws it as a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// The digest of the manifest.
+    pub image: Digest,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl Finding {
+    /// Something checked and true.
+    pub fn proven(message: String) -> Finding {
+        Finding {
+            standing: Standing::Proven,
+            message,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Something that nothing proves.
+    pub fn unproven(message: String) -> Finding {
+        Finding {
+            standing: Standing::Unproven,
+            ..Finding::proven(message)
+        }
+    }
+
+    /// Something checked and false.
+    pub fn failed(message: String) -> Finding {
+        Finding {
+            standing: Standing::Failed,
+            ..Finding::proven(message)
+        }
+    }
+
+    /// Something that holds as far as its parts do.
+    pub fn group(message: String, parts: Vec<Finding>) -> Finding {
+        Finding {
+            standing: worst(&parts),
+            message,
+            parts,
+        }
+    }
+
+    fn draw(&self, f: &mut fmt::Formatter<'_>, before: &str, last: bool) -> fmt::Result {
+        let (branch, below) = if last { ("└─", "  ") } else { ("├─", "│ ") };
+        let mark = match self.standing {
+            Standing::Proven => "✓",
+            Standing::Unproven => "?",
+            Standing::Failed => "✗",
+        };
+        writeln!(f, "{before}{branch}{mark} {}", self.message)?;
+        let before = format!("{before}{below}");
+        for (place, part) in self.parts.iter().enumerate() {
+            part.draw(f, &before, place + 1 == self.parts.len())?;
+        }
+        Ok(())
+    }
+}
+
+fn worst(findings: &[Finding]) -> Standing {
+    findings
+        .iter()
+        .map(|finding| finding.standing)
+        .max()
+        .unwrap_or(Standing::Proven)
+}
+
+impl VerifyReport {
+    /// The worst of all findings.
+    pub fn standing(&self) -> Standing {
+        worst(&self.findings)
+    }
+
+    /// Whether nothing was found to be false.
+    pub fn is_good(&self) -> bool {
+        self.standing() != Standing::Failed
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "image {}", self.image)?;
+        for (place, finding) in self.findings.iter().enumerate() {
+            finding.draw(f, "", place + 1 == self.findings.len())?;
+        }
+        Ok(())
+    }
+}
