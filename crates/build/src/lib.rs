@@ -1,6 +1,8 @@
 //! Recipes and builds: decode, resolve, plan, sandbox, analyse, emit.
 
 pub mod analyse;
+pub mod describe;
+pub mod emit;
 pub mod executor;
 pub mod guest;
 pub mod lint;

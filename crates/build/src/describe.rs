@@ -1,0 +1,143 @@
+//! What a package says of its own origin: the SPDX document that lies in it.
+
+use std::collections::BTreeMap;
+
+use attest::licence::{CopyrightEntry, Expression, Licence, NO_ASSERTION};
+use attest::spdx::{PackageRecord, RecipeRecord, SourceRecord};
+use base::{Digest, Problem};
+
+use crate::recipe::{Action, ResolvedPackage, ResolvedRecipe, Step};
+
+/// What is known of a build besides its recipe.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The distribution: purl's namespace, the supplier, the maintainer.
+    pub namespace: String,
+    /// The digests of the sources that were fetched, by their URI in the recipe.
+    pub sources: BTreeMap<String, Digest>,
+    /// The recipe's place.
+    pub recipe: Option<RecipeRecord>,
+    /// The texts of the licences that the recipe names by `license-path`, by that path.
+    pub licence_texts: BTreeMap<String, String>,
+}
+
+/// Where a package's document lies in it.
+pub fn document_path(package: &ResolvedPackage) -> String {
+    format!(
+        "var/lib/db/sbom/{}-{}.spdx.json",
+        package.name, package.full_version
+    )
+}
+
+/// The facts of one package of `recipe`. `steps` are its own; the main package's steps make every
+/// subpackage too.
+pub fn record(
+    recipe: &ResolvedRecipe,
+    package: &ResolvedPackage,
+    steps: &[Step],
+    origin: &Origin,
+) -> PackageRecord {
+    let mut sources = Vec::new();
+    for step in recipe.steps.iter().chain(steps) {
+        collect(step, package, origin, &mut sources);
+    }
+    sources.sort();
+    sources.dedup();
+    let notices = package
+        .licenses
+        .iter()
+        .map(|entry| entry.attestation.trim().to_owned());
+    PackageRecord {
+        namespace: origin.namespace.clone(),
+        name: package.name.clone(),
+        version: package.full_version.clone(),
+        arch: Some(recipe.arch),
+        origin: Some(recipe.package.name.clone()),
+        description: one_line(&package.description),
+        url: package.url.trim().to_owned(),
+        licence: licence(package, origin),
+        copyright: notices.filter(|notice| !notice.is_empty()).collect(),
+        cpe: package
+            .cpe
+            .as_ref()
+            .map(|cpe| cpe.formatted(&package.version)),
+        sources,
+        recipe: origin.recipe.clone(),
+    }
+}
+
+/// The package's licences as one expression.
+pub fn licence(package: &ResolvedPackage, origin: &Origin) -> Licence {
+    let entries: Vec<CopyrightEntry> = package
+        .licenses
+        .iter()
+        .map(|entry| CopyrightEntry {
+            licence: entry.license.clone(),
+            text: origin.licence_texts.get(&entry.license_path).cloned(),
+        })
+        .collect();
+    Licence::join(&entries)
+}
+
+/// A warning for each licence that is no SPDX expression.
+pub fn check_licences(package: &ResolvedPackage) -> Vec<Problem> {
+    package
+        .licenses
+        .iter()
+        .filter(|entry| entry.license != NO_ASSERTION)
+        .filter_map(|entry| {
+            let error = Expression::parse(&entry.license).err()?;
+            let message = format!("{}: {error}", package.name);
+            Some(Problem::warning("licence", message).help(
+                "the package is described with a `LicenseRef-` for it; write the expression of \
+                 spdx.org/licenses that is meant",
+            ))
+        })
+        .collect()
+}
+
+/// A text without line ends: what would start another field of .PKGINFO becomes a space.
+pub(crate) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|letter: char| letter.is_whitespace() || letter.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(" ")
+}
+
+fn collect(
+    step: &Step,
+    package: &ResolvedPackage,
+    origin: &Origin,
+    sources: &mut Vec<SourceRecord>,
+) {
+    let given = |text: &str, otherwise: &str| {
+        let text = if text.is_empty() { otherwise } else { text };
+        text.to_owned()
+    };
+    if let Action::Fetch(fetch) = &step.action {
+        sources.push(SourceRecord {
+            name: given(&fetch.purl_name, &package.name),
+            version: Some(given(&fetch.purl_version, &package.version)),
+            uri: fetch.uri.clone(),
+            digest: origin.sources.get(&fetch.uri).copied(),
+            commit: None,
+        });
+    }
+    if step.uses.as_deref() == Some("git-checkout")
+        && let Some(repository) = step.with.get("repository")
+    {
+        let last = repository.trim_end_matches('/').rsplit('/').next();
+        let name = last.unwrap_or_default().trim_end_matches(".git");
+        sources.push(SourceRecord {
+            name: given(name, &package.name),
+            version: step.with.get("tag").cloned(),
+            uri: repository.clone(),
+            digest: None,
+            commit: step.with.get("expected-commit").cloned(),
+        });
+    }
+    for inner in &step.steps {
+        collect(inner, package, origin, sources);
+    }
+}
