@@ -174,10 +174,8 @@ impl<'s, 'u: 's, 'a: 's> Ordering<'s, 'u, 'a, '_> {
     /// The names of packages whose `install_if` speaks of a name of this package.
     fn conditional(&self, package: PackageId) -> impl Iterator<Item = NameId> + use<'s, 'u, 'a> {
         let universe = self.solver.universe;
-        universe.names_of(package).flat_map(move |name| {
-            let packages = universe.conditional(name).iter();
-            packages.flat_map(move |package| universe.names_of(*package))
-        })
+        let names = universe.names_of(package);
+        names.flat_map(move |name| universe.conditional(name).iter().copied())
     }
 
     fn depend(&mut self, by: Option<PackageId>, term: Term<'_>) {
@@ -246,9 +244,9 @@ impl<'s, 'u: 's, 'a: 's> Ordering<'s, 'u, 'a, '_> {
         }
         self.name(own).removed = true;
         for name in universe.names_of(package) {
-            for dependent in universe.dependents(name) {
-                if universe.package(*dependent).installed && self.needs(*dependent, package) {
-                    self.tasks.push(Task::Remove(*dependent));
+            for dependent in universe.dependent_packages(name) {
+                if universe.package(dependent).installed && self.needs(dependent, package) {
+                    self.tasks.push(Task::Remove(dependent));
                 }
             }
         }

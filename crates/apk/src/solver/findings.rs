@@ -195,14 +195,18 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
 
     fn discover_followers(&self, name: NameId, pending: &mut Vec<(NameId, u8)>) {
         let universe = self.solver.universe;
-        for id in universe.conditional(name) {
-            let met = self.marked[*id as usize]
-                && universe.install_if(*id).iter().all(|term| {
+        let names = universe.conditional(name).iter();
+        for provider in names.flat_map(|name| universe.providers(*name)) {
+            let id = provider.package;
+            let terms = universe.install_if(id);
+            let met = !terms.is_empty()
+                && self.marked[id as usize]
+                && terms.iter().all(|term| {
                     let there = self.names[term.name as usize] & (PRESENT | FOLLOWS) != 0;
                     there != term.dependency.conflict
                 });
             if met {
-                pending.extend(universe.names_of(*id).map(|name| (name, FOLLOWS)));
+                pending.extend(universe.names_of(id).map(|name| (name, FOLLOWS)));
             }
         }
     }
@@ -270,13 +274,13 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             .filter(|of| of.term.name == term.name && !of.term.dependency.conflict);
         let mut required_by: Vec<Demand> = world.map(|of| self.demand(None, &of.term)).collect();
         let mut seen = BTreeSet::new();
-        for dependent in universe.dependents(term.name) {
-            if !self.marked[*dependent as usize] || !seen.insert(*dependent) {
+        for dependent in universe.dependent_packages(term.name) {
+            if !self.marked[dependent as usize] || !seen.insert(dependent) {
                 continue;
             }
-            let mut terms = universe.depends(*dependent).iter();
+            let mut terms = universe.depends(dependent).iter();
             let term = terms.find(|of| of.name == term.name && !of.dependency.conflict);
-            required_by.extend(term.map(|term| self.demand(Some(*dependent), term)));
+            required_by.extend(term.map(|term| self.demand(Some(dependent), term)));
         }
         let providers = self.provided_by(term.name);
         let suggestion = if providers.is_empty() {
@@ -449,7 +453,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         world.sort_by_key(|term| weight(term));
         let mut packages: BTreeSet<PackageId> = universe
             .names_of(id)
-            .flat_map(|name| universe.dependents(name).iter().copied())
+            .flat_map(|name| universe.dependent_packages(name))
             .collect();
         packages.retain(|package| self.marked[*package as usize]);
         let mut packages: Vec<PackageId> = packages.into_iter().collect();

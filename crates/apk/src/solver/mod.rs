@@ -3,8 +3,9 @@
 //! A [`Universe`] holds every package that may be chosen, with the tables of names that solving
 //! needs; [`Universe::solve`] finds what a world asks for. The algorithm is apk 3's (forward
 //! checking over names, no backtracking), so that the choice and the order of installation are
-//! apk's own; what differs is only where apk's result depends on the order of a hash table.
+//! apk's own.
 
+mod bucket;
 mod changes;
 mod explain;
 mod findings;

@@ -148,13 +148,11 @@ impl<'a> Solver<'_, 'a, '_> {
             return;
         }
         let universe = self.universe;
-        for package in universe.dependents(name) {
-            for dependent in universe.names_of(*package) {
-                let state = self.name_mut(dependent);
-                if state.seen {
-                    state.check_depends = true;
-                    self.queue_dirty(dependent);
-                }
+        for dependent in universe.dependents(name) {
+            let state = self.name_mut(*dependent);
+            if state.seen {
+                state.check_depends = true;
+                self.queue_dirty(*dependent);
             }
         }
     }
@@ -162,13 +160,11 @@ impl<'a> Solver<'_, 'a, '_> {
     /// Has all that may be installed because of `name` checked again.
     fn tell_conditional(&mut self, name: NameId) {
         let universe = self.universe;
-        for package in universe.conditional(name) {
-            for dependent in universe.names_of(*package) {
-                let state = self.name_mut(dependent);
-                if state.seen && !state.no_install_if {
-                    state.check_install_if = true;
-                    self.queue_dirty(dependent);
-                }
+        for dependent in universe.conditional(name) {
+            let state = self.name_mut(*dependent);
+            if state.seen && !state.no_install_if {
+                state.check_install_if = true;
+                self.queue_dirty(*dependent);
             }
         }
     }
@@ -363,9 +359,8 @@ impl<'a> Solver<'_, 'a, '_> {
             self.pass_on(id, first, options);
         }
 
-        let dependents = universe.dependents(id).iter();
-        let mut dependents = dependents.flat_map(|package| universe.names_of(*package));
-        let decided = dependents.all(|name| !self.name(name).seen || self.name(name).locked);
+        let mut dependents = universe.dependents(id).iter().map(|name| self.name(*name));
+        let decided = dependents.all(|name| !name.seen || name.locked);
         self.name_mut(id).dependents_decided = decided;
         self.queue_waiting(id, moved);
     }

@@ -271,14 +271,11 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
                     self.name_mut(name).seen = true;
                     let providers = universe.providers(name);
                     found.extend(providers.iter().map(|found| Step::Package(found.package)));
-                    let conditional = |id: NameId| {
-                        let packages = universe.conditional(id).iter();
-                        packages.flat_map(|package| universe.names_of(*package))
-                    };
-                    found.extend(conditional(name).map(Step::Name));
+                    let conditional = |name: NameId| universe.conditional(name).iter();
+                    found.extend(conditional(name).map(|name| Step::Name(*name)));
                     for provider in providers {
                         let own = universe.package(provider.package).name;
-                        found.extend(conditional(own).map(Step::Name));
+                        found.extend(conditional(own).map(|name| Step::Name(*name)));
                         let provides = universe.provides(provider.package).iter();
                         found.extend(provides.map(|provided| Step::Name(provided.name)));
                     }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::bucket::bucket;
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
 use super::unsolvable::Unsolvable;
 use crate::dependency::{Dependency, Identity};
@@ -115,8 +116,8 @@ pub struct Universe<'a> {
     installed: Vec<PackageId>,
     terms: Vec<Term<'a>>,
     providers: Table<Provider<'a>>,
-    dependents: Table<PackageId>,
-    conditional: Table<PackageId>,
+    dependents: Table<NameId>,
+    conditional: Table<NameId>,
 }
 
 impl<'a> Universe<'a> {
@@ -220,13 +221,20 @@ impl<'a> Universe<'a> {
         self.providers.of(name)
     }
 
-    /// The packages that depend on (or conflict with) a name.
-    pub(super) fn dependents(&self, name: NameId) -> &[PackageId] {
+    /// The names of packages that depend on (or conflict with) a name, in apk's order.
+    pub(super) fn dependents(&self, name: NameId) -> &[NameId] {
         self.dependents.of(name)
     }
 
-    /// The packages whose `install_if` speaks of a name.
-    pub(super) fn conditional(&self, name: NameId) -> &[PackageId] {
+    /// The packages that depend on (or conflict with) a name; one may come several times.
+    pub(super) fn dependent_packages(&self, name: NameId) -> impl Iterator<Item = PackageId> + '_ {
+        let names = self.dependents(name).iter();
+        let providers = names.flat_map(|name| self.providers(*name));
+        providers.map(|provider| provider.package)
+    }
+
+    /// The names of packages whose `install_if` speaks of a name, in apk's order.
+    pub(super) fn conditional(&self, name: NameId) -> &[NameId] {
         self.conditional.of(name)
     }
 
@@ -373,8 +381,6 @@ impl<'a> Builder<'a> {
 
     fn finish(self, sources: Sources<'a>) -> Universe<'a> {
         let mut providers = Vec::with_capacity(self.terms.len());
-        let mut dependents = Vec::with_capacity(self.terms.len());
-        let mut conditional = Vec::new();
         let terms = |range: &Range<u32>| &self.terms[range.start as usize..range.end as usize];
         for (id, package) in self.packages.iter().enumerate() {
             let id = id as PackageId;
@@ -384,29 +390,30 @@ impl<'a> Builder<'a> {
             };
             providers.push((package.name, own));
             for provided in terms(&package.provides) {
-                let version = provided
-                    .dependency
-                    .version()
-                    .map(|version| version.as_str());
+                let version = provided.dependency.version();
                 let provider = Provider {
                     package: id,
-                    version,
+                    version: version.map(|version| version.as_str()),
                 };
                 providers.push((provided.name, provider));
             }
-            dependents.extend(terms(&package.depends).iter().map(|term| (term.name, id)));
-            conditional.extend(
-                terms(&package.install_if)
-                    .iter()
-                    .map(|term| (term.name, id)),
-            );
         }
         let names = self.names.len();
+        let providers = Table::new(names, &providers);
+        let mut dependents = Reverse::new(names, self.terms.len());
+        let mut conditional = Reverse::new(names, 0);
+        for name in in_apk_order(&self.names) {
+            for provider in providers.of(name) {
+                let package = &self.packages[provider.package as usize];
+                dependents.add(name, terms(&package.depends));
+                conditional.add(name, terms(&package.install_if));
+            }
+        }
         Universe {
             sources,
-            providers: Table::new(names, &providers),
-            dependents: Table::new(names, &dependents),
-            conditional: Table::new(names, &conditional),
+            providers,
+            dependents: Table::new(names, &dependents.rows),
+            conditional: Table::new(names, &conditional.rows),
             packages: self.packages,
             names: self.names,
             ids: self.ids,
@@ -416,6 +423,41 @@ impl<'a> Builder<'a> {
             terms: self.terms,
         }
     }
+}
+
+/// Collects who speaks of a name, each once.
+struct Reverse {
+    rows: Vec<(NameId, NameId)>,
+    last: Vec<NameId>,
+}
+
+impl Reverse {
+    fn new(names: usize, rows: usize) -> Reverse {
+        Reverse {
+            rows: Vec::with_capacity(rows),
+            last: vec![NameId::MAX; names],
+        }
+    }
+
+    /// All terms of one name must come in a row.
+    fn add(&mut self, name: NameId, terms: &[Term<'_>]) {
+        for term in terms {
+            if std::mem::replace(&mut self.last[term.name as usize], name) != name {
+                self.rows.push((term.name, name));
+            }
+        }
+    }
+}
+
+fn in_apk_order(names: &[&str]) -> Vec<NameId> {
+    let mut order: Vec<(u32, NameId)> = names
+        .iter()
+        .enumerate()
+        .map(|(id, name)| (bucket(name), id as NameId))
+        .collect();
+    // Within a bucket, what came last is first.
+    order.sort_unstable_by_key(|(bucket, id)| (*bucket, std::cmp::Reverse(*id)));
+    order.into_iter().map(|(_, id)| id).collect()
 }
 
 /// The bit of the tag at this place in the list of tags; none for the 64th and later ones.
