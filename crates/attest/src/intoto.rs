@@ -170,3 +170,55 @@ impl<P: DeserializeOwned> Statement<P> {
         Statement::from_json(verified.payload())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Digest;
+    use key::{Algorithm, PrivateKey};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn statements_travel_in_envelopes() {
+        let key = PrivateKey::generate(Algorithm::Rsa4096).unwrap();
+        let subject = vec![Subject::new("image", Digest::of(b"manifest"))];
+        let statement = Statement::new(subject, SPDX_PREDICATE, json!({"spdxVersion": "SPDX-2.3"}));
+        let envelope = statement.sign(&[&key]).unwrap();
+        let envelope = Envelope::from_json(&envelope.to_json().unwrap()).unwrap();
+        let verified = envelope.verify(&[key.public().unwrap()]).unwrap();
+        let read = Statement::<Value>::from_verified(&verified).unwrap();
+        assert_eq!(read, statement);
+        read.expect(SPDX_PREDICATE, &Digest::of(b"manifest"))
+            .unwrap();
+
+        // What is signed as something else is no statement, however it reads.
+        let other = Envelope::sign("text/plain", statement.to_json().unwrap(), &[&key]).unwrap();
+        let verified = other.verify(&[key.public().unwrap()]).unwrap();
+        let error = Statement::<Value>::from_verified(&verified).unwrap_err();
+        assert!(matches!(error, StatementError::Payload { .. }));
+    }
+
+    #[test]
+    fn other_versions_and_doubled_keys_are_refused() {
+        let older = json!({
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "subject": [], "predicateType": "x", "predicate": {},
+        });
+        let error = Statement::<Value>::from_json(older.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("Statement/v0.1"), "{error}");
+        let doubled = format!(
+            r#"{{"_type":"{STATEMENT_TYPE}","subject":[],"subject":[],"predicateType":"x","predicate":1}}"#
+        );
+        assert!(matches!(
+            Statement::<Value>::from_json(doubled.as_bytes()),
+            Err(StatementError::Json(_))
+        ));
+        let unsubjected = Statement::new(Vec::new(), "x", 1);
+        let error = unsubjected.expect("x", &Digest::of(b"")).unwrap_err();
+        assert!(
+            error.to_string().ends_with("it speaks of nothing"),
+            "{error}"
+        );
+    }
+}
