@@ -147,6 +147,17 @@ impl Source {
         };
         facts.provides = found.provides.iter().filter_map(generated).collect();
         facts.needs = found.runtime.iter().filter_map(generated).collect();
+        for (path, node) in tree.iter() {
+            // A link to a program is a program: `cc`, `sh`, `python3`.
+            let is_link = matches!(
+                node.kind,
+                NodeKind::Symlink { .. } | NodeKind::HardLink { .. }
+            );
+            let command = path.as_str().strip_prefix("usr/bin/");
+            if let Some(name) = command.filter(|name| is_link && !name.contains('/')) {
+                facts.provides.insert(format!("cmd:{name}"));
+            }
+        }
         for path in &facts.files {
             let module = path
                 .strip_suffix(".pc")

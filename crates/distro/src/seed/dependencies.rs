@@ -28,7 +28,8 @@ pub(super) fn terms(seed: &Seed, known: &Known<'_>) -> Result<BTreeMap<String, T
     }
     let mut all = BTreeMap::new();
     for (name, (_, facts)) in known {
-        let mut depends = BTreeSet::new();
+        let more = seed.depends.get(*name).into_iter().flatten();
+        let mut depends: BTreeSet<String> = more.cloned().collect();
         for need in &facts.needs {
             if owners.get(need.as_str()).is_some_and(|owner| owner != name) {
                 depends.insert(need.clone());
@@ -49,7 +50,12 @@ pub(super) fn terms(seed: &Seed, known: &Known<'_>) -> Result<BTreeMap<String, T
                 });
             };
             if provider != *name {
-                depends.extend(dependency(relation, provider, known, &owners, &facts.needs));
+                let lookup = Lookup {
+                    seed,
+                    known,
+                    owners: &owners,
+                };
+                depends.extend(lookup.dependency(relation, provider, &facts.needs));
             }
         }
         let provides = owners
@@ -116,44 +122,61 @@ fn provider<'k>(
         .and_then(|providers| providers.first().copied())
 }
 
-/// The apk dependency on `provider`.
-fn dependency(
-    relation: &Relation,
-    provider: &str,
-    known: &Known<'_>,
-    owners: &BTreeMap<&str, &str>,
-    needs: &BTreeSet<String>,
-) -> Option<String> {
-    let (locked, facts) = known.get(provider)?;
-    let mut libraries = facts
-        .provides
-        .iter()
-        .filter(|term| term.starts_with("so:") && owners.get(term.as_str()) == Some(&provider))
-        .peekable();
-    if libraries.peek().is_some() {
-        // The files' own needs say it already.
-        if facts.provides.iter().any(|term| needs.contains(term)) {
-            return None;
-        }
-        return libraries.next().cloned();
+struct Lookup<'l, 'k> {
+    seed: &'l Seed,
+    known: &'l Known<'k>,
+    owners: &'l BTreeMap<&'k str, &'k str>,
+}
+
+impl Lookup<'_, '_> {
+    fn provides(&self, provider: &str, term: &str) -> bool {
+        self.owners.get(term) == Some(&provider)
     }
-    // An exact version would hold fast the packages of one source when one of them is replaced.
-    let operator = match relation.constraint.as_ref().map(|(operator, _)| *operator) {
-        Some(Operator::Less) => "<",
-        Some(Operator::AtMost) => "<=",
-        Some(Operator::AtLeast) => ">=",
-        Some(Operator::Greater) => ">",
-        Some(Operator::Equal) | None => "",
-    };
-    match &relation.constraint {
-        Some((_, version))
-            if !operator.is_empty()
-                && relation.name == provider
-                && agrees(&locked.version, version) =>
-        {
-            Some(format!("{provider}{operator}{}", map_version(version).0))
+
+    /// The apk dependency on `provider`, if what the files need does not say it already.
+    fn dependency(
+        &self,
+        relation: &Relation,
+        provider: &str,
+        needs: &BTreeSet<String>,
+    ) -> Option<String> {
+        let (locked, facts) = self.known.get(provider)?;
+        if let Some(stand_in) = self.seed.stand_ins.get(provider) {
+            return Some(stand_in.clone());
         }
-        _ => Some(provider.to_owned()),
+        let mut libraries = facts
+            .provides
+            .iter()
+            .filter(|term| term.starts_with("so:") && self.provides(provider, term))
+            .peekable();
+        if libraries.peek().is_some() {
+            if facts.provides.iter().any(|term| needs.contains(term)) {
+                return None;
+            }
+            return libraries.next().cloned();
+        }
+        let command = format!("cmd:{provider}");
+        if self.provides(provider, &command) {
+            return Some(command);
+        }
+        // An exact version would hold fast the packages of one source when one is replaced.
+        let operator = match relation.constraint.as_ref().map(|(operator, _)| *operator) {
+            Some(Operator::Less) => "<",
+            Some(Operator::AtMost) => "<=",
+            Some(Operator::AtLeast) => ">=",
+            Some(Operator::Greater) => ">",
+            Some(Operator::Equal) | None => "",
+        };
+        match &relation.constraint {
+            Some((_, version))
+                if !operator.is_empty()
+                    && relation.name == provider
+                    && agrees(&locked.version, version) =>
+            {
+                Some(format!("{provider}{operator}{}", map_version(version).0))
+            }
+            _ => Some(provider.to_owned()),
+        }
     }
 }
 
@@ -242,7 +265,14 @@ mod tests {
             (locked("m4", "1.4.19-3"), facts("", &[], &[])),
         ];
         let seed = seed("provides: {perl: [perl5]}");
-        insta::assert_snapshot!(shown(&seed, &packages), @"");
+        insta::assert_snapshot!(shown(&seed, &packages), @r"
+        gawk needs [] provides [cmd:awk=0]
+        libdb5.3 needs [] provides [so:libdb-5.3.so=0]
+        m4 needs [] provides []
+        perl needs [gawk m4>=1.4.18_rc-r0 perl-base so:libdb-5.3.so so:libz.so.1] provides [cmd:perl=0 perl5=0]
+        perl-base needs [] provides []
+        zlib1g needs [] provides [so:libz.so.1=0]
+        ");
     }
 
     #[test]
@@ -251,9 +281,12 @@ mod tests {
             (locked("gawk", "1"), facts("", &["cmd:awk"], &[])),
             (locked("mawk", "1"), facts("", &["cmd:awk"], &[])),
         ];
-        insta::assert_snapshot!(shown(&seed(""), &packages), @"");
-        insta::assert_snapshot!(shown(&seed("withhold: {mawk: ['cmd:awk']}"), &packages), @"");
+        insta::assert_snapshot!(shown(&seed(""), &packages), @"`cmd:awk` is provided by both gawk and mawk; `withhold` it from one of them in the seed's list");
+        insta::assert_snapshot!(shown(&seed("withhold: {mawk: ['cmd:awk']}"), &packages), @r"
+        gawk needs [] provides [cmd:awk=0]
+        mawk needs [] provides []
+        ");
         let stale = [(locked("perl", "1"), facts("perl-base | other", &[], &[]))];
-        insta::assert_snapshot!(shown(&seed(""), &stale), @"");
+        insta::assert_snapshot!(shown(&seed(""), &stale), @"the seed's lock does not hold perl-base | other, which perl asks for; resolve the seed again");
     }
 }

@@ -22,7 +22,12 @@ pub(super) fn of_copyright(text: &str) -> Licence {
             && let Some(licence) = paragraph.get("License")
             && let Some(name) = licence.lines().next()
         {
-            names.insert(expression(name.trim()));
+            let expression = expression(name.trim());
+            if expression.contains(['(', ')']) || expression.contains(" OR ") {
+                names.insert(expression);
+            } else {
+                names.extend(expression.split(" AND ").map(str::to_owned));
+            }
         }
     }
     let entries: Vec<CopyrightEntry> = names
@@ -102,7 +107,7 @@ mod tests {
             Files: c\nLicense: GPL-3+\n\nFiles: d\nLicense: weird thing\n\n\
             License: GPL-3+\n words\n";
         let licence = of_copyright(text);
-        insta::assert_snapshot!(licence.expression, @"");
+        insta::assert_snapshot!(licence.expression, @"GPL-3.0-or-later AND (LGPL-2.1-only OR MIT) AND LicenseRef-weird-thing");
         assert_eq!(of_copyright("This is free.\n"), Licence::unknown());
     }
 }

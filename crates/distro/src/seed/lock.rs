@@ -66,7 +66,10 @@ impl Lock {
                 ("version".to_owned(), text(&package.version)),
                 ("architecture".to_owned(), text(&package.architecture)),
                 ("sha256".to_owned(), text(&package.sha256.hex())),
-                ("size".to_owned(), text(&package.size.to_string())),
+                (
+                    "size".to_owned(),
+                    Item::Integer(i64::try_from(package.size).unwrap_or(i64::MAX)),
+                ),
                 ("path".to_owned(), text(&package.path)),
             ])
         };
@@ -186,13 +189,34 @@ mod tests {
         assert_eq!(read, lock);
         assert_eq!(read.to_yaml(), text);
         // The version looks like a number and must stay text.
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        # The seed's packages, resolved from seed.yaml. Made by polpo; do not edit.
+        suite: bookworm
+        packages:
+          aarch64: []
+          x86_64:
+            - package: bc
+              version: "1.07"
+              architecture: amd64
+              sha256: "1e0bbd6c686ba050b8eb03ffeedc64fdc9d80947fce821abbe5d6dc8d252c5ac"
+              size: 12
+              path: pool/main/bc_1.07_amd64.deb
+            - package: gcc
+              version: "4:12.2.0-3"
+              architecture: amd64
+              sha256: "94f0fa7f897ccce65856dc5a98bae4bf6957a346766613d79414c976d093aa4a"
+              size: 12
+              path: pool/main/gcc_4:12.2.0-3_amd64.deb
+        "#);
     }
 
     #[test]
     fn problems_are_told_with_their_place() {
         let text = "suite: bookworm\npackages:\n  x86_64:\n    - package: a\n      version: 1\n      architecture: all\n      sha256: 12\n      size: 1\n      path: p\n      colour: red\n";
         let error = Lock::parse(SourceText::new("seed.lock.yaml", text)).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @r"
+        seed.lock.yaml:4:7: `12` is not a SHA-256 digest: 64 hexadecimal digits, optionally after `sha256:`
+        seed.lock.yaml:10:7: unknown key `colour` in a locked package
+        ");
     }
 }

@@ -29,8 +29,13 @@ pub struct Seed {
     pub ignore: BTreeSet<String>,
     /// By package: what it depends on and can do without.
     pub ignore_dependencies: BTreeMap<String, BTreeSet<String>>,
+    /// By package: what it depends on besides, in apk's grammar.
+    pub depends: BTreeMap<String, Vec<String>>,
     /// By package: more names it provides, each as version 0.
     pub provides: BTreeMap<String, Vec<String>>,
+    /// By package: the name that dependencies on it ask for instead of its own, so that another
+    /// package can take its place. One that has a program of its own name is asked for by that.
+    pub stand_ins: BTreeMap<String, String>,
     /// By package: names found in it that it does not provide, because another package does.
     pub withhold: BTreeMap<String, BTreeSet<String>>,
     /// By package: symbolic links that its maintainer scripts would make, path to target.
@@ -84,7 +89,9 @@ impl Decode for Seed {
         let packages = fields.required("packages", decoder);
         let ignore: Vec<String> = fields.or_default("ignore", decoder);
         let ignore_dependencies = fields.or_default("ignore-dependencies", decoder);
+        let depends = fields.or_default("depends", decoder);
         let provides = fields.or_default("provides", decoder);
+        let stand_ins = fields.or_default("stand-ins", decoder);
         let withhold = fields.or_default("withhold", decoder);
         let links = fields.or_default("links", decoder);
         let bundles = fields.or_default("bundles", decoder);
@@ -97,7 +104,9 @@ impl Decode for Seed {
             packages: packages?,
             ignore: ignore.into_iter().collect(),
             ignore_dependencies: sets(ignore_dependencies),
+            depends,
             provides,
+            stand_ins,
             withhold: sets(withhold),
             links,
             bundles,

@@ -17,6 +17,9 @@ pub(super) fn read<R: Read>(mut reader: Reader<R>, seed: &Seed) -> Result<FileTr
     let mut links: BTreeMap<TreePath, BTreeSet<TreePath>> = BTreeMap::new();
     while let Some(mut entry) = reader.next()? {
         let header = entry.header().clone();
+        if matches!(header.path.as_str(), "" | ".") {
+            continue;
+        }
         let path = tree_path(&moved(&header.path))?;
         let kind = match header.kind {
             EntryKind::Directory => NodeKind::Directory,

@@ -172,7 +172,18 @@ mod tests {
             )
         })
         .collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        12.2.0-14+deb12u1 12.2.0_rc-r1400120100
+        2.36-9+deb12u10 2.36_rc-r900121000
+        4:12.2.0-3 12.2.0_rc-r300000000
+        5.2.15-2+b7 5.2.15_rc-r200000007
+        1.1.1n-0+deb11u5 1.1.1n_rc-r110500
+        20230311+deb12u1 20230311_rc-r120100 (inexact)
+        2.0~rc3-1.1 2.0_pre3_rc-r101000000
+        1:1.2.13.dfsg-1 1.2.13_rc-r100000000 (inexact)
+        0.07-2 0.7_rc-r200000000
+        6.04~git20190206.bf6db5b4+dfsg1-2 6.4_rc-r200000000 (inexact)
+        ");
     }
 
     #[test]
