@@ -13,6 +13,7 @@ mod layer;
 mod layering;
 mod paths;
 mod plan;
+pub mod provenance;
 mod sbom;
 pub mod verify;
 
@@ -27,4 +28,5 @@ pub use generate::GenerateError;
 pub use layer::{Layer, LayerError};
 pub use paths::PathError;
 pub use plan::{ImagePlan, PlanError, PlannedPackage, plan};
+pub use provenance::ImageRecord;
 pub use sbom::SbomError;

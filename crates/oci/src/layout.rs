@@ -877,12 +877,8 @@ mod tests {
 
     #[test]
     fn apko_layouts_read_back_byte_for_byte() {
-        let corpus = std::env::var_os("POLPO_CORPUS").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"),
-            PathBuf::from,
-        );
         for name in ["golden", "top_image", "base_image"] {
-            let layout = Layout::open(corpus.join("apko/cli").join(name)).unwrap();
+            let layout = Layout::open(testkit::corpus().join("apko/cli").join(name)).unwrap();
             let mut images = 0;
             for arch in [Arch::X86_64, Arch::Aarch64] {
                 let image = layout.image(None, arch).unwrap();

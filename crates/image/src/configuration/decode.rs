@@ -499,6 +499,20 @@ fn path_change(node: &Node, decoder: &mut Decoder) -> Option<PathChange> {
     }
     let path = path.and_then(|path| image_path(&path, decoder));
     let kind = kind?;
+    let default = match kind.as_str() {
+        "directory" => Some("0755"),
+        "empty-file" => Some("0644"),
+        _ => None,
+    };
+    if let (None, Some(default)) = (&permissions, default) {
+        let problem = Problem::warning(
+            "permissions-left-out",
+            format!("`permissions` is left out: polpo makes the {} {default}, apko 0000", *kind),
+        )
+        .at(decoder.source(), span.clone(), "")
+        .help(format!("write `permissions: 0o{}`", default.trim_start_matches('0')));
+        decoder.problem(problem);
+    }
     let needs_source = |decoder: &mut Decoder| {
         error(
             decoder,
