@@ -10,3 +10,7 @@ pub mod plan;
 pub mod recipe;
 pub mod sandbox;
 pub mod workspace;
+pub mod planning;
+pub mod source;
+pub mod build_recipe;
+pub mod test_run;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use base::{Arch, Digest, Epoch};
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::Accounts;
+
 /// The folder that a build sees its sources in and works in; nothing outside it is kept.
 pub const WORKSPACE: &str = "/home/build";
 
@@ -30,6 +32,9 @@ pub struct BuildPlan {
     /// What is installed in the guest, in install order: of two packages with the same file, the
     /// later one's is seen.
     pub guest: Vec<GuestPackage>,
+    /// Users and groups that the guest has beyond those of its packages. Steps run as root of a
+    /// user namespace that has no other ids, so these are names to look up, not owners of files.
+    pub accounts: Accounts,
     /// Files put into the workspace before the first step: those beside the recipe.
     pub files: Vec<PlacedFile>,
     /// What the steps unpack and place, each once.
@@ -211,6 +216,7 @@ mod tests {
                 identity: "00".repeat(20),
                 digest: Digest::of(b"busybox"),
             }],
+            accounts: Accounts::default(),
             files: Vec::new(),
             sources: vec![PlannedSource {
                 uri: "https://example.org/hello-1.tar.gz".into(),

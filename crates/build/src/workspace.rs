@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -270,6 +270,24 @@ impl Workspace {
             })
             .collect()
     }
+}
+
+/// The text of the file at `path` beneath the folder `workspace`, if it is a text of at most a MiB.
+pub(crate) fn text(workspace: &Path, path: &str) -> Option<String> {
+    const LONGEST: u64 = 1 << 20;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(workspace, flags, Mode::empty()).ok()?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    // Without NONBLOCK, a named pipe would keep us waiting for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).ok()?;
+    let file = File::from(file);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    let length = file.take(LONGEST + 1).read_to_string(&mut text).ok()? as u64;
+    (length <= LONGEST).then_some(text)
 }
 
 /// A path of the guest as one relative to the workspace, plain: no `.`, no `..`, no empty

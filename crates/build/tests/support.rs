@@ -9,6 +9,7 @@ use base::{Arch, Digest, Epoch, Event, Reporter};
 use polpo_build::executor::{BuildOutput, ExecuteError, LocalExecutor};
 use polpo_build::guest::{GuestError, Layers};
 use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
+use polpo_build::recipe::Accounts;
 use polpo_build::sandbox::InitProgram;
 use store::Store;
 use tempfile::TempDir;
@@ -77,7 +78,7 @@ impl Bench {
                 .unwrap();
             stack.push((key, path));
         }
-        let layers = Layers::stack(&store, &stack).unwrap();
+        let layers = Layers::stack(&store, &stack, &Accounts::default()).unwrap();
         let executor = LocalExecutor::new(store, init_program())
             .expect("bubblewrap must be installed for these tests");
         Bench {
@@ -89,6 +90,7 @@ impl Bench {
                 arch: Arch::host(),
                 epoch: Epoch(1),
                 guest: Vec::new(),
+                accounts: Accounts::default(),
                 files: Vec::new(),
                 sources: Vec::new(),
                 steps: Vec::new(),

@@ -49,6 +49,14 @@ pub struct BuildOutput {
     pub folder: BuildFolder,
 }
 
+impl BuildOutput {
+    /// The text of a file of the workspace, by its path there; `None` if there is no such file, if
+    /// it is no text, or larger than a text is. Links that lead out are not followed.
+    pub fn text(&self, path: &str) -> Option<String> {
+        crate::workspace::text(&self.workspace, path)
+    }
+}
+
 /// How and where a step failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
@@ -86,7 +94,7 @@ impl fmt::Display for StepFailure {
 pub enum ExecuteError {
     /// A step ended with an exit code other than 0.
     #[error(
-        "{0}\nrun it again with `--debug` to trace its commands, and with `--interactive` to get a shell where it failed"
+        "{0}\nrun it again with `--debug` to see its commands and to get a shell where it failed"
     )]
     Step(Box<StepFailure>),
     /// Time was up.

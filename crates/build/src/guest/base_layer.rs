@@ -8,6 +8,7 @@ use base::Digest;
 use store::Store;
 
 use super::GuestError;
+use crate::recipe::Accounts;
 
 /// Folders every guest has: those the sandbox mounts upon and those programs take for granted.
 const FOLDERS: [(&str, u32); 14] = [
@@ -63,11 +64,109 @@ pub(super) fn lowest(store: &Store) -> Result<PathBuf, GuestError> {
     Ok(tree)
 }
 
-/// The tree above all packages, if they need one: the commands of a busybox that says in
-/// `etc/busybox-paths.d` where it is to be found, which its own post-install script would link.
-pub(super) fn uppermost(store: &Store, layers: &[PathBuf]) -> Result<Option<PathBuf>, GuestError> {
+/// The tree above all packages, if they need one: the users and groups that the recipe adds, and
+/// the commands of a busybox that says in `etc/busybox-paths.d` where it is to be found, which its
+/// own post-install script would link.
+pub(super) fn uppermost(
+    store: &Store,
+    layers: &[PathBuf],
+    accounts: &Accounts,
+) -> Result<Option<PathBuf>, GuestError> {
+    let commands = commands(layers)?;
+    let users = accounts.users.iter().map(|user| {
+        let home = or(&user.home, "/home/build");
+        let shell = or(&user.shell, "/bin/sh");
+        let name = &user.name;
+        (
+            name.as_str(),
+            format!("{name}:x:{}:{}:{name}:{home}:{shell}\n", user.uid, user.gid),
+        )
+    });
+    let groups = accounts.groups.iter().map(|group| {
+        let members = group.members.join(",");
+        let line = format!("{}:x:{}:{members}\n", group.name, group.gid);
+        (group.name.as_str(), line)
+    });
+    let mut files = Vec::new();
+    for (path, lines) in [
+        ("etc/passwd", users.collect::<Vec<_>>()),
+        ("etc/group", groups.collect()),
+    ] {
+        if let Some(text) = appended(layers, path, &lines)? {
+            files.push((path, text));
+        }
+    }
+    if commands.is_empty() && files.is_empty() {
+        return Ok(None);
+    }
+    let key = Digest::of(format!("guest top 1 {commands:?} {files:?}").as_bytes());
+    let tree = store.tree(&key, |folder| {
+        for name in &commands {
+            let path = folder.join(name);
+            create_folders_above(&path)?;
+            std::os::unix::fs::symlink("/bin/busybox", &path)
+                .map_err(GuestError::at("create", &path))?;
+        }
+        for (name, text) in &files {
+            create_folders_above(&folder.join(name))?;
+            write(folder, name, text)?;
+        }
+        set_mode(folder, 0o755)
+    })?;
+    Ok(Some(tree))
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.is_empty() { otherwise } else { text }
+}
+
+/// The uppermost `path` with those `lines` whose names it does not have yet; `None` when it has
+/// them all.
+fn appended(
+    layers: &[PathBuf],
+    path: &str,
+    lines: &[(&str, String)],
+) -> Result<Option<String>, GuestError> {
+    let mut text = String::new();
+    for layer in layers.iter().rev() {
+        let file = layer.join(path);
+        if has_own_etc(layer) && file.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            let bytes = fs::read(&file).map_err(GuestError::at("read", &file))?;
+            text = String::from_utf8_lossy(&bytes).into_owned();
+            break;
+        }
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let mut added = false;
+    for (name, line) in lines {
+        if !text.lines().any(|known| known.split(':').next() == Some(name)) {
+            text.push_str(line);
+            added = true;
+        }
+    }
+    Ok(added.then_some(text))
+}
+
+/// Whether the tree's `etc` is a folder, and no link that could lead out of the tree.
+fn has_own_etc(layer: &Path) -> bool {
+    let etc = layer.join("etc").symlink_metadata();
+    etc.is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn create_folders_above(path: &Path) -> Result<(), GuestError> {
+    match path.parent() {
+        Some(above) => fs::create_dir_all(above).map_err(GuestError::at("create", above)),
+        None => Ok(()),
+    }
+}
+
+/// The commands that a busybox among the packages wants to be called by, without those that a
+/// package brings.
+fn commands(layers: &[PathBuf]) -> Result<Vec<String>, GuestError> {
     let mut commands: Vec<String> = Vec::new();
-    for layer in layers {
+    for layer in layers.iter().filter(|layer| has_own_etc(layer)) {
         let folder = layer.join("etc/busybox-paths.d");
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;
@@ -85,22 +184,7 @@ pub(super) fn uppermost(store: &Store, layers: &[PathBuf]) -> Result<Option<Path
             .iter()
             .any(|layer| layer.join(path).symlink_metadata().is_ok())
     });
-    if commands.is_empty() {
-        return Ok(None);
-    }
-    let key = Digest::of(format!("guest commands 1 {commands:?}").as_bytes());
-    let tree = store.tree(&key, |folder| {
-        for name in &commands {
-            let path = folder.join(name);
-            if let Some(above) = path.parent() {
-                fs::create_dir_all(above).map_err(GuestError::at("create", above))?;
-            }
-            std::os::unix::fs::symlink("/bin/busybox", &path)
-                .map_err(GuestError::at("create", &path))?;
-        }
-        set_mode(folder, 0o755)
-    })?;
-    Ok(Some(tree))
+    Ok(commands)
 }
 
 /// A line of `etc/busybox-paths.d` as a path within a tree, if it is one that can be linked.

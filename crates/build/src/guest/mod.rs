@@ -5,6 +5,7 @@
 //! their files, with the same result.
 
 mod base_layer;
+mod choose;
 mod merge;
 mod relocate;
 
@@ -20,8 +21,10 @@ use rayon::prelude::*;
 use store::{Store, StoreError, TreeError};
 
 use crate::plan::GuestPackage;
+use crate::recipe::Accounts;
 use crate::sandbox::Root;
 
+pub use choose::{ChooseError, choose};
 pub use merge::Method;
 use merge::merge;
 use relocate::Shape;
@@ -149,26 +152,34 @@ impl Layers {
     ///
     /// # Errors
     /// A package is missing or damaged, or the store can't be written to.
-    pub fn of(store: &Store, packages: &[GuestPackage]) -> Result<Layers, GuestError> {
+    pub fn of(
+        store: &Store,
+        packages: &[GuestPackage],
+        accounts: &Accounts,
+    ) -> Result<Layers, GuestError> {
         let trees: Vec<(Digest, PathBuf)> = packages
             .par_iter()
             .map(|package| Ok((tree_key(&package.digest), unpacked(store, package)?)))
             .collect::<Result<_, GuestError>>()?;
-        Layers::stack(store, &trees)
+        Layers::stack(store, &trees, accounts)
     }
 
     /// Stacks trees of the store upon the base, the lowest first.
     ///
     /// # Errors
     /// As [`Layers::of`].
-    pub fn stack(store: &Store, trees: &[(Digest, PathBuf)]) -> Result<Layers, GuestError> {
+    pub fn stack(
+        store: &Store,
+        trees: &[(Digest, PathBuf)],
+        accounts: &Accounts,
+    ) -> Result<Layers, GuestError> {
         let shapes: Vec<Shape> = trees
             .par_iter()
             .map(|(key, path)| Shape::of(store, key, path))
             .collect::<Result<_, GuestError>>()?;
         let mut layers = vec![base_layer::lowest(store)?];
         layers.extend(relocate::relocated(store, trees, &shapes)?);
-        if let Some(uppermost) = base_layer::uppermost(store, &layers)? {
+        if let Some(uppermost) = base_layer::uppermost(store, &layers, accounts)? {
             layers.push(uppermost);
         }
         // The kernel refuses a tree that is there twice; the upper of the two is the one seen.
@@ -279,8 +290,10 @@ fn unpacked(store: &Store, package: &GuestPackage) -> Result<PathBuf, GuestError
 }
 
 fn unpack_package(
-    _file: &Path,
-    _folder: &Path,
+    file: &Path,
+    folder: &Path,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    unimplemented!()
+    let package = apk::package::Package::open(file)?;
+    package.unpack(folder, &archive::Limits::default())?;
+    Ok(())
 }

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::enter::INIT_FAILED;
+use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
 use super::{CAPABILITIES, HOST_NAME, INIT_ARGUMENT, InitProgram, Root, Specification};
 use crate::plan::{Limits, Network};
@@ -234,6 +235,9 @@ impl Launch<'_> {
         let bind = |writable| if writable { "--bind" } else { "--ro-bind" };
         push(&[bind(!read_only), &self.root.path().to_string_lossy(), "/"]);
         push(&["--proc", "/proc", "--dev", "/dev"]);
+        for cover in kernel_files::covers() {
+            push(&cover.each_ref().map(String::as_str));
+        }
         for Bind {
             source,
             target,

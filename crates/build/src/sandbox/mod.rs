@@ -14,6 +14,7 @@
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
 mod enter;
+mod kernel_files;
 mod launch;
 mod preflight;
 

@@ -1,0 +1,383 @@
+//! From a resolved recipe to packages in a repository, each stage once and only if it must be.
+
+mod publish;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use apk::index::IndexError;
+use apk::package::PackageError;
+use apk::repository::{LoadedRepository, Location, Repository, RepositoryError};
+use apk::signature::{Keyring, Signer};
+use attest::spdx::RecipeRecord;
+use base::{Digest, Epoch, Outcome, Problem, Reporter};
+use serde::{Deserialize, Serialize};
+use store::{Origins, Store, StoreError, WriteError};
+
+use crate::describe::Origin;
+use crate::emit::{EmitError, EmitOptions, emit};
+use crate::executor::{ExecuteError, Executor};
+use crate::guest::{ChooseError, choose};
+use crate::lint::Levels;
+use crate::plan::{BuildPlan, Limits, Network};
+use crate::planning::{Inputs, PlanError, plan_build};
+use crate::recipe::ResolvedRecipe;
+use crate::source::{SourceError, SourceOrigin, Sources, recipe_files};
+
+/// Rises when the same recipe and output would become other packages.
+const FORMAT: u32 = 1;
+
+/// What a build is told besides the recipe.
+#[derive(Clone, Debug)]
+pub struct BuildOptions<'a> {
+    /// Where the guest's packages come from; earlier ones win ties.
+    pub repositories: &'a [Repository],
+    /// Who may have signed their indexes.
+    pub keyring: &'a Keyring,
+    /// Where sources may come from.
+    pub origins: &'a Origins,
+    /// The folder whose files are put into the workspace; it may be missing.
+    pub source_folder: Option<&'a Path>,
+    /// The time of everything.
+    pub epoch: Epoch,
+    /// Limits of the build; the recipe's own come first.
+    pub limits: Limits,
+    /// Whether steps reach the network.
+    pub network: Network,
+    /// The repository that gets the packages, in `OUT/ARCH`.
+    pub out: &'a Path,
+    /// Who signs the packages and the index.
+    pub signer: Option<&'a Signer>,
+    /// The distribution's name in package URLs.
+    pub namespace: &'a str,
+    /// Where the recipe lies, for its packages' documents.
+    pub recipe: Option<RecipeRecord>,
+    /// Which linters run, and which fail the build.
+    pub levels: &'a Levels,
+    /// Build also what is unchanged, and fail if other packages come out.
+    pub rebuild: bool,
+}
+
+/// A package that is in the repository now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltPackage {
+    /// Its name.
+    pub name: String,
+    /// Its full version.
+    pub version: String,
+    /// The name of its file.
+    pub file_name: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+}
+
+/// What a build came to.
+#[derive(Clone, Debug)]
+pub struct BuiltRecipe {
+    /// [`Outcome::Done`], or [`Outcome::Unchanged`] when nothing had to be built.
+    pub outcome: Outcome,
+    /// The main package, then the subpackages.
+    pub packages: Vec<BuiltPackage>,
+    /// What was carried out.
+    pub plan: BuildPlan,
+    /// Where the sources were found this time.
+    pub sources: Vec<SourceOrigin>,
+    /// What the steps printed, a blob of the store.
+    pub log: Digest,
+    /// What linters have to say; nothing here fails a build. Empty when nothing was built.
+    pub problems: Vec<Problem>,
+}
+
+/// What is kept of a build, under its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct BuildRecord {
+    packages: Vec<BuiltPackage>,
+    log: Digest,
+}
+
+/// A recipe was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A repository can't be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The guest can't be had.
+    #[error("{package}: {source}")]
+    Guest {
+        /// The recipe's package.
+        package: String,
+        /// Why not.
+        source: ChooseError,
+    },
+    /// A source can't be had.
+    #[error("{package}: {source}")]
+    Source {
+        /// The recipe's package.
+        package: String,
+        /// Why not.
+        source: SourceError,
+    },
+    /// The recipe can't become a plan.
+    #[error("{package}: {source}")]
+    Plan {
+        /// The recipe's package.
+        package: String,
+        /// Why not.
+        source: PlanError,
+    },
+    /// The build failed.
+    #[error("{package}: {source}")]
+    Execute {
+        /// The recipe's package.
+        package: String,
+        /// How.
+        source: ExecuteError,
+    },
+    /// The packages can't be made.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// Building again gave other packages.
+    #[error(
+        "{package} is not reproducible: built again from the same plan, {} differ from before; the new ones are kept in `{}`, compare them with those in the repository",
+        files.join(", "), kept.display()
+    )]
+    NotReproducible {
+        /// The recipe's package.
+        package: String,
+        /// The files that differ.
+        files: Vec<String>,
+        /// Where the new ones are.
+        kept: PathBuf,
+    },
+    /// The index can't be read or written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A package of the repository is no good.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A file of the repository can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Everything that decides what packages come out.
+#[derive(Serialize)]
+struct Key<'a> {
+    format: u32,
+    plan: Digest,
+    recipe: &'a ResolvedRecipe,
+    signer: Option<(String, Digest)>,
+    namespace: &'a str,
+    record: Option<(&'a str, Digest, &'a Option<String>, &'a Option<String>)>,
+}
+
+/// Builds `recipe` and puts its packages and an index of them into `options.out`, unless the same
+/// plan was carried out before: then what is kept of that is put there.
+///
+/// # Errors
+/// See [`BuildError`]. The repository is only touched once all packages are made.
+pub async fn build_recipe<E: Executor>(
+    store: &Store,
+    executor: &E,
+    recipe: &ResolvedRecipe,
+    options: &BuildOptions<'_>,
+    reporter: &dyn Reporter,
+) -> Result<BuiltRecipe, BuildError> {
+    let package = || recipe.package.name.clone();
+    let repositories = open_repositories(options.repositories, options, recipe.arch)?;
+    let wanted = &recipe.environment.packages;
+    let guest = choose(store, recipe.arch, &repositories, wanted)
+        .map_err(|source| BuildError::Guest { package: package(), source })?;
+    let source_failed = |source| BuildError::Source { package: package(), source };
+    let sources = Sources::fetch(store, &recipe.sources(), options.origins, reporter)
+        .await
+        .map_err(source_failed)?;
+    let files = match options.source_folder {
+        Some(folder) => recipe_files(store, folder).map_err(source_failed)?,
+        None => Vec::new(),
+    };
+    let inputs = Inputs {
+        epoch: options.epoch,
+        guest,
+        files,
+        sources: &sources,
+        limits: options.limits.clone(),
+        network: options.network,
+    };
+    let plan = plan_build(recipe, inputs)
+        .map_err(|source| BuildError::Plan { package: package(), source })?;
+
+    let key = key(recipe, options, &plan);
+    let before: Option<BuildRecord> = store.record_get("build", &key)?;
+    let before = before.filter(|record| {
+        let mut packages = record.packages.iter();
+        packages.all(|package| store.contains(&package.digest)) && store.contains(&record.log)
+    });
+    if let Some(record) = &before
+        && !options.rebuild
+    {
+        let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
+        let task = base::Task::start(
+            reporter,
+            base::Verb::Build,
+            &subject,
+            None,
+            base::Unit::Items,
+        );
+        publish::publish(store, &record.packages, recipe.arch, options)?;
+        task.unchanged();
+        return Ok(BuiltRecipe {
+            outcome: Outcome::Unchanged,
+            packages: record.packages.clone(),
+            plan,
+            sources: sources.origins,
+            log: record.log,
+            problems: Vec::new(),
+        });
+    }
+
+    let (record, problems) =
+        execute(store, executor, recipe, options, &plan, &sources, reporter).await?;
+    if let Some(before) = before {
+        let differ: Vec<String> = record
+            .packages
+            .iter()
+            .filter(|package| !before.packages.contains(package))
+            .map(|package| package.file_name.clone())
+            .collect();
+        if !differ.is_empty() {
+            let kept = options.out.join(recipe.arch.apk()).join("not-reproducible");
+            for package in &record.packages {
+                if differ.contains(&package.file_name) {
+                    publish::copy_out(store, package, &kept)?;
+                }
+            }
+            return Err(BuildError::NotReproducible {
+                package: package(),
+                files: differ,
+                kept,
+            });
+        }
+    }
+    publish::publish(store, &record.packages, recipe.arch, options)?;
+    store.record_put("build", &key, &record)?;
+    Ok(BuiltRecipe {
+        outcome: Outcome::Done,
+        packages: record.packages,
+        plan,
+        sources: sources.origins,
+        log: record.log,
+        problems,
+    })
+}
+
+/// Reads the indexes. The output repository may be among them before it has one.
+pub(crate) fn open_repositories(
+    repositories: &[Repository],
+    options: &BuildOptions<'_>,
+    arch: base::Arch,
+) -> Result<Vec<LoadedRepository>, RepositoryError> {
+    repositories
+        .iter()
+        .filter(|repository| {
+            let out = matches!(&repository.location, Location::Folder(path) if path == options.out);
+            let index = repository
+                .arch_folder(arch)
+                .map(|folder| folder.join(apk::index::FILE_NAME));
+            !out || index.is_some_and(|index| index.exists())
+        })
+        .map(|repository| repository.open(arch, options.keyring))
+        .collect()
+}
+
+/// The key under which a build's result is kept: the plan, what is said of the packages, and who
+/// signs.
+fn key(recipe: &ResolvedRecipe, options: &BuildOptions<'_>, plan: &BuildPlan) -> Digest {
+    let signer = options
+        .signer
+        .map(|signer| (signer.key_name().to_owned(), signer.public().id()));
+    let key = Key {
+        format: FORMAT,
+        plan: plan.digest(),
+        recipe,
+        signer,
+        namespace: options.namespace,
+        record: options.recipe.as_ref().map(|record| {
+            let RecipeRecord {
+                path,
+                digest,
+                repository,
+                commit,
+            } = record;
+            (path.as_str(), *digest, repository, commit)
+        }),
+    };
+    Digest::of(&serde_json::to_vec(&key).unwrap_or_default())
+}
+
+async fn execute<E: Executor>(
+    store: &Store,
+    executor: &E,
+    recipe: &ResolvedRecipe,
+    options: &BuildOptions<'_>,
+    plan: &BuildPlan,
+    sources: &Sources,
+    reporter: &dyn Reporter,
+) -> Result<(BuildRecord, Vec<Problem>), BuildError> {
+    let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
+    let output = executor
+        .execute(plan, &subject, reporter)
+        .await
+        .map_err(|source| BuildError::Execute {
+            package: recipe.package.name.clone(),
+            source,
+        })?;
+    let licence_paths = recipe
+        .packages()
+        .flat_map(|package| &package.licenses)
+        .map(|licence| licence.license_path.as_str());
+    let origin = Origin {
+        namespace: options.namespace.to_owned(),
+        sources: sources
+            .origins
+            .iter()
+            .map(|source| (source.uri.clone(), source.digest))
+            .collect(),
+        recipe: options.recipe.clone(),
+        licence_texts: licence_paths
+            .filter(|path| !path.is_empty())
+            .filter_map(|path| Some((path.to_owned(), output.text(path)?)))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    let beside = store.temp_dir()?;
+    let emitted = emit(
+        recipe,
+        &output.trees,
+        &EmitOptions {
+            out: beside.path(),
+            epoch: options.epoch,
+            origin: &origin,
+            signer: options.signer,
+            levels: options.levels,
+            library_versions: None,
+            strip_origin_name: false,
+        },
+    )?;
+    let mut packages = Vec::new();
+    let mut problems = Vec::new();
+    for package in emitted {
+        let blob = store.put_file(&package.path)?;
+        packages.push(BuiltPackage {
+            file_name: package.entry.file_name(),
+            name: package.name,
+            version: package.version,
+            digest: blob.digest,
+        });
+        problems.extend(package.problems);
+    }
+    let log = output.log;
+    Ok((BuildRecord { packages, log }, problems))
+}

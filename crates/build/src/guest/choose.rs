@@ -1,0 +1,120 @@
+//! Which packages a guest has, and how they come into the store.
+
+use apk::dependency::{Dependency, InvalidDependency};
+use apk::package::{Package, PackageError};
+use apk::repository::{LoadedRepository, RepositoryError};
+use apk::solver::{Candidate, Repository, Request, Sources, Universe, Unsolvable};
+use base::{Arch, Digest};
+use rayon::prelude::*;
+use store::{Store, StoreError};
+
+use crate::plan::GuestPackage;
+
+/// The packages of a guest can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// A name or constraint is not in apk's grammar.
+    #[error("`{text}` among the guest's packages: {source}")]
+    Dependency {
+        /// What is written.
+        text: String,
+        /// What is wrong.
+        source: InvalidDependency,
+    },
+    /// No set of packages will do.
+    #[error("the guest's packages can't be chosen: {0}")]
+    Unsolvable(Box<Unsolvable>),
+    /// A repository lists what can't be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A package is no good.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Chooses the packages that `wanted` asks for, as apk would, and brings them into the store.
+/// The indexes vouch for them: each is checked against its entry.
+///
+/// # Errors
+/// Nothing will do, or a package is missing or not the one the index speaks of.
+pub fn choose(
+    store: &Store,
+    arch: Arch,
+    repositories: &[LoadedRepository],
+    wanted: &[String],
+) -> Result<Vec<GuestPackage>, ChooseError> {
+    let world = wanted
+        .iter()
+        .map(|text| {
+            Dependency::parse_apko(text).map_err(|source| ChooseError::Dependency {
+                text: text.clone(),
+                source,
+            })
+        })
+        .collect::<Result<Vec<Dependency>, ChooseError>>()?;
+    let candidates: Vec<Vec<Candidate>> = repositories
+        .iter()
+        .map(LoadedRepository::candidates)
+        .collect();
+    let tables: Vec<Repository<'_>> = repositories
+        .iter()
+        .zip(&candidates)
+        .map(|(repository, packages)| Repository {
+            name: &repository.name,
+            tag: repository.repository.tag.as_deref(),
+            available: true,
+            packages,
+        })
+        .collect();
+    let arches = [arch.apk()];
+    let universe = Universe::new(Sources {
+        arches: &arches,
+        repositories: &tables,
+        ..Sources::default()
+    });
+    let solution = universe
+        .solve(&Request {
+            world: &world,
+            ..Request::default()
+        })
+        .map_err(|unsolvable| ChooseError::Unsolvable(Box::new(unsolvable)))?;
+    let places: Vec<(usize, usize)> = solution
+        .packages()
+        .filter_map(|package| package.place)
+        .collect();
+    places
+        .into_par_iter()
+        .filter_map(|(repository, entry)| {
+            let repository = repositories.get(repository)?;
+            Some((repository, repository.index.entries.get(entry)?))
+        })
+        .map(|(repository, entry)| {
+            const KIND: &str = "package";
+            // Equal identity, equal package, whoever signed it: the file first seen is the one used.
+            let identity = entry.identity.to_string();
+            let key = Digest::of(identity.as_bytes());
+            let known: Option<Digest> = store.record_get(KIND, &key)?;
+            let digest = match known.filter(|digest| store.contains(digest)) {
+                Some(digest) => digest,
+                None => {
+                    let blob = store.put_file(&repository.package_path(entry)?)?;
+                    let path = store
+                        .path(&blob.digest)
+                        .ok_or(StoreError::Missing(blob.digest))?;
+                    Package::open(&path)?.check_entry(entry)?;
+                    store.record_put(KIND, &key, &blob.digest)?;
+                    blob.digest
+                }
+            };
+            Ok(GuestPackage {
+                name: entry.info.name.clone(),
+                version: entry.info.version.clone(),
+                identity,
+                digest,
+            })
+        })
+        .collect()
+}

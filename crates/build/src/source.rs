@@ -1,0 +1,272 @@
+//! What a build starts from: fetched sources, and the files beside its recipe.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base::{Digest, Reporter};
+use regex::Regex;
+use store::{Expected, FetchError, Origin, Origins, Source, Store, StoreError};
+
+use crate::plan::{PlacedFile, PlannedSource};
+use crate::recipe::Fetch;
+
+/// The file that says which files beside a recipe are none of its own.
+pub const IGNORE_FILE: &str = ".melangeignore";
+
+/// Sources can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A source can't be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A file beside the recipe can't be read.
+    #[error("can't read `{path}`: {source}", path = path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file's name is not text.
+    #[error("the name of `{path}` is not UTF-8; rename it, or list it in `{IGNORE_FILE}`", path = path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where a source of a build came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceOrigin {
+    /// Where the recipe says it comes from.
+    pub uri: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// Where they were found this time.
+    pub origin: Origin,
+}
+
+/// Sources that are in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    digests: BTreeMap<Expected, Digest>,
+    /// Each source once, in the order of the steps.
+    pub origins: Vec<SourceOrigin>,
+}
+
+impl Sources {
+    /// Fetches what is not in the store yet: from mirrors by hash, then from the recipe's URI.
+    ///
+    /// # Errors
+    /// One can't be had anywhere.
+    pub async fn fetch(
+        store: &Store,
+        wanted: &[&Fetch],
+        origins: &Origins,
+        reporter: &dyn Reporter,
+    ) -> Result<Sources, SourceError> {
+        let mut sources = Sources::default();
+        for fetch in wanted {
+            if sources.digests.contains_key(&fetch.expected) {
+                continue;
+            }
+            let source = Source {
+                name: fetch.file_name.clone(),
+                url: fetch.uri.clone(),
+                expected: fetch.expected,
+            };
+            let fetched = store::fetch(store, &source, origins, reporter).await?;
+            sources.digests.insert(fetch.expected, fetched.digest);
+            sources.origins.push(SourceOrigin {
+                uri: fetch.uri.clone(),
+                digest: fetched.digest,
+                origin: fetched.origin,
+            });
+        }
+        Ok(sources)
+    }
+
+    /// The blob that a step fetches.
+    pub fn digest(&self, expected: &Expected) -> Option<Digest> {
+        self.digests.get(expected).copied()
+    }
+
+    /// The sources as a plan lists them.
+    pub fn planned(&self) -> Vec<PlannedSource> {
+        let planned = |origin: &SourceOrigin| PlannedSource {
+            uri: origin.uri.clone(),
+            digest: origin.digest,
+        };
+        self.origins.iter().map(planned).collect()
+    }
+}
+
+/// Stores the files of `folder` and those beneath, and lists them by path: regular files only, and
+/// none that [`IGNORE_FILE`] names. A missing folder has none.
+///
+/// # Errors
+/// One can't be read.
+pub fn recipe_files(store: &Store, folder: &Path) -> Result<Vec<PlacedFile>, SourceError> {
+    let ignored = Ignored::read(&folder.join(IGNORE_FILE))?;
+    let mut files = Vec::new();
+    let mut pending = vec![(folder.to_owned(), String::new())];
+    while let Some((here, prefix)) = pending.pop() {
+        let failed = |source| SourceError::Read {
+            path: here.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&here) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && prefix.is_empty() => break,
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            let path = entry.path();
+            let Ok(name) = entry.file_name().into_string() else {
+                return Err(SourceError::Name { path });
+            };
+            let relative = format!("{prefix}{name}");
+            if relative == IGNORE_FILE || ignored.covers(&relative, kind.is_dir()) {
+                continue;
+            }
+            if kind.is_dir() {
+                pending.push((path, format!("{relative}/")));
+            } else if kind.is_file() {
+                let metadata = entry.metadata().map_err(failed)?;
+                let executable = metadata.permissions().mode() & 0o100 != 0;
+                files.push(PlacedFile {
+                    path: relative,
+                    digest: store.put_file(&path)?.digest,
+                    // As git sees modes: whoever checked the recipe out, with whatever umask.
+                    mode: if executable { 0o755 } else { 0o644 },
+                });
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The patterns of an ignore file, as gitignore(5) has them.
+struct Ignored(Vec<Pattern>);
+
+struct Pattern {
+    regex: Regex,
+    negated: bool,
+    folders_only: bool,
+}
+
+impl Ignored {
+    fn read(path: &Path) -> Result<Ignored, SourceError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Ignored(text.lines().filter_map(Pattern::parse).collect())),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(Ignored(Vec::new()))
+            }
+            Err(source) => Err(SourceError::Read {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Whether the last pattern that matches says so.
+    fn covers(&self, path: &str, folder: bool) -> bool {
+        self.0
+            .iter()
+            .rev()
+            .find(|pattern| (folder || !pattern.folders_only) && pattern.regex.is_match(path))
+            .is_some_and(|pattern| !pattern.negated)
+    }
+}
+
+impl Pattern {
+    fn parse(line: &str) -> Option<Pattern> {
+        let line = line.trim_end();
+        if line.is_empty() || line.starts_with('#') {
+            return None;
+        }
+        let (line, negated) = line
+            .strip_prefix('!')
+            .map_or((line, false), |rest| (rest, true));
+        let (line, folders_only) = line
+            .strip_suffix('/')
+            .map_or((line, false), |rest| (rest, true));
+        let anchored = line.contains('/');
+        let line = line.trim_start_matches('/');
+        let mut text = String::from(if anchored { "^" } else { "(?:^|/)" });
+        let mut rest = line;
+        while let Some(letter) = rest.chars().next() {
+            if let Some(after) = rest.strip_prefix("**/") {
+                text.push_str("(?:.*/)?");
+                rest = after;
+                continue;
+            }
+            if let Some(after) = rest.strip_prefix("**") {
+                text.push_str(".*");
+                rest = after;
+                continue;
+            }
+            match letter {
+                '*' => text.push_str("[^/]*"),
+                '?' => text.push_str("[^/]"),
+                other => text.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+            }
+            rest = &rest[letter.len_utf8()..];
+        }
+        text.push('$');
+        Some(Pattern {
+            regex: Regex::new(&text).ok()?,
+            negated,
+            folders_only,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_beside_a_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let beside = folder.path().join("hello");
+        for (name, text) in [
+            (".melangeignore", "# ours\n*.orig\n/notes/\n!keep.orig\ndocs/**/draft\n"),
+            ("fix.patch", "patch"),
+            ("fix.patch.orig", "old"),
+            ("keep.orig", "kept"),
+            ("notes/a", "n"),
+            ("deep/notes/a", "n"),
+            ("docs/x/y/draft", "d"),
+        ] {
+            let path = beside.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::set_permissions(beside.join("fix.patch"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", beside.join("link")).unwrap();
+        let files = recipe_files(&store, &beside).unwrap();
+        let lines: Vec<String> = files
+            .iter()
+            .map(|file| format!("{:o} {}", file.mode, file.path))
+            .collect();
+        assert_eq!(lines, ["644 deep/notes/a", "755 fix.patch", "644 keep.orig"]);
+        assert_eq!(files[1].digest, Digest::of(b"patch"));
+        assert!(recipe_files(&store, &folder.path().join("none")).unwrap().is_empty());
+    }
+}
