@@ -147,12 +147,13 @@ impl Dependency {
     }
 
     /// Whether a package of this name, version and identity is one that the term speaks of; for a
-    /// conflict, one that it forbids. A name provided without version (`None`) is every version.
+    /// conflict, one that it forbids. A name provided without version (`None`) is earlier than all
+    /// versions, so that only `<`, `<=` and `<~` have use for it: apk compares the empty text.
     pub fn matches(&self, version: Option<&str>, identity: Option<&Identity>) -> bool {
         match &self.constraint {
             None => true,
             Some(Constraint::Version(operator, named)) => {
-                version.is_none_or(|offered| operator.accepts(offered, named.as_str()))
+                operator.accepts(version.unwrap_or_default(), named.as_str())
             }
             Some(Constraint::Identity(named)) => identity.is_some_and(|of| of == named),
         }
@@ -418,9 +419,19 @@ mod tests {
     }
 
     #[test]
-    fn unversioned_provides_match_every_operator() {
-        for text in ["foo", "foo=1", "foo<1", "foo>1", "foo~1"] {
-            assert!(Dependency::parse(text).unwrap().matches(None, None));
+    fn what_is_provided_without_version_is_earlier_than_all_versions() {
+        for (text, matches) in [
+            ("foo", true),
+            ("foo<1", true),
+            ("foo<=0_alpha", true),
+            ("foo<~1", true),
+            ("foo=1", false),
+            ("foo~1", false),
+            ("foo>0", false),
+            ("foo>=0", false),
+        ] {
+            let term = Dependency::parse(text).unwrap();
+            assert_eq!(term.matches(None, None), matches, "{text}");
         }
         let exact = Dependency::parse("foo><Q1C4uoV7SdMdDhYg4OCVmI71D8HIA=").unwrap();
         assert!(!exact.matches(Some("1"), None));

@@ -44,10 +44,8 @@ impl Solver<'_, '_, '_> {
                 .then_with(|| only_if(keep, installed))
         };
 
-        let versions = || match (left.version, right.version) {
-            (Some(a), Some(b)) => compare(a, b),
-            _ => Ordering::Equal,
-        };
+        // To be without version is to be earlier than all versions.
+        let versions = || compare(left.version.unwrap_or(""), right.version.unwrap_or(""));
         let candidate_a = package_a.candidate;
         let candidate_b = package_b.candidate;
         by_state
