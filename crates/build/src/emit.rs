@@ -156,7 +156,7 @@ pub enum EmitError {
     },
     /// A package can't be written.
     #[error(transparent)]
-    Write(#[from] PackageError),
+    Write(#[from] Box<PackageError>),
 }
 
 fn refusal(problems: &[Problem]) -> String {
@@ -401,7 +401,8 @@ impl Draft<'_> {
             extras: BTreeMap::from([(RECIPE_FILE.to_owned(), record.to_vec())]),
             tree: &self.tree,
         };
-        let written = apk::package::write(&path, &contents, options.signer, options.epoch)?;
+        let written = apk::package::write(&path, &contents, options.signer, options.epoch)
+            .map_err(Box::new)?;
         Ok(EmittedPackage {
             name: package.name.clone(),
             version: package.full_version.clone(),

@@ -31,7 +31,7 @@ impl Analysis<'_> {
             let fits = version.starts_with(|letter: char| letter.is_ascii_digit())
                 && !module.contains('/')
                 && module.ends_with("_perl");
-            fits.then(|| (path, version))
+            fits.then_some((path, version))
         });
         if let Some((path, version)) = version
             && !self.declares(|need| need == "perl")

@@ -55,12 +55,14 @@ impl Fixture {
             permitted: 1 << 10,
             inheritable: 0,
         }];
-        let mut environment = GuestRequest::default();
-        environment.repositories = vec![
-            "/srv/packages".to_owned(),
-            "https://user:secret@example.org/os".to_owned(),
-        ];
-        environment.keyring = vec!["keys/local.pub".to_owned()];
+        let environment = GuestRequest {
+            repositories: vec![
+                "/srv/packages".to_owned(),
+                "https://user:secret@example.org/os".to_owned(),
+            ],
+            keyring: vec!["keys/local.pub".to_owned()],
+            ..GuestRequest::default()
+        };
         let recipe = ResolvedRecipe {
             arch: Arch::X86_64,
             package: main,
