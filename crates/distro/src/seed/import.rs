@@ -1,6 +1,6 @@
 //! From a lock to a signed apk repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use apk::index::{FILE_NAME, Index, IndexEntry};
 use apk::package::{Package, PackageInfo};
 use apk::signature::Signer;
 use archive::tree::FileTree;
-use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
+use base::{Arch, Digest, Epoch, Event, Reporter, Task, Unit, Verb};
 use rayon::prelude::*;
 use serde::Serialize;
 use store::apt::{self, Apt, Lists};
@@ -85,6 +85,7 @@ pub fn import(
     let generated = generated(request)?;
     check_owners(&known, &generated)?;
     let terms = dependencies::terms(request.seed, &known)?;
+    report_unprovided(&known, reporter);
     let jobs: Vec<(&LockedPackage, Terms)> = locked
         .iter()
         .map(|locked| {
@@ -99,13 +100,27 @@ pub fn import(
     })
 }
 
+/// Names that files need and no package of the seed provides are left out of the dependencies.
+fn report_unprovided(known: &dependencies::Known<'_>, reporter: &dyn Reporter) {
+    let provided: BTreeSet<&String> = known
+        .values()
+        .flat_map(|(_, facts)| &facts.provides)
+        .collect();
+    for (name, (_, facts)) in known {
+        for need in facts.needs.iter().filter(|need| !provided.contains(need)) {
+            let message = format!("nothing in the seed provides {need}, which {name} needs");
+            reporter.report(Event::Notice { message: &message });
+        }
+    }
+}
+
 /// What of the seed's policy bears on one .deb.
 #[derive(Serialize)]
 struct Policy<'p> {
     format: u32,
     deb: &'p Digest,
     omit: &'p [String],
-    keep: &'p std::collections::BTreeSet<String>,
+    keep: &'p BTreeSet<String>,
     links: Option<&'p BTreeMap<String, String>>,
     bundles: Option<&'p BTreeMap<String, String>>,
 }
