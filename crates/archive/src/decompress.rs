@@ -231,3 +231,171 @@ impl Read for Checked<'_> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the format's own program makes of `content`.
+    fn compressed(format: Format, content: &[u8]) -> Vec<u8> {
+        let arguments: &[&str] = match format {
+            Format::Plain => return content.to_vec(),
+            Format::Gzip => &["gzip", "-c"],
+            Format::Bzip2 => return bzip2_of(content),
+            Format::Xz => &["xz", "-c"],
+            Format::Zstd => return zstd::encode_all(content, 3).unwrap(),
+            Format::Lzma => &["xz", "-c", "--format=lzma"],
+        };
+        let mut child = Command::new(arguments[0])
+            .args(&arguments[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let content = content.to_vec();
+        let writer = std::thread::spawn(move || input.write_all(&content));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        output.stdout
+    }
+
+    fn bzip2_of(content: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::new(6));
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8], limits: Limits) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        open(bytes, limits)?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    const ALL: [Format; 6] = [
+        Format::Plain,
+        Format::Gzip,
+        Format::Bzip2,
+        Format::Xz,
+        Format::Zstd,
+        Format::Lzma,
+    ];
+
+    #[test]
+    fn every_format_is_recognised_and_read() {
+        for content in [&b""[..], b"content", &b"much of it ".repeat(50_000)] {
+            for format in ALL {
+                let bytes = compressed(format, content);
+                assert_eq!(sniff(&bytes), format);
+                assert!(
+                    read(&bytes, Limits::default()).unwrap() == content,
+                    "{format:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn several_streams_are_one() {
+        for format in [Format::Gzip, Format::Bzip2, Format::Xz, Format::Zstd] {
+            let bytes = [compressed(format, b"one "), compressed(format, b"two")].concat();
+            assert_eq!(
+                read(&bytes, Limits::default()).unwrap(),
+                b"one two",
+                "{format:?}"
+            );
+        }
+        let padded = [compressed(Format::Gzip, b"one"), vec![0; 512]].concat();
+        assert_eq!(read(&padded, Limits::default()).unwrap(), b"one");
+    }
+
+    #[test]
+    fn truncated_streams_are_errors() {
+        let mut state = 1u32;
+        let content: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(100_000)
+        .collect();
+        for format in [
+            Format::Gzip,
+            Format::Bzip2,
+            Format::Xz,
+            Format::Zstd,
+            Format::Lzma,
+        ] {
+            let bytes = compressed(format, &content);
+            for kept in [bytes.len() / 2, bytes.len() - 1] {
+                // The end mark of .lzma has bytes that nothing depends on.
+                if format == Format::Lzma && kept > bytes.len() / 2 {
+                    continue;
+                }
+                let error = read(&bytes[..kept], Limits::default())
+                    .unwrap_err()
+                    .to_string();
+                assert!(error.contains(format.name()), "{format:?} {kept}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_every_format() {
+        let content = vec![0; 80 << 20];
+        for format in ALL {
+            let bytes = compressed(format, &content);
+            let refused = |limits| read(&bytes, limits).unwrap_err().to_string();
+            let small = Limits {
+                bytes: 1 << 20,
+                ..Limits::default()
+            };
+            assert!(
+                refused(small).contains("it unpacks to more than 1048576 bytes"),
+                "{format:?}"
+            );
+            if format == Format::Plain {
+                continue;
+            }
+            let dense = Limits {
+                ratio: 50,
+                ..Limits::default()
+            };
+            assert!(
+                refused(dense).contains("it looks like a decompression bomb"),
+                "{format:?}"
+            );
+        }
+        for format in [Format::Xz, Format::Zstd, Format::Lzma] {
+            let bytes = compressed(format, &content);
+            let tiny = Limits {
+                memory: 64 << 10,
+                ..Limits::default()
+            };
+            assert!(read(&bytes, tiny).is_err(), "{format:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(
+            noise in proptest::collection::vec(any::<u8>(), 0..300),
+            format in 0..ALL.len(),
+        ) {
+            const STARTS: [&[u8]; 6] = [
+                b"",
+                &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3],
+                b"BZh9\x31\x41\x59\x26\x53\x59",
+                b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x16\0\0\0\x74\x2f\xe5\xa3",
+                b"\x28\xb5\x2f\xfd",
+                &[0x5d, 0, 0, 0x10, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+            ];
+            let limits = Limits { bytes: 1 << 20, memory: 1 << 23, ..Limits::default() };
+            let _ = read(&[STARTS[format], &noise].concat(), limits);
+        }
+    }
+}

@@ -80,10 +80,9 @@ impl<W: Write> Write for MemberWriter<W> {
 /// `bytes` as one gzip member at the default level.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
     let mut writer = MemberWriter::new(Vec::with_capacity(bytes.len() / 2 + 64), DEFAULT_LEVEL);
-    // Neither memory nor deflate can fail here; were it otherwise, the member would lack its trailer
-    // and no reader would take it.
-    match writer.write_all(bytes).and_then(|()| writer.finish()) {
-        Ok(member) => member,
-        Err(_) => Vec::new(),
-    }
+    // Neither memory nor deflate can fail here; were it otherwise, no reader would take the result.
+    writer
+        .write_all(bytes)
+        .and_then(|()| writer.finish())
+        .unwrap_or_default()
 }

@@ -53,6 +53,9 @@ pub struct Writer<W> {
 /// The longest extended header that readers accept: Go's limit, 1 MiB.
 const LONGEST_RECORDS: usize = 1 << 20;
 
+/// Pax records in the order of their keys.
+type Records = BTreeMap<String, Vec<u8>>;
+
 impl<W: Write> Writer<W> {
     /// Starts an empty archive.
     pub fn new(inner: W) -> Writer<W> {
@@ -113,11 +116,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    fn extended_header(
-        &mut self,
-        header: &Header,
-        records: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<(), WriteError> {
+    fn extended_header(&mut self, header: &Header, records: &Records) -> Result<(), WriteError> {
         let mut text = Vec::new();
         for (key, value) in records {
             append_record(&mut text, key, value);
@@ -191,9 +190,9 @@ fn unrepresentable(header: &Header, what: &'static str) -> WriteError {
 }
 
 /// Where the path is split for ustar, or the records that make a pax header necessary.
-fn plan(header: &Header) -> Result<(Option<usize>, BTreeMap<String, Vec<u8>>), WriteError> {
+fn plan(header: &Header) -> Result<(Option<usize>, Records), WriteError> {
     let target = link_target(header);
-    let mut records = BTreeMap::new();
+    let mut records = Records::new();
     let mut ustar = header.xattrs.is_empty() && header.checksum.is_none();
 
     if header.path.is_empty() || header.path.contains('\0') {
@@ -244,7 +243,7 @@ fn plan(header: &Header) -> Result<(Option<usize>, BTreeMap<String, Vec<u8>>), W
         return Err(unrepresentable(header, "device number"));
     }
     if ustar {
-        return Ok((split, BTreeMap::new()));
+        return Ok((split, Records::new()));
     }
     if let Some(checksum) = header.checksum {
         let hex = checksum.hex().into_bytes();

@@ -319,3 +319,6 @@ impl Extend<(TreePath, Node)> for FileTree {
         self.nodes.extend(nodes);
     }
 }
+
+#[cfg(test)]
+mod tests;
