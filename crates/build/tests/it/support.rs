@@ -153,26 +153,31 @@ fn busybox(store: &Store) -> (Digest, PathBuf) {
     let key = Digest::of(b"busybox");
     let path = store
         .tree::<GuestError>(&key, |tree| {
-            let program = ["/bin/busybox", "/usr/bin/busybox"]
-                .iter()
-                .map(Path::new)
-                .find(|path| path.is_file())
-                .expect("a static busybox must be installed for these tests");
-            fs::create_dir_all(tree.join("bin")).unwrap();
-            fs::copy(program, tree.join("bin/busybox")).unwrap();
-            let output = std::process::Command::new(program)
-                .arg("--list")
-                .output()
-                .unwrap();
-            for name in String::from_utf8(output.stdout).unwrap().lines() {
-                if name != "busybox" {
-                    std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
-                }
-            }
+            busybox_tree(tree);
             Ok(())
         })
         .unwrap();
     (key, path)
+}
+
+/// Fills a folder with a static busybox and links to it.
+pub(crate) fn busybox_tree(tree: &Path) {
+    let program = ["/bin/busybox", "/usr/bin/busybox"]
+        .iter()
+        .map(Path::new)
+        .find(|path| path.is_file())
+        .expect("a static busybox must be installed for these tests");
+    fs::create_dir_all(tree.join("bin")).unwrap();
+    fs::copy(program, tree.join("bin/busybox")).unwrap();
+    let output = std::process::Command::new(program)
+        .arg("--list")
+        .output()
+        .unwrap();
+    for name in String::from_utf8(output.stdout).unwrap().lines() {
+        if name != "busybox" {
+            std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
+        }
+    }
 }
 
 /// Every path beneath `folder` with its mode, contents or target, sorted.

@@ -1,0 +1,354 @@
+//! A recipe becomes packages in a signed repository, and they are tested.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use apk::index::{FILE_NAME, Index, IndexEntry};
+use apk::package::{Package, PackageContents, PackageInfo};
+use apk::repository::Repository;
+use apk::signature::{Keyring, Signer};
+use archive::tree::FileTree;
+use base::{Arch, Digest, Epoch, Outcome, SourceText};
+use polpo_build::build_recipe::{BuildError, BuildOptions, BuiltRecipe, build_recipe};
+use polpo_build::executor::LocalExecutor;
+use polpo_build::lint::Levels;
+use polpo_build::plan::{Limits, Network};
+use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
+use polpo_build::test_run::{TestOptions, TestReport, test_recipe};
+use store::{Mirror, Origins, Store};
+use tempfile::TempDir;
+
+use crate::support::{Lines, busybox_tree, init_program, listing, runtime};
+
+const EPOCH: Epoch = Epoch(1_700_000_000);
+
+/// A repository of busybox, a mirror with a source, a recipe.
+struct Workshop {
+    folder: TempDir,
+    executor: LocalExecutor,
+    signer: Signer,
+    keyring: Keyring,
+    levels: Levels,
+    origins: Origins,
+    source: Digest,
+    lines: Lines,
+}
+
+impl Workshop {
+    fn new() -> Workshop {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let store = Store::open(path("store")).unwrap();
+        let key = key::PrivateKey::generate(key::Algorithm::Rsa4096).unwrap();
+        let signer = Signer::new("test.rsa.pub", key).unwrap();
+
+        let tree = path("busybox");
+        fs::create_dir(&tree).unwrap();
+        busybox_tree(&tree);
+        // As Alpine packs it: links are made on the spot, here by the guest.
+        let commands = fs::read_dir(tree.join("bin")).unwrap();
+        let mut names: Vec<String> = commands
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "busybox" && name != "sh")
+            .collect();
+        names.sort();
+        for name in &names {
+            fs::remove_file(tree.join("bin").join(name)).unwrap();
+        }
+        let list: String = names.iter().map(|name| format!("/bin/{name}\n")).collect();
+        fs::create_dir_all(tree.join("etc/busybox-paths.d")).unwrap();
+        fs::write(tree.join("etc/busybox-paths.d/busybox"), list).unwrap();
+        let arch = Arch::host();
+        let seed = path("seed").join(arch.apk());
+        fs::create_dir_all(&seed).unwrap();
+        let files = FileTree::scan(&tree).unwrap();
+        let contents = PackageContents {
+            info: PackageInfo {
+                name: "busybox".to_owned(),
+                version: "1.35.0-r0".to_owned(),
+                arch: arch.apk().to_owned(),
+                installed_size: 1,
+                ..PackageInfo::default()
+            },
+            scripts: BTreeMap::new(),
+            extras: BTreeMap::new(),
+            tree: &files,
+        };
+        let file = seed.join("busybox-1.35.0-r0.apk");
+        let written = apk::package::write(&file, &contents, Some(&signer), EPOCH).unwrap();
+        let mut index = Index::default();
+        index.merge([IndexEntry::written(&written)]);
+        index
+            .write(&seed.join(FILE_NAME), Some(&signer), EPOCH)
+            .unwrap();
+
+        let upstream = path("hello-1.0");
+        fs::create_dir(&upstream).unwrap();
+        fs::write(upstream.join("hello.sh"), "#!/bin/sh\necho hello, world\n").unwrap();
+        fs::write(upstream.join("COPYING"), "Do as you like.\n").unwrap();
+        let archive = path("hello.tar.gz");
+        let status = Command::new("tar")
+            .args(["-czf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path())
+            .arg("hello-1.0")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let bytes = fs::read(&archive).unwrap();
+        let source = Digest::of(&bytes);
+        let mirror = path("mirror");
+        fs::create_dir(&mirror).unwrap();
+        fs::write(mirror.join(source.hex()), bytes).unwrap();
+
+        let beside = path("recipe/hello");
+        fs::create_dir_all(&beside).unwrap();
+        fs::write(
+            beside.join("louder.patch"),
+            "--- a/hello.sh\n+++ b/hello.sh\n@@ -1,2 +1,2 @@\n #!/bin/sh\n-echo hello, world\n+echo HELLO, WORLD\n",
+        )
+        .unwrap();
+        Workshop {
+            executor: LocalExecutor::new(store, init_program())
+                .expect("bubblewrap must be installed for these tests"),
+            keyring: signer.keyring(),
+            signer,
+            levels: Levels::default(),
+            origins: Origins {
+                mirrors: vec![Mirror::Folder(mirror)],
+                offline: true,
+            },
+            source,
+            folder,
+            lines: Lines::default(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn recipe(&self, more: &str) -> ResolvedRecipe {
+        let text = format!(
+            "package:
+  name: hello
+  version: 1.0
+  epoch: 2
+  description: Says hello
+  copyright:
+    - license: MIT
+environment:
+  contents:
+    packages:
+      - busybox
+pipeline:
+  - uses: fetch
+    with:
+      uri: https://example.org/hello-1.0.tar.gz
+      expected-sha256: {}
+  - name: louder
+    runs: |
+      test -f hello-1.0.tar.gz
+      patch -p1 < louder.patch
+  - name: install
+    runs: |
+      cd ${{{{targets.destdir}}}}
+      mkdir -p usr/bin usr/share/doc/hello
+      cp /home/build/hello.sh usr/bin/hello
+      chmod 755 usr/bin/hello
+      cp /home/build/COPYING usr/share/doc/hello/
+      getent passwd build 2>/dev/null || grep ^build: /etc/passwd
+{more}
+subpackages:
+  - name: hello-doc
+    description: Documents
+    pipeline:
+      - runs: |
+          mkdir -p ${{{{targets.contextdir}}}}/usr/share
+          mv ${{{{targets.destdir}}}}/usr/share/doc ${{{{targets.contextdir}}}}/usr/share/
+    test:
+      environment:
+        contents:
+          packages: [busybox]
+      pipeline:
+        - runs: test -f /usr/share/doc/hello/COPYING; ! test -e /usr/bin/hello
+test:
+  environment:
+    contents:
+      packages: [busybox]
+  pipeline:
+    - name: says
+      runs: |
+        test -z \"${{SOURCE_DATE_EPOCH:-}}\"
+        hello | grep 'HELLO, WORLD'
+",
+            self.source.hex()
+        );
+        let library = PipelineLibrary::new(Vec::new());
+        let recipe = Recipe::parse(SourceText::new("hello.yaml", text)).unwrap();
+        recipe
+            .resolve(&ResolveOptions::new(Arch::host(), &library))
+            .unwrap()
+    }
+
+    fn build(&self, recipe: &ResolvedRecipe, rebuild: bool) -> Result<BuiltRecipe, BuildError> {
+        let repositories = [Repository::folder(self.path("seed"))];
+        let (out, beside) = (self.path("out"), self.path("recipe/hello"));
+        let options = BuildOptions {
+            repositories: &repositories,
+            keyring: &self.keyring,
+            origins: &self.origins,
+            source_folder: Some(&beside),
+            epoch: EPOCH,
+            limits: Limits::default(),
+            network: Network::Denied,
+            out: &out,
+            signer: Some(&self.signer),
+            namespace: "polpo",
+            recipe: None,
+            levels: &self.levels,
+            rebuild,
+        };
+        let store = self.executor.store();
+        runtime().block_on(build_recipe(
+            store,
+            &self.executor,
+            recipe,
+            &options,
+            &self.lines,
+        ))
+    }
+
+    fn test(&self, recipe: &ResolvedRecipe) -> Vec<TestReport> {
+        let repositories = ["out", "seed"].map(|name| Repository::folder(self.path(name)));
+        let options = TestOptions {
+            repositories: &repositories,
+            keyring: &self.keyring,
+            origins: &self.origins,
+            source_folder: None,
+            epoch: EPOCH,
+            limits: Limits::default(),
+            network: Network::Denied,
+            again: false,
+        };
+        let store = self.executor.store();
+        runtime()
+            .block_on(test_recipe(
+                store,
+                &self.executor,
+                recipe,
+                &options,
+                &self.lines,
+            ))
+            .unwrap()
+    }
+}
+
+fn entries(out: &Path, keyring: &Keyring) -> Vec<String> {
+    let index = out.join(Arch::host().apk()).join(FILE_NAME);
+    let index = Index::read(&index, keyring).unwrap();
+    index
+        .entries
+        .iter()
+        .map(|entry| format!("{}-{}", entry.info.name, entry.info.version))
+        .collect()
+}
+
+#[test]
+fn a_recipe_becomes_tested_packages() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    let built = match workshop.build(&recipe, false) {
+        Ok(built) => built,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(built.outcome, Outcome::Done);
+    let out = workshop.path("out");
+    assert_eq!(
+        entries(&out, &workshop.keyring),
+        ["hello-1.0-r2", "hello-doc-1.0-r2"]
+    );
+    let folder = out.join(Arch::host().apk());
+    let package = Package::open(&folder.join("hello-1.0-r2.apk")).unwrap();
+    package.verify(&workshop.keyring).unwrap();
+    let files = workshop.path("unpacked");
+    fs::create_dir(&files).unwrap();
+    package
+        .unpack(&files, &archive::Limits::default())
+        .unwrap();
+    let hello = fs::read_to_string(files.join("usr/bin/hello")).unwrap();
+    assert!(hello.contains("HELLO"), "{hello}");
+    assert!(!files.join("usr/share/doc").exists());
+    let log = workshop.executor.store().path(&built.log).unwrap();
+    assert!(fs::read_to_string(log).unwrap().contains("build:x:1000"));
+
+    // Nothing changed: nothing is done, and what was lost comes back.
+    let before = listing(&out);
+    let again = workshop.build(&recipe, false).unwrap();
+    assert_eq!(again.outcome, Outcome::Unchanged);
+    assert_eq!(listing(&out), before);
+    fs::remove_file(folder.join("hello-doc-1.0-r2.apk")).unwrap();
+    fs::remove_file(folder.join(FILE_NAME)).unwrap();
+    workshop.build(&recipe, false).unwrap();
+    assert_eq!(listing(&out), before);
+
+    // Built again, the same comes out.
+    let rebuilt = workshop.build(&recipe, true);
+    match rebuilt {
+        Ok(rebuilt) => assert_eq!(rebuilt.outcome, Outcome::Done),
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(listing(&out), before);
+
+    let reports = workshop.test(&recipe);
+    let outcomes: Vec<_> = reports
+        .iter()
+        .map(|report| match &report.failure {
+            None => (report.package.as_str(), report.outcome),
+            Some(failure) => panic!("{}: {failure}", report.package),
+        })
+        .collect();
+    assert_eq!(
+        outcomes,
+        [("hello", Outcome::Done), ("hello-doc", Outcome::Done)]
+    );
+    let again = workshop.test(&recipe);
+    assert!(again.iter().all(|report| report.outcome == Outcome::Unchanged));
+
+    // A file beside the recipe is part of the plan.
+    fs::write(workshop.path("recipe/hello/new"), "").unwrap();
+    assert_eq!(workshop.build(&recipe, false).unwrap().outcome, Outcome::Done);
+}
+
+#[test]
+fn what_changes_from_build_to_build_is_found() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe(
+        "      head -c 8 /dev/urandom > ${{targets.destdir}}/usr/share/doc/hello/seed",
+    );
+    workshop.build(&recipe, false).unwrap();
+    let before = listing(&workshop.path("out"));
+    let error = workshop.build(&recipe, true).unwrap_err();
+    let BuildError::NotReproducible { files, kept, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(files, &["hello-doc-1.0-r2.apk"]);
+    assert!(kept.join(&files[0]).is_file());
+    fs::remove_dir_all(kept).unwrap();
+    assert_eq!(listing(&workshop.path("out")), before);
+}
+
+#[test]
+fn a_failed_build_leaves_the_repository_alone() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("      exit 3");
+    let error = workshop.build(&recipe, false).unwrap_err();
+    assert!(
+        error.to_string().starts_with("hello: step `install` failed with exit code 3"),
+        "{error}"
+    );
+    assert!(!workshop.path("out").exists());
+}
