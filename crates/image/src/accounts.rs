@@ -140,8 +140,7 @@ impl Names {
         for (_, placed) in filesystem.iter_mut() {
             let node = &mut placed.node;
             if placed.owner.is_some() && placed.pristine {
-                let (uid, gid) =
-                    self.numbers(&node.user, node.uid, &node.group, node.gid);
+                let (uid, gid) = self.numbers(&node.user, node.uid, &node.group, node.gid);
                 if (uid, gid) != (node.uid, node.gid) {
                     (node.uid, node.gid) = (uid, gid);
                     placed.pristine = false;

@@ -251,11 +251,7 @@ fn lay_out(
     let run_as = accounts::add(&mut filesystem, &configuration.accounts)?;
     generate::record_configuration(&mut filesystem, configuration)?;
     paths::apply(&mut filesystem, &configuration.paths)?;
-    generate::certificates(
-        &mut filesystem,
-        configuration.certificates.as_ref(),
-        &infos,
-    )?;
+    generate::certificates(&mut filesystem, configuration.certificates.as_ref(), &infos)?;
     generate::services(&mut filesystem, &configuration.entrypoint)?;
     generate::busybox_links(&mut filesystem)?;
     generate::devices(&mut filesystem)?;
@@ -407,7 +403,9 @@ pub fn write_layout(
     let mut descriptors = Vec::new();
     for image in images {
         for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
-            let blob = store.path(&layer.digest).ok_or(StoreError::Missing(layer.digest))?;
+            let blob = store
+                .path(&layer.digest)
+                .ok_or(StoreError::Missing(layer.digest))?;
             layout.put_blob_file(descriptor, &blob)?;
         }
         layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;

@@ -194,9 +194,7 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                 _ => None,
             };
             if keep && header.kind == EntryKind::Directory {
-                contents
-                    .kept
-                    .insert(path, Node::new(NodeKind::Directory));
+                contents.kept.insert(path, Node::new(NodeKind::Directory));
             }
             contents
                 .files

@@ -102,12 +102,11 @@ fn repositories(configuration: &ImageConfiguration) -> Vec<String> {
 fn keys(keyring: &Keyring, configuration: &ImageConfiguration) -> Result<Keyring, DatabaseError> {
     let mut keys = keyring.clone();
     for entry in &configuration.contents.runtime_keyring {
-        let key = key::PublicKey::from_pem(&entry.content).map_err(|source| {
-            DatabaseError::Key {
+        let key =
+            key::PublicKey::from_pem(&entry.content).map_err(|source| DatabaseError::Key {
                 name: entry.name.clone(),
                 source,
-            }
-        })?;
+            })?;
         if keys.get(&entry.name).is_some_and(|other| *other != key) {
             return Err(DatabaseError::KeyCollision(entry.name.clone()));
         }

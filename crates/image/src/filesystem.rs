@@ -512,7 +512,16 @@ impl Placed {
 
 fn same_content(one: &Placed, other: &Placed) -> bool {
     match (&one.node.kind, &other.node.kind) {
-        (NodeKind::File { size: a, content: x }, NodeKind::File { size: b, content: y }) => {
+        (
+            NodeKind::File {
+                size: a,
+                content: x,
+            },
+            NodeKind::File {
+                size: b,
+                content: y,
+            },
+        ) => {
             a == b
                 && match (one.checksum, other.checksum) {
                     (Some(one), Some(other)) => one == other,

@@ -152,7 +152,10 @@ pub(crate) fn certificates(
             added.push(pem_of(&text));
         }
     }
-    if !added.is_empty() && filesystem.follow(JAVA_TRUST_STORE)?.is_some_and(|path| filesystem.node(&path).is_some())
+    if !added.is_empty()
+        && filesystem
+            .follow(JAVA_TRUST_STORE)?
+            .is_some_and(|path| filesystem.node(&path).is_some())
     {
         return Err(GenerateError::JavaTrustStore(JAVA_TRUST_STORE));
     }
@@ -174,8 +177,7 @@ pub(crate) fn certificates(
         };
         let (folder, name) = store.rsplit_once('/').unwrap_or(("", store));
         let line = format!("{}  {name}\n", Digest::of(&bytes).hex());
-        let node = Node::file(line.into_bytes())
-            .with_mode(0o444);
+        let node = Node::file(line.into_bytes()).with_mode(0o444);
         filesystem.put(&format!("{folder}/.{name}.sha256"), node)?;
     }
     Ok(())

@@ -328,7 +328,12 @@ fn assemble(store: &Store, parts: Vec<Part>) -> Result<Layer, LayerError> {
     Ok(layer)
 }
 
-fn open_at(store: &Store, blob: &Digest, offset: u64, length: u64) -> Result<impl Read, LayerError> {
+fn open_at(
+    store: &Store,
+    blob: &Digest,
+    offset: u64,
+    length: u64,
+) -> Result<impl Read, LayerError> {
     let mut file: File = store.open_blob(blob)?;
     file.seek(SeekFrom::Start(offset))?;
     Ok(BufReader::with_capacity(1 << 18, file).take(length))
@@ -394,10 +399,7 @@ pub(crate) fn folder_name(digest: &Digest) -> Result<Digest, serde_json::Error> 
 }
 
 /// The folder's entries with their contents in `folder`.
-pub(crate) fn entries(
-    manifest: &Manifest,
-    folder: &Path,
-) -> Vec<crate::filesystem::PackageEntry> {
+pub(crate) fn entries(manifest: &Manifest, folder: &Path) -> Vec<crate::filesystem::PackageEntry> {
     let mut nodes: Vec<_> = manifest.tree(folder).into_iter().collect();
     let checksums: std::collections::BTreeMap<&str, base::Sha1> = manifest
         .entries

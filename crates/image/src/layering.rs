@@ -96,7 +96,10 @@ mod tests {
             by_origin(&packages, 10),
             [vec![2], vec![0, 1], vec![3, 4], vec![5]]
         );
-        assert_eq!(by_origin(&packages, 3), [vec![2], vec![0, 1], vec![3, 4, 5]]);
+        assert_eq!(
+            by_origin(&packages, 3),
+            [vec![2], vec![0, 1], vec![3, 4, 5]]
+        );
         assert_eq!(by_origin(&packages, 0).len(), 1);
         assert!(by_origin(&[], 10).is_empty());
     }

@@ -31,7 +31,9 @@ pub enum PathError {
         target: String,
     },
     /// What is to be linked or changed isn't there.
-    #[error("{what} /{path}: the image has no such file; check the path, or add the package that brings it")]
+    #[error(
+        "{what} /{path}: the image has no such file; check the path, or add the package that brings it"
+    )]
     Missing {
         /// What was to be done.
         what: &'static str,
@@ -43,10 +45,7 @@ pub enum PathError {
     Filesystem(#[from] FilesystemError),
 }
 
-pub(crate) fn apply(
-    filesystem: &mut Filesystem,
-    changes: &[PathChange],
-) -> Result<(), PathError> {
+pub(crate) fn apply(filesystem: &mut Filesystem, changes: &[PathChange]) -> Result<(), PathError> {
     for change in changes {
         let text = change.path.as_str();
         match &change.kind {
@@ -76,7 +75,8 @@ pub(crate) fn apply(
                         own(&mut node, change);
                         filesystem.put(text, node)?;
                     }
-                    Some(node) if matches!(&node.kind, NodeKind::Symlink { target } if target == source) => {
+                    Some(node) if matches!(&node.kind, NodeKind::Symlink { target } if target == source) =>
+                    {
                         filesystem.change(&path, |node| own(node, change));
                     }
                     Some(node) => return Err(occupied("symbolic link", text, node)),

@@ -141,10 +141,12 @@ pub fn plan(
         })?;
         let package = repository.open_package(entry)?;
         let blob = store.put_file(package.path())?;
-        let verified = package.digest().map_err(|source| RepositoryError::Package {
-            repository: repository.name.clone(),
-            source,
-        })?;
+        let verified = package
+            .digest()
+            .map_err(|source| RepositoryError::Package {
+                repository: repository.name.clone(),
+                source,
+            })?;
         if blob.digest != verified {
             return Err(PlanError::Changed {
                 path: package.path().to_owned(),

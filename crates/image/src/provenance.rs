@@ -43,7 +43,10 @@ impl ImageRecord {
         version: &str,
     ) -> Result<ImageRecord, serde_json::Error> {
         let mut external = Map::new();
-        external.insert("configuration".to_owned(), serde_json::to_value(&plan.configuration)?);
+        external.insert(
+            "configuration".to_owned(),
+            serde_json::to_value(&plan.configuration)?,
+        );
         external.insert("architecture".to_owned(), Value::from(plan.arch.apk()));
         external.insert("sourceDateEpoch".to_owned(), Value::from(epoch.0));
         let resolved_dependencies = plan
@@ -71,7 +74,11 @@ impl ImageRecord {
                 byproducts: Vec::new(),
             },
         };
-        Ok(ImageRecord { sbom: image.sbom.clone(), provenance, epoch })
+        Ok(ImageRecord {
+            sbom: image.sbom.clone(),
+            provenance,
+            epoch,
+        })
     }
 
     /// Keeps the record for whoever signs the image.

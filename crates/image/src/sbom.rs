@@ -43,10 +43,7 @@ pub(crate) fn compose(
     epoch: Epoch,
     notes: &mut Vec<String>,
 ) -> Result<Document, SbomError> {
-    let os_release = parts
-        .filesystem
-        .read("etc/os-release")?
-        .unwrap_or_default();
+    let os_release = parts.filesystem.read("etc/os-release")?.unwrap_or_default();
     let os_release = String::from_utf8_lossy(&os_release).into_owned();
     let id = os_release_value(&os_release, "ID");
     let namespace = id.clone().unwrap_or_else(|| "unknown".to_owned());

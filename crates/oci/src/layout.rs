@@ -24,7 +24,9 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 /// and digest checked before its first byte is handed out.
 ///
 /// `index.json` lists images with their tag in [`REF_NAME`] and artefacts about them (signatures,
-/// SBOMs, provenance) without a tag, by their manifest's `subject`.
+/// SBOMs, provenance) without a tag, by their manifest's `subject`. skopeo and podman take a folder
+/// without a tag only while nothing is attached; an index around both would please them, but umoci
+/// would find its tag ambiguous.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,

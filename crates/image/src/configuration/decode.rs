@@ -410,7 +410,9 @@ impl Decode for User {
         }
         let (name, uid) = (name?.value, uid?.value);
         let non_empty = |value: Option<Spanned<String>>| {
-            value.map(|value| value.value).filter(|value| !value.is_empty())
+            value
+                .map(|value| value.value)
+                .filter(|value| !value.is_empty())
         };
         Some(User {
             uid,
@@ -507,10 +509,16 @@ fn path_change(node: &Node, decoder: &mut Decoder) -> Option<PathChange> {
     if let (None, Some(default)) = (&permissions, default) {
         let problem = Problem::warning(
             "permissions-left-out",
-            format!("`permissions` is left out: polpo makes the {} {default}, apko 0000", *kind),
+            format!(
+                "`permissions` is left out: polpo makes the {} {default}, apko 0000",
+                *kind
+            ),
         )
         .at(decoder.source(), span.clone(), "")
-        .help(format!("write `permissions: 0o{}`", default.trim_start_matches('0')));
+        .help(format!(
+            "write `permissions: 0o{}`",
+            default.trim_start_matches('0')
+        ));
         decoder.problem(problem);
     }
     let needs_source = |decoder: &mut Decoder| {

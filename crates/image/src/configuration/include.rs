@@ -114,10 +114,7 @@ impl ImageConfiguration {
             &mut self.contents.runtime_repositories,
             below.contents.runtime_repositories,
         );
-        prepend(
-            &mut self.contents.repositories,
-            below.contents.repositories,
-        );
+        prepend(&mut self.contents.repositories, below.contents.repositories);
         prepend(&mut self.contents.keyring, below.contents.keyring);
         prepend(
             &mut self.contents.runtime_keyring,

@@ -59,7 +59,10 @@ format: tar
     let json = String::from_utf8(oci::json::to_vec(&configuration).unwrap()).unwrap();
     insta::assert_snapshot!(json, @r#"{"contents":{"build_repositories":["/build"],"runtime_repositories":["@edge https://example.org/edge"],"repositories":["./packages"],"keyring":["key.rsa.pub"],"packages":["hello","zlib@edge\u003e=1.2","!dash"]},"entrypoint":{"command":"/bin/sh -l"},"cmd":"-c \"echo hi\"","stop-signal":"SIGQUIT","work-dir":"/srv","accounts":{"run-as":"65532","users":[{"username":"nonroot","uid":65532,"gid":65532,"shell":"/bin/sh","homedir":"/home/nonroot"}],"groups":[{"groupname":"nonroot","gid":65532,"members":["nonroot"]}]},"archs":["arm64","amd64"],"environment":{"C":"1.10","empty":""},"paths":[{"path":"/srv/data","type":"directory","uid":65532,"permissions":488,"recursive":true},{"path":"/bin/x","type":"symlink","source":"../y"}],"vcs-url":"https://example.org/r@abc","annotations":{"a":"true"},"volumes":["/data"],"layering":{"strategy":"origin","budget":10}}"#);
     let user = &configuration.accounts.users[0];
-    assert_eq!((user.gid, user.shell.as_str(), user.home.as_str()), (65532, "/bin/sh", "/home/nonroot"));
+    assert_eq!(
+        (user.gid, user.shell.as_str(), user.home.as_str()),
+        (65532, "/bin/sh", "/home/nonroot")
+    );
 }
 
 #[test]
@@ -203,7 +206,10 @@ fn empty_and_odd_files() {
     image.yaml:2:1: the key `archs` stands twice
         help: remove one of the two
     ");
-    assert_eq!(decoded("contents: ~\n").unwrap(), ImageConfiguration::default());
+    assert_eq!(
+        decoded("contents: ~\n").unwrap(),
+        ImageConfiguration::default()
+    );
 }
 
 #[test]

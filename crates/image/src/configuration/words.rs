@@ -18,9 +18,7 @@ pub fn split_words(line: &str) -> Result<Vec<String>, UnbalancedQuote> {
             '#' if word.is_none() => {
                 characters.by_ref().find(|&c| c == '\n');
             }
-            '\\' => word
-                .get_or_insert_default()
-                .extend(characters.next()),
+            '\\' => word.get_or_insert_default().extend(characters.next()),
             '\'' => {
                 let word = word.get_or_insert_default();
                 loop {

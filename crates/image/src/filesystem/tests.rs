@@ -77,10 +77,18 @@ fn who_has_a_file() {
 
 #[test]
 fn priority_decides_between_mutual_claims() {
-    let mut packages = [package("first", "a", "second"), package("second", "b", "first")];
+    let mut packages = [
+        package("first", "a", "second"),
+        package("second", "b", "first"),
+    ];
     packages[0].replaces_priority = Some(2);
     packages[1].replaces_priority = Some(1);
-    let files = || vec![vec![entry("f", Node::file(*b"1"))], vec![entry("f", Node::file(*b"2"))]];
+    let files = || {
+        vec![
+            vec![entry("f", Node::file(*b"1"))],
+            vec![entry("f", Node::file(*b"2"))],
+        ]
+    };
     assert_eq!(owner(&merged(&packages, files()).unwrap(), "f"), Some(0));
     packages[1].replaces_priority = Some(2);
     assert_eq!(owner(&merged(&packages, files()).unwrap(), "f"), Some(1));
@@ -90,9 +98,12 @@ fn priority_decides_between_mutual_claims() {
 fn conflicts_are_told() {
     let packages = [package("first", "a", ""), package("second", "b", "")];
     let told = |one: Node, other: Node| {
-        merged(&packages, vec![vec![entry("usr/x", one)], vec![entry("usr/x", other)]])
-            .unwrap_err()
-            .to_string()
+        merged(
+            &packages,
+            vec![vec![entry("usr/x", one)], vec![entry("usr/x", other)]],
+        )
+        .unwrap_err()
+        .to_string()
     };
     insta::assert_snapshot!(told(Node::file(*b"1"), Node::file(*b"2")), @"second 1.0-r0 and first 1.0-r0 both have /usr/x, with different contents; have one of them say `replaces: first`, or leave one out");
     insta::assert_snapshot!(told(Node::directory(), Node::symlink("y")), @"/usr/x is a directory in first 1.0-r0 but a symbolic link in second 1.0-r0; build one of them for the other's layout");
@@ -116,7 +127,10 @@ fn links_outlive_a_replaced_file() {
     assert_eq!(filesystem.read("a").unwrap().unwrap(), b"new");
     assert_eq!(filesystem.read("b").unwrap().unwrap(), b"old");
     assert_eq!(filesystem.read("c").unwrap().unwrap(), b"old");
-    assert_eq!(filesystem.node(&TreePath::new("c").unwrap()).unwrap(), &link("b"));
+    assert_eq!(
+        filesystem.node(&TreePath::new("c").unwrap()).unwrap(),
+        &link("b")
+    );
 
     // The same when the later package loses the file its links lead to.
     let packages = [package("first", "a", "second"), package("second", "b", "")];
@@ -143,13 +157,18 @@ fn the_first_directory_stays() {
         ],
     )
     .unwrap();
-    assert_eq!(filesystem.node(&TreePath::new("d").unwrap()).unwrap().mode, 0o700);
+    assert_eq!(
+        filesystem.node(&TreePath::new("d").unwrap()).unwrap().mode,
+        0o700
+    );
 }
 
 #[test]
 fn links_are_followed_inside_only() {
     let mut filesystem = Filesystem::default();
-    filesystem.put("etc/escape", Node::symlink("../../../../../outside")).unwrap();
+    filesystem
+        .put("etc/escape", Node::symlink("../../../../../outside"))
+        .unwrap();
     filesystem.put("absolute", Node::symlink("/etc")).unwrap();
     filesystem.put("loop", Node::symlink("loop")).unwrap();
     let follow = |path: &str| {
@@ -161,10 +180,15 @@ fn links_are_followed_inside_only() {
     assert_eq!(follow("absolute/../y").unwrap().unwrap(), "y");
     assert_eq!(follow("absolute").unwrap().unwrap(), "etc");
     assert_eq!(follow("/..").unwrap(), None);
-    assert!(matches!(follow("loop"), Err(FilesystemError::LinkLoop { .. })));
+    assert!(matches!(
+        follow("loop"),
+        Err(FilesystemError::LinkLoop { .. })
+    ));
     assert!(tree_path("../x").is_err());
 
-    filesystem.write("absolute/file", b"x".to_vec(), 0o600).unwrap();
+    filesystem
+        .write("absolute/file", b"x".to_vec(), 0o600)
+        .unwrap();
     assert_eq!(filesystem.read("etc/file").unwrap().unwrap(), b"x");
 }
 

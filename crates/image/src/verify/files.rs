@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use apk::dependency::Identity;
 use apk::package::{Entry, EntryKind as PackageKind};
 use archive::tar::EntryKind;
 use base::Sha1;
@@ -32,6 +33,20 @@ const GENERATED: [&str; 11] = [
     "kaniko/ssl/certs/.ca-certificates.crt.sha256",
 ];
 
+/// What every image has beside those.
+const USUAL: [&str; 10] = [
+    "dev/console",
+    "dev/null",
+    "dev/random",
+    "dev/urandom",
+    "dev/zero",
+    "etc/apk/repositories",
+    "etc/apk/world",
+    "lib/apk",
+    "usr/lib/apk/db/lock",
+    "usr/lib/apk/db/triggers",
+];
+
 /// Checks every file of the image against the package that the database says it is from.
 pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
     let mut parts = Vec::new();
@@ -58,14 +73,23 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
                 if package.original.is_none() {
                     continue;
                 }
-                match compare(originals.get(path.as_str()), contents.files.get(&path), contents) {
+                let original = originals.get(path.as_str());
+                let recorded = original
+                    .and_then(|entry| entry.checksum)
+                    .map(Identity::Sha1);
+                if file.checksum != recorded {
+                    parts.push(Finding::failed(format!(
+                        "/{path} of {title} has another checksum in the installed database"
+                    )));
+                }
+                match compare(original, contents.files.get(&path), contents) {
                     Ok(None) => equal += 1,
                     Ok(Some(change)) => {
                         parts.push(Finding::unproven(format!("/{path} of {title} {change}")));
                     }
                     Err(_) if AMENDED.contains(&path.as_str()) => {
                         parts.push(Finding::unproven(format!(
-                            "/{path} of {title} has the image file's lines too"
+                            "/{path} of {title} was changed by the image file"
                         )));
                     }
                     Err(reason) => {
@@ -85,6 +109,7 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
         }
     }
     let mut made = 0_u64;
+    let mut others = Vec::new();
     for (path, file) in &contents.files {
         if owned.contains_key(path) {
             continue;
@@ -103,7 +128,15 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
                 }
             }
             EntryKind::Directory => {}
-            _ => made += 1,
+            _ if USUAL.iter().any(|known| path == known) => made += 1,
+            kind => others.push(Finding::unproven(format!(
+                "/{path} is {}",
+                match kind {
+                    EntryKind::Symlink { target } => format!("a symbolic link to {target}"),
+                    EntryKind::HardLink { target } => format!("another name of /{target}"),
+                    kind => format!("an empty or special {}", kind.words()),
+                }
+            ))),
         }
     }
     parts.insert(
@@ -111,9 +144,15 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
         Finding::proven(format!("{equal} files are as their packages have them")),
     );
     if made > 0 {
-        parts.push(Finding::unproven(format!(
-            "{made} links, devices and small files are made by the image file"
+        parts.push(Finding::proven(format!(
+            "{made} files and devices are those that every image has"
         )));
+    }
+    if !others.is_empty() {
+        parts.push(Finding::group(
+            format!("{} entries are made by the image file", others.len()),
+            others,
+        ));
     }
     Finding::group("the files of the layers".to_owned(), parts)
 }
@@ -134,36 +173,33 @@ fn compare(
         | (PackageKind::File { .. }, EntryKind::HardLink { .. }) => true,
         (
             PackageKind::CharDevice { major, minor },
-            EntryKind::CharDevice {
-                major: a,
-                minor: b,
-            },
+            EntryKind::CharDevice { major: a, minor: b },
         )
         | (
             PackageKind::BlockDevice { major, minor },
-            EntryKind::BlockDevice {
-                major: a,
-                minor: b,
-            },
+            EntryKind::BlockDevice { major: a, minor: b },
         ) => (major, minor) == (a, b),
         (PackageKind::Fifo, EntryKind::Fifo) => true,
         _ => false,
     };
     let checksum: Option<Sha1> = match &found.header.kind {
-        EntryKind::HardLink { target } => contents
-            .files
-            .get(target)
-            .and_then(|file| file.checksum),
+        EntryKind::HardLink { target } => contents.files.get(target).and_then(|file| file.checksum),
         _ => found.checksum,
     };
     if !same_kind {
-        return Err(format!("is another {} than in its package", found.header.kind.words()));
+        return Err(format!(
+            "is another {} than in its package",
+            found.header.kind.words()
+        ));
     }
     if original.checksum.is_some() && original.checksum != checksum {
         return Err("has other contents than in its package".to_owned());
     }
     let header = &found.header;
-    if matches!(header.kind, EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) {
+    if matches!(
+        header.kind,
+        EntryKind::Symlink { .. } | EntryKind::HardLink { .. }
+    ) {
         return Ok(None);
     }
     if header.mode != original.mode {

@@ -77,9 +77,12 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
     let contents = contents::read(layout, &image)?;
     let database = Database::read(&contents.kept)?;
 
+    let layers = match image.manifest.layers.len() {
+        1 => "the layer".to_owned(),
+        count => format!("the {count} layers"),
+    };
     let mut findings = vec![Finding::proven(format!(
-        "{} layers, the configuration and the manifest have the digests that name them",
-        image.manifest.layers.len()
+        "{layers}, the configuration and the manifest have the digests that name them"
     ))];
     let (statements, sbom) = statements::check(request, &image.descriptor)?;
     findings.push(statements);
@@ -100,6 +103,7 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
     };
     findings.push(Finding::group(title, packages));
     findings.push(files::check(&contents, &checked));
+    findings.push(keys(&database, request.keyring));
     findings.push(match sbom {
         Some(sbom) => same_packages(&sbom, &checked),
         None => Finding::failed("no trusted SBOM says what is in the image".to_owned()),
@@ -108,6 +112,28 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
         image: digest,
         findings,
     })
+}
+
+/// Whom apk in the image trusts, beside those who sign the repositories.
+fn keys(database: &Database, keyring: &Keyring) -> Finding {
+    let parts: Vec<Finding> = database
+        .keys
+        .keys()
+        .filter(|(name, key)| keyring.get(name) != Some(key))
+        .map(|(name, key)| {
+            Finding::unproven(format!(
+                "apk in the image also trusts {name} ({})",
+                key.id()
+            ))
+        })
+        .collect();
+    if parts.is_empty() {
+        return Finding::proven("apk in the image trusts only the repositories' keys".to_owned());
+    }
+    Finding::group(
+        "apk in the image trusts more keys than the repositories'".to_owned(),
+        parts,
+    )
 }
 
 /// One package: a signed index lists it, its file is intact, its sources are named.
@@ -127,9 +153,10 @@ fn package(
             .map(|entry| (repository, entry))
     });
     let Some((repository, entry)) = listed else {
-        let other = request.repositories.iter().any(|repository| {
-            repository.index.get(&info.name, &info.version).is_some()
-        });
+        let other = request
+            .repositories
+            .iter()
+            .any(|repository| repository.index.get(&info.name, &info.version).is_some());
         let reason = if other {
             "the signed index has another package of this name and version"
         } else {
@@ -287,8 +314,13 @@ fn same_packages(sbom: &Document, checked: &[Checked<'_>]) -> Finding {
         )));
     }
     if wrong.is_empty() {
-        Finding::proven("the SBOM lists the installed packages, all of them and nothing else".to_owned())
+        Finding::proven(
+            "the SBOM lists the installed packages, all of them and nothing else".to_owned(),
+        )
     } else {
-        Finding::group("the SBOM and the installed packages differ".to_owned(), wrong)
+        Finding::group(
+            "the SBOM and the installed packages differ".to_owned(),
+            wrong,
+        )
     }
 }

@@ -72,7 +72,11 @@ impl Finding {
     }
 
     fn draw(&self, f: &mut fmt::Formatter<'_>, before: &str, last: bool) -> fmt::Result {
-        let (branch, below) = if last { ("└─", "  ") } else { ("├─", "│ ") };
+        let (branch, below) = if last {
+            ("└─", "  ")
+        } else {
+            ("├─", "│ ")
+        };
         let mark = match self.standing {
             Standing::Proven => "✓",
             Standing::Unproven => "?",

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use apk::package::Script;
-use archive::tree::Node;
 use base::{Epoch, Silent};
 use image::BuiltImage;
 use store::Store;
@@ -191,10 +190,22 @@ fn a_replaced_file_is_the_replacers() {
     let store = bed.store();
     let folder = bed.path("root");
     std::fs::create_dir(&folder).unwrap();
-    image::write_layout(std::slice::from_ref(&image), &store, &bed.path("layout"), "x").unwrap();
+    image::write_layout(
+        std::slice::from_ref(&image),
+        &store,
+        &bed.path("layout"),
+        "x",
+    )
+    .unwrap();
     let layout = oci::Layout::open(bed.path("layout")).unwrap();
     let resolved = layout.image(None, ARCH).unwrap();
-    image::unpack_image(&layout, &resolved, &folder, archive::unpack::Ownership::Ignore).unwrap();
+    image::unpack_image(
+        &layout,
+        &resolved,
+        &folder,
+        archive::unpack::Ownership::Ignore,
+    )
+    .unwrap();
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     assert_eq!(read("usr/bin/tool"), "new");
     assert_eq!(read("usr/bin/torch"), "old");
@@ -238,7 +249,13 @@ contents:
     let folder = bed.path("root");
     std::fs::create_dir(&folder).unwrap();
     let resolved = layout.image(None, ARCH).unwrap();
-    image::unpack_image(&layout, &resolved, &folder, archive::unpack::Ownership::Ignore).unwrap();
+    image::unpack_image(
+        &layout,
+        &resolved,
+        &folder,
+        archive::unpack::Ownership::Ignore,
+    )
+    .unwrap();
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     assert_eq!(read("etc/apk/world"), "base=1.0-r0\nhello\nwith-script\n");
     assert_eq!(
@@ -288,7 +305,13 @@ accounts:
     let folder = bed.path("root");
     std::fs::create_dir(&folder).unwrap();
     let resolved = layout.image(None, ARCH).unwrap();
-    image::unpack_image(&layout, &resolved, &folder, archive::unpack::Ownership::Ignore).unwrap();
+    image::unpack_image(
+        &layout,
+        &resolved,
+        &folder,
+        archive::unpack::Ownership::Ignore,
+    )
+    .unwrap();
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     let accounts = [read("etc/passwd"), read("etc/group"), read("etc/shadow")].join("--\n");
     insta::assert_snapshot!(accounts, @r"
@@ -350,10 +373,16 @@ paths:
     assert_eq!(find("srv/data/deep"), "5 2750 7:0 srv/data/deep");
     assert_eq!(find("usr/bin/hello"), "0 4755 0:0 usr/bin/hello");
     assert_eq!(find("usr/bin/hi"), "1 4755 0:0 usr/bin/hi usr/bin/hello");
-    assert_eq!(find("usr/bin/ciao"), "1 4755 0:0 usr/bin/ciao usr/bin/hello");
+    assert_eq!(
+        find("usr/bin/ciao"),
+        "1 4755 0:0 usr/bin/ciao usr/bin/hello"
+    );
     assert_eq!(find("etc/link"), "2 777 0:0 etc/link nowhere");
     assert_eq!(find("usr/bin/empty"), "0 600 0:0 usr/bin/empty");
-    assert_eq!(find("usr/share/hello/words"), "0 500 0:0 usr/share/hello/words");
+    assert_eq!(
+        find("usr/share/hello/words"),
+        "0 500 0:0 usr/share/hello/words"
+    );
 
     let refused = |path: &str| {
         let yaml = format!("contents: {{packages: [hello]}}\npaths:\n  - {path}\n");
@@ -404,9 +433,7 @@ layering: {strategy: origin, budget: 2}
     assert_eq!(together, names(&all).into_iter().collect());
 
     // Another image with the package has its layer already.
-    let other = bed.build(
-        "contents: {packages: [large]}\nlayering: {strategy: origin, budget: 5}",
-    );
+    let other = bed.build("contents: {packages: [large]}\nlayering: {strategy: origin, budget: 5}");
     assert_eq!(other.layers[0], image.layers[0]);
 }
 
@@ -414,14 +441,20 @@ layering: {strategy: origin, budget: 2}
 fn services_and_certificates() {
     let mut bed = Bed::new();
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    bed.package(info("s6"), tree([("bin/s6-svscan", text("x").with_mode(0o755))]));
+    bed.package(
+        info("s6"),
+        tree([("bin/s6-svscan", text("x").with_mode(0o755))]),
+    );
     let mut bundle = info("bundle");
     bundle.provides = list("certs");
     bed.package(
         bundle,
         tree([
             ("etc/ssl/certs/ca-certificates.crt", text("first\n")),
-            ("usr/local/share/ca-certificates/own.crt", text(&certificate.replace("AAAA", "BBBB"))),
+            (
+                "usr/local/share/ca-certificates/own.crt",
+                text(&certificate.replace("AAAA", "BBBB")),
+            ),
             ("usr/local/share/ca-certificates/bad.crt", text("x")),
         ]),
     );
@@ -442,19 +475,33 @@ certificates:
     let folder = bed.path("root");
     std::fs::create_dir(&folder).unwrap();
     let resolved = layout.image(None, ARCH).unwrap();
-    image::unpack_image(&layout, &resolved, &folder, archive::unpack::Ownership::Ignore).unwrap();
+    image::unpack_image(
+        &layout,
+        &resolved,
+        &folder,
+        archive::unpack::Ownership::Ignore,
+    )
+    .unwrap();
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     assert_eq!(read("sv/web/run"), "#!/bin/execlineb\n/usr/bin/web -f\n");
-    let expected = format!("first\n{certificate}\n{}\n", certificate.replace("AAAA", "BBBB"));
+    let expected = format!(
+        "first\n{certificate}\n{}\n",
+        certificate.replace("AAAA", "BBBB")
+    );
     assert_eq!(read("etc/ssl/certs/ca-certificates.crt"), expected);
     let fingerprint = base::Digest::of(&[0, 0, 0]).hex();
     assert_eq!(
-        read(&format!("usr/local/share/ca-certificates/mine-{fingerprint}.crt")),
+        read(&format!(
+            "usr/local/share/ca-certificates/mine-{fingerprint}.crt"
+        )),
         certificate
     );
     assert_eq!(
         read("etc/ssl/certs/.ca-certificates.crt.sha256"),
-        format!("{}  ca-certificates.crt\n", base::Digest::of(expected.as_bytes()).hex())
+        format!(
+            "{}  ca-certificates.crt\n",
+            base::Digest::of(expected.as_bytes()).hex()
+        )
     );
 }
 
@@ -471,10 +518,20 @@ fn what_cannot_be_solved_is_explained() {
             &store,
         )
     };
-    assert!(plan("contents: {packages: [nothing]}").unwrap_err().to_string().contains("nothing"));
+    assert!(
+        plan("contents: {packages: [nothing]}")
+            .unwrap_err()
+            .to_string()
+            .contains("nothing")
+    );
     let error = plan("archs: [aarch64]").unwrap_err();
     insta::assert_snapshot!(bed.shown(error), @"the image file is for aarch64, not for x86_64; add it to `archs` or choose another");
-    assert!(plan("contents: {packages: []}").unwrap().packages.is_empty());
+    assert!(
+        plan("contents: {packages: []}")
+            .unwrap()
+            .packages
+            .is_empty()
+    );
 }
 
 /// apko's own test image: the same files, but for what polpo does otherwise on purpose.
@@ -519,5 +576,33 @@ fn an_image_of_nothing() {
     let entries = entries(&store, &image);
     assert!(names(&entries).contains(&"usr/lib/apk/db/installed"));
     assert!(names(&entries).contains(&"etc/passwd"));
-    let _ = Node::directory();
+}
+
+#[test]
+fn the_record_of_an_image_is_kept_for_its_signer() {
+    let bed = Bed::with_hello();
+    let store = bed.store();
+    let plan = bed.plan(&store, HELLO);
+    let image = image::build(&plan, "test", EPOCH, &store, &Silent).unwrap();
+    let record = image::ImageRecord::of(&plan, &image, EPOCH, "0.1.0").unwrap();
+    record.keep(&store, &image.descriptor.digest).unwrap();
+    let found = image::ImageRecord::find(&store, &image.descriptor.digest).unwrap();
+    assert_eq!(found.as_ref(), Some(&record));
+    let dependencies: BTreeSet<String> = record
+        .provenance
+        .build_definition
+        .resolved_dependencies
+        .iter()
+        .filter_map(|dependency| dependency.digest.get("sha256").cloned())
+        .collect();
+    let packages: BTreeSet<String> = plan
+        .packages
+        .iter()
+        .map(|package| package.digest.hex())
+        .collect();
+    assert_eq!(dependencies, packages);
+    assert_eq!(
+        image::ImageRecord::find(&store, &base::Digest::of(b"other")).unwrap(),
+        None
+    );
 }

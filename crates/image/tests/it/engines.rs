@@ -7,7 +7,7 @@ use crate::bed::{Bed, EPOCH};
 const HELLO: &str = "contents: {packages: [hello]}\nentrypoint: {command: /usr/bin/hello}\n";
 
 #[test]
-fn skopeo_and_umoci_read_a_signed_layout() {
+fn skopeo_umoci_and_podman_read_a_signed_layout() {
     let bed = Bed::with_hello();
     let (image, layout) = bed.layout(HELLO);
     let source = format!("oci:{}", layout.root().display());
@@ -23,10 +23,21 @@ fn skopeo_and_umoci_read_a_signed_layout() {
     copy(&source, "plain");
 
     let key = key::PrivateKey::generate(key::Algorithm::EcdsaP256).unwrap();
-    image::attach_all(&layout, &image.descriptor, &image.sbom, None, &[&key], EPOCH).unwrap();
+    image::attach_all(
+        &layout,
+        &image.descriptor,
+        &image.sbom,
+        None,
+        &[&key],
+        EPOCH,
+    )
+    .unwrap();
     copy(&format!("{source}:latest"), "tagged");
     let copied = oci::Layout::open(bed.path("tagged")).unwrap();
-    assert_eq!(copied.resolve(None).unwrap().digest, image.descriptor.digest);
+    assert_eq!(
+        copied.resolve(None).unwrap().digest,
+        image.descriptor.digest
+    );
 
     let bundle = bed.path("bundle");
     Program::new("umoci")
@@ -37,4 +48,20 @@ fn skopeo_and_umoci_read_a_signed_layout() {
         .success();
     let hello = std::fs::read(bundle.join("rootfs/usr/bin/hi")).unwrap();
     assert_eq!(hello, b"#!/bin/hello\n");
+
+    let podman = |arguments: &[&str]| {
+        let mut program = Program::new("podman").args(["--storage-driver", "vfs"]);
+        for (option, folder) in [("--root", "podman"), ("--runroot", "podman-run")] {
+            program = program.arg(option).arg(bed.path(folder));
+        }
+        // podman names the image by the folder, which has to be in lower case then.
+        program
+            .folder(&bed.path(""))
+            .args(arguments)
+            .run()
+            .success()
+    };
+    let pulled = podman(&["pull", "--quiet", "oci:layout:latest"]);
+    let config = &image.manifest.config.digest;
+    assert_eq!(pulled.stdout.trim(), config.hex());
 }

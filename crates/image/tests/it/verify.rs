@@ -17,6 +17,7 @@ accounts:
   users: [{username: nonroot, uid: 65532}]
 paths:
   - {path: /srv, type: directory, permissions: 0o755}
+  - {path: /usr/bin/ciao, type: symlink, source: hello}
 ";
 
 fn signed(bed: &Bed, key: &PrivateKey) -> (BuiltImage, Layout) {
@@ -69,7 +70,7 @@ fn an_honest_image() {
     let report = report(&bed, &layout, &key);
     insta::assert_snapshot!(drawn(&report), @r"
     image sha256:…
-    ├─✓ 1 layers, the configuration and the manifest have the digests that name them
+    ├─✓ the layer, the configuration and the manifest have the digests that name them
     ├─? what is said about the image
     │ ├─✓ the image is signed, by a trusted key and about this digest
     │ ├─✓ an SBOM (SPDX) is attached, by a trusted key and about this digest
@@ -88,8 +89,11 @@ fn an_honest_image() {
     │     └─✓ https://example.org/hello-1.0.tar.gz sha256:…
     ├─? the files of the layers
     │ ├─✓ 8 files are as their packages have them
-    │ ├─? /etc/passwd of base 1.0-r0 has the image file's lines too
-    │ └─? 16 links, devices and small files are made by the image file
+    │ ├─? /etc/passwd of base 1.0-r0 was changed by the image file
+    │ ├─✓ 16 files and devices are those that every image has
+    │ └─? 1 entries are made by the image file
+    │   └─? /usr/bin/ciao is a symbolic link to hello
+    ├─✓ apk in the image trusts only the repositories' keys
     └─✓ the SBOM lists the installed packages, all of them and nothing else
     ");
     assert!(report.is_good());
@@ -106,7 +110,10 @@ fn nobodys_statements_do_not_count() {
     let found = report(&bed, &layout, &mine);
     assert!(!found.is_good());
     let text = drawn(&found);
-    assert!(text.contains("✗ no trusted key says: the image is signed"), "{text}");
+    assert!(
+        text.contains("✗ no trusted key says: the image is signed"),
+        "{text}"
+    );
     assert!(text.contains("✗ no trusted SBOM"), "{text}");
 }
 
@@ -130,7 +137,10 @@ fn an_sbom_alone_is_no_signature_and_other_subjects_do_not_count() {
     let found = report(&bed, &layout, &key);
     assert!(!found.is_good());
     let text = drawn(&found);
-    assert!(text.contains("✗ no trusted key says: the image is signed"), "{text}");
+    assert!(
+        text.contains("✗ no trusted key says: the image is signed"),
+        "{text}"
+    );
     assert!(text.contains("does not speak of"), "{text}");
 }
 
@@ -189,11 +199,17 @@ fn an_unlisted_package_is_found() {
     let (_, layout) = signed(&bed, &key);
     // The repository goes on with another build of the same version.
     let mut other = Bed::new();
-    other.package(info("base"), tree([("etc/passwd", text("root:x:0:0:root:/:/bin/sh\n"))]));
+    other.package(
+        info("base"),
+        tree([("etc/passwd", text("root:x:0:0:root:/:/bin/sh\n"))]),
+    );
     let found = report(&other, &layout, &key);
     let text = drawn(&found);
     assert!(!found.is_good());
-    assert!(text.contains("✗ the signed index has another package of this name and version"), "{text}");
+    assert!(
+        text.contains("✗ the signed index has another package of this name and version"),
+        "{text}"
+    );
     assert!(text.contains("✗ no signed index lists it"), "{text}");
 }
 
@@ -224,6 +240,12 @@ fn an_sbom_of_other_packages_is_found() {
     }
     image::attach_all(&layout, &image.descriptor, &sbom, None, &[&key], EPOCH).unwrap();
     let text = drawn(&report(&bed, &layout, &key));
-    assert!(text.contains("✗ the SBOM does not list base 1.0-r0, which is installed"), "{text}");
-    assert!(text.contains("✗ the SBOM lists base 2.0-r0, which is not installed"), "{text}");
+    assert!(
+        text.contains("✗ the SBOM does not list base 1.0-r0, which is installed"),
+        "{text}"
+    );
+    assert!(
+        text.contains("✗ the SBOM lists base 2.0-r0, which is not installed"),
+        "{text}"
+    );
 }
