@@ -157,7 +157,7 @@ pub enum KeyringError {
     },
     /// The name can't stand in a signature entry.
     #[error(
-        "`{name}` can't name a key: no slashes, spaces or control characters, at most 80 bytes"
+        "`{name}` can't name a key: no slashes, spaces or control characters, at most 87 bytes"
     )]
     BadKeyName {
         /// The name.
@@ -325,7 +325,7 @@ impl Signer {
         }
         // `.SIGN.RSA256.` and the name share the 100 bytes of a ustar name.
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
-        if name.is_empty() || name.len() > 80 || !name.bytes().all(plain) {
+        if name.is_empty() || name.len() > 87 || !name.bytes().all(plain) {
             return Err(KeyringError::BadKeyName { name });
         }
         match key.public() {

@@ -32,6 +32,12 @@ impl Version {
         }
     }
 
+    /// Keeps a text that need not follow the grammar: what packages of others provide does not
+    /// always, and is still found by its name. It compares up to the first token that is none.
+    pub(crate) fn as_written(text: &str) -> Version {
+        Version(text.into())
+    }
+
     /// The text as written.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -220,6 +220,10 @@ impl Reader<'_> {
         let mut signatures = Signatures::default();
         let mut rest = bytes;
         loop {
+            if rest == [0x1f] {
+                // Of the two bytes that would say what follows, one is there.
+                return Err(self.truncated());
+            }
             let mut members = Members::new(rest, limits);
             let Some(member) = members.next().map_err(|error| self.gzip(error))? else {
                 return Err(self.not_an_index("nothing follows its signature"));
@@ -320,6 +324,12 @@ impl Reader<'_> {
         }
     }
 
+    fn truncated(&self) -> IndexError {
+        IndexError::Truncated {
+            path: self.path.to_owned(),
+        }
+    }
+
     fn gzip(&self, source: GzipError) -> IndexError {
         self.common(&source).unwrap_or_else(|| IndexError::Gzip {
             path: self.path.to_owned(),
@@ -336,9 +346,7 @@ impl Reader<'_> {
 
     fn common(&self, error: &(dyn std::error::Error + 'static)) -> Option<IndexError> {
         if is_truncation(error) {
-            Some(IndexError::Truncated {
-                path: self.path.to_owned(),
-            })
+            Some(self.truncated())
         } else if is_excess(error) {
             Some(IndexError::TooLarge {
                 path: self.path.to_owned(),

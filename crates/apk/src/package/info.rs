@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::dependency::Dependency;
-use crate::version::{InvalidVersion, Version};
+use crate::dependency::{Constraint, Dependency, InvalidDependency};
+use crate::version::{InvalidVersion, Operator, Version};
 
 /// What a package says of itself: the keys of `.PKGINFO` (apk-package(5), v2).
 ///
@@ -40,7 +40,8 @@ pub struct PackageInfo {
     pub licenses: Vec<String>,
     /// `depend`.
     pub depends: Vec<Dependency>,
-    /// `provides`.
+    /// `provides`. In packages of others, a version here may follow no grammar.
+    #[serde(deserialize_with = "read_provides")]
     pub provides: Vec<Dependency>,
     /// `replaces`.
     pub replaces: Vec<Dependency>,
@@ -56,7 +57,7 @@ pub struct PackageInfo {
     pub triggers: Vec<String>,
     /// `datahash`: SHA-256 of the compressed data member.
     pub datahash: Option<Digest>,
-    /// What could not be understood. Left out when written.
+    /// What could not be understood. Not written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub defects: Vec<Defect>,
 }
@@ -68,8 +69,8 @@ pub struct Defect {
     pub field: String,
     /// Why, in words that name the term.
     pub reason: String,
-    /// Whether apk refuses to install the package for it: a broken `depend` does that, a broken
-    /// `provides`, `replaces` or `install_if` is only passed over.
+    /// Whether apk refuses to install the package for it: a broken `depend` does that, and an
+    /// index field that is not known.
     pub fatal: bool,
 }
 
@@ -99,8 +100,8 @@ pub enum InfoError {
         /// The value.
         value: String,
     },
-    /// The version follows no grammar.
-    #[error("its version: {0}")]
+    /// Its version, or one that it provides, follows no grammar.
+    #[error("one of its versions can't be written: {0}")]
     Version(#[from] InvalidVersion),
     /// The name can't be a file's name.
     #[error(
@@ -212,7 +213,8 @@ impl PackageInfo {
     }
 
     /// Appends the terms of a `depend`, `provides`, `replaces` or `install_if` value, or of the
-    /// index field of the same meaning. What follows no grammar becomes a defect.
+    /// index field of the same meaning. What follows no grammar becomes a defect, and does what it
+    /// does to apk: a name that is provided is kept, all of `install_if` is not.
     pub(crate) fn add_terms(&mut self, field: &str, value: &str) {
         for term in value.split_ascii_whitespace() {
             match Dependency::parse_untagged(term) {
@@ -222,13 +224,29 @@ impl PackageInfo {
                     "replaces" | "r" => self.replaces.push(term),
                     _ => self.install_if.push(term),
                 },
-                Err(error) => self.defects.push(Defect {
-                    field: field.to_owned(),
-                    reason: error.to_string(),
-                    fatal: matches!(field, "depend" | "D"),
-                }),
+                Err(error) => {
+                    match field {
+                        // apk too lets it be found by its name.
+                        "provides" | "p" => self.provides.extend(ungrammatical(term, &error)),
+                        // What remains would ask for less, and install the package too often.
+                        "install_if" | "i" => {
+                            self.install_if.clear();
+                            return self.defect(field, &error, false);
+                        }
+                        _ => {}
+                    }
+                    self.defect(field, &error, matches!(field, "depend" | "D"));
+                }
             }
         }
+    }
+
+    fn defect(&mut self, field: &str, error: &InvalidDependency, fatal: bool) {
+        self.defects.push(Defect {
+            field: field.to_owned(),
+            reason: error.to_string(),
+            fatal,
+        });
     }
 
     /// Whether a value can be written: no line ends or control characters that would inject keys,
@@ -239,6 +257,9 @@ impl PackageInfo {
     pub fn check(&self) -> Result<(), InfoError> {
         check_name(&self.name)?;
         Version::parse(&self.version)?;
+        for version in self.provides.iter().filter_map(Dependency::version) {
+            Version::parse(version.as_str())?;
+        }
         let texts = [
             ("arch", &self.arch),
             ("origin", &self.origin),
@@ -369,6 +390,29 @@ impl PackageInfo {
     pub fn file_name(&self) -> String {
         format!("{}-{}.apk", self.name, self.version)
     }
+}
+
+/// A provided name whose version follows no grammar, with that version.
+fn ungrammatical(term: &str, error: &InvalidDependency) -> Option<Dependency> {
+    let (name, version) = term.split_once('=')?;
+    match error {
+        InvalidDependency::Version { .. } => Some(Dependency {
+            constraint: Some(Constraint::Version(
+                Operator::Equal,
+                Version::as_written(version),
+            )),
+            ..Dependency::any(name)
+        }),
+        _ => None,
+    }
+}
+
+fn read_provides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Dependency>, D::Error> {
+    let mut info = PackageInfo::default();
+    for term in Vec::<String>::deserialize(deserializer)? {
+        info.add_terms("provides", &term);
+    }
+    Ok(info.provides)
 }
 
 /// The terms' texts, sorted, each once.

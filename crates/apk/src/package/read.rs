@@ -369,8 +369,12 @@ impl Package {
         if let Some((parent, _)) = header.path.rsplit_once('/') {
             match known.get(parent) {
                 Some(Known::Directory) => {}
+                Some(_) => {
+                    let reason = format!("lies in `{parent}`, which is no directory");
+                    return Err(self.entry(&header.path, &reason));
+                }
                 None if directory => {}
-                _ => {
+                None => {
                     return Err(PackageError::Orphan {
                         path: self.path.clone(),
                         entry: header.path.clone(),
@@ -529,7 +533,16 @@ impl Package {
     }
 
     pub(super) fn gzip(&self, part: Part, source: GzipError) -> PackageError {
-        if is_truncation(&source) {
+        // Of the next member's two bytes that would say what it is, one is there.
+        let start = match part {
+            Part::Control => 0,
+            Part::Data => self.data_offset,
+        };
+        let stub = matches!(
+            source,
+            GzipError::NotGzip { offset } if start + offset + 1 == self.size
+        );
+        if stub || is_truncation(&source) {
             self.truncated(part)
         } else if part == Part::Control && is_excess(&source) {
             self.control_too_large()
