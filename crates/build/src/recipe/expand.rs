@@ -9,7 +9,7 @@ use store::Expected;
 
 use super::library::{Definition, LibraryError, Native, PipelineLibrary};
 use super::resolved::{Action, Fetch, HOME, Step};
-use super::substitute::{Piece, Place, Scope, condition, pieces, substitute};
+use super::substitute::{Piece, Place, Scope, condition, pieces, substitute, substitute_prose};
 use super::text::Text;
 use super::written::{Input, Inputs, PipelineStep, Recipe};
 
@@ -195,7 +195,7 @@ impl Expansion<'_> {
 
         let name = written.name.as_ref().filter(|name| !name.is_empty());
         let name = match (name, uses) {
-            (Some(name), _) => substitute(name, &scope, place, self.problems).unwrap_or_default(),
+            (Some(name), _) => substitute_prose(name, &scope, place, self.problems),
             (None, Some(uses)) => uses.value.clone(),
             (None, None) => format!("step {number}"),
         };
@@ -233,11 +233,16 @@ impl Expansion<'_> {
                 None
             }
             Err(error) => {
-                let problem = place.problem("unknown-pipeline", error.to_string(), uses.span(), "");
-                self.problems.push(match error {
-                    LibraryError::Unknown { help, .. } => problem.help(help),
-                    _ => problem,
-                });
+                let help = match &error {
+                    LibraryError::Unknown { help, .. } => help.as_str(),
+                    _ => "",
+                };
+                self.problems.push(place.problem(
+                    "unknown-pipeline",
+                    error.to_string(),
+                    uses.span(),
+                    help,
+                ));
                 None
             }
         }
@@ -288,7 +293,8 @@ impl Expansion<'_> {
             let value = values.remove(*name).flatten();
             if let Some(value) = &value {
                 self.check_digest(name, value, text);
-                if !text.is_default {
+                let default = declared.get(name).map(|input| &input.default.value);
+                if !text.is_default && default != Some(value) {
                     with.insert((*name).to_owned(), value.clone());
                 }
             }
@@ -359,19 +365,15 @@ impl Expansion<'_> {
             None if known.is_empty() => "it takes none".to_owned(),
             None => format!("it takes {}", known.join(", ")),
         };
-        self.problems.push(
-            place
-                .problem(
-                    "unknown-input",
-                    format!(
-                        "the pipeline `{}` has no input `{}`",
-                        uses.value, name.value
-                    ),
-                    name.span(),
-                    "unknown",
-                )
-                .help(help),
-        );
+        self.problems.push(place.problem(
+            "unknown-input",
+            format!(
+                "the pipeline `{}` has no input `{}`",
+                uses.value, name.value
+            ),
+            name.span(),
+            &help,
+        ));
     }
 
     fn missing_input(&mut self, uses: Option<&Text>, name: &Text, input: &Input, place: Place<'_>) {
@@ -384,16 +386,12 @@ impl Expansion<'_> {
             "" => format!("add it below `with`: `{}: …`", name.value),
             about => format!("add `{}` below `with`: {about}", name.value),
         };
-        self.problems.push(
-            place
-                .problem(
-                    "missing-input",
-                    format!("{who} requires the input `{}`", name.value),
-                    span,
-                    "",
-                )
-                .help(help),
-        );
+        self.problems.push(place.problem(
+            "missing-input",
+            format!("{who} requires the input `{}`", name.value),
+            span,
+            &help,
+        ));
     }
 
     fn check_digest(&mut self, name: &str, value: &str, input: &InputText<'_>) {
@@ -456,11 +454,8 @@ impl Expansion<'_> {
             given.map_or(uses.clone(), Text::span)
         };
         let mut problem = |name: &str, message: String, help: &str| {
-            let problem = place.problem("invalid-fetch", message, span(name), "");
-            self.problems.push(match help {
-                "" => problem,
-                help => problem.help(help),
-            });
+            self.problems
+                .push(place.problem("invalid-fetch", message, span(name), help));
             None
         };
         let uri = value("uri")?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use base::{Problem, SourceText, did_you_mean};
-use yaml::{Decode, Decoder, Node};
+use yaml::{Decode, Decoder, Node, Value};
 
 use super::validate;
 use super::written::PipelineStep;
@@ -208,9 +208,24 @@ impl PipelineLibrary {
 
 struct Checked(PipelineStep);
 
+/// Definitions in use say what they and their steps are for, under a key that recipes don't have.
+fn drop_descriptions(node: &mut Node) {
+    let Value::Mapping(entries) = &mut node.value else {
+        return;
+    };
+    entries.retain(|entry| entry.key != "description");
+    for entry in entries.iter_mut().filter(|entry| entry.key == "pipeline") {
+        if let Value::Sequence(steps) = &mut entry.value.value {
+            steps.iter_mut().for_each(drop_descriptions);
+        }
+    }
+}
+
 impl Decode for Checked {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<Checked> {
-        let step = PipelineStep::decode(node, decoder)?;
+        let mut node = node.clone();
+        drop_descriptions(&mut node);
+        let step = PipelineStep::decode(&node, decoder)?;
         validate::step(&step, decoder);
         Some(Checked(step))
     }

@@ -45,7 +45,9 @@ macro_rules! record {
     (@take value $fields:ident $decoder:ident $key:literal) => {
         $fields.or_default($key, $decoder)
     };
-    (@keep required $field:ident) => { $field? };
+    // Where a required value is missing or wrong, the rest is still looked at: the problem is told,
+    // so that nobody gets to see the stand-in.
+    (@keep required $field:ident) => { $field.unwrap_or_default() };
     (@keep $kind:ident $field:ident) => { $field };
 }
 

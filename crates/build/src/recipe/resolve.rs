@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use base::{Arch, Digest, Problem, did_you_mean};
+use base::{Arch, Digest, Problem, Severity, did_you_mean};
 
 use super::expand::{Expansion, Surroundings};
 use super::library::PipelineLibrary;
@@ -10,7 +10,7 @@ use super::resolved::{
     OUTPUT_FOLDER, PackageOptions, ResolvedPackage, ResolvedRecipe, ResolvedSubpackage,
     ResolvedTest, Scriptlets, Trigger, User,
 };
-use super::substitute::{Place, Scope, condition, substitute};
+use super::substitute::{Place, Scope, condition, substitute, substitute_prose};
 use super::text::{Text, TextMap};
 use super::validate::{FILE_CAPABILITIES, is_cpe_field};
 use super::variables::global_scope;
@@ -82,6 +82,18 @@ impl Recipe {
     /// Every problem at once: unknown variables, circles, bad names and versions, pipelines that
     /// can't be found, inputs that are missing or unknown, conditions that can't be read.
     pub fn resolve(&self, options: &ResolveOptions<'_>) -> Result<ResolvedRecipe, Vec<Problem>> {
+        self.resolve_with_warnings(options)
+            .map(|(resolved, _)| resolved)
+    }
+
+    /// As [`Recipe::resolve`]; the second value holds what is worth a warning.
+    ///
+    /// # Errors
+    /// Every problem at once, warnings included, if one of them is an error.
+    pub fn resolve_with_warnings(
+        &self,
+        options: &ResolveOptions<'_>,
+    ) -> Result<(ResolvedRecipe, Vec<Problem>), Vec<Problem>> {
         let mut problems = Vec::new();
         let scope = global_scope(self, options, &mut problems);
         let mut resolver = Resolver {
@@ -91,17 +103,19 @@ impl Recipe {
         };
         let resolved = resolver.recipe(scope);
         let mut problems = resolver.problems;
-        match resolved {
-            Some(resolved) if problems.is_empty() => Ok(resolved),
-            _ => {
-                problems.sort_by_key(|problem| {
-                    // Problems of the recipe itself first, in the order of the file.
-                    let own = problem.source.as_ref() == Some(&self.source);
-                    (!own, problem.labels.first().map(|label| label.span.start))
-                });
-                problems.dedup();
-                Err(problems)
-            }
+        problems.sort_by_key(|problem| {
+            // Problems of the recipe itself first, in the order of the file.
+            let own = problem.source.as_ref() == Some(&self.source);
+            (!own, problem.labels.first().map(|label| label.span.start))
+        });
+        problems.dedup();
+        let failed = problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error);
+        if failed {
+            Err(problems)
+        } else {
+            Ok((resolved, problems))
         }
     }
 }
@@ -139,6 +153,10 @@ impl<'r> Resolver<'r> {
         substitute(text, scope, self.place(), &mut self.problems).unwrap_or_default()
     }
 
+    fn prose(&mut self, text: &Text, scope: &Scope<'_>) -> String {
+        substitute_prose(text, scope, self.place(), &mut self.problems)
+    }
+
     fn optional(&mut self, text: Option<&Text>, scope: &Scope<'_>) -> Option<String> {
         let text = text.filter(|text| !text.is_empty())?;
         Some(self.text(text, scope))
@@ -154,7 +172,13 @@ impl<'r> Resolver<'r> {
             .collect()
     }
 
-    fn recipe(&mut self, mut scope: Scope<'static>) -> Option<ResolvedRecipe> {
+    fn notes(&mut self, map: &TextMap, scope: &Scope<'_>) -> BTreeMap<String, String> {
+        map.iter()
+            .map(|(key, value)| (key.value.clone(), self.prose(value, scope)))
+            .collect()
+    }
+
+    fn recipe(&mut self, mut scope: Scope<'static>) -> ResolvedRecipe {
         let contents = &self.recipe.contents;
         self.check_options();
         let instances = self.instances(&scope);
@@ -193,7 +217,7 @@ impl<'r> Resolver<'r> {
             add: self.texts(&contents.capabilities.add, &scope),
             drop: self.texts(&contents.capabilities.drop, &scope),
         };
-        Some(ResolvedRecipe {
+        ResolvedRecipe {
             arch: self.options.arch,
             package,
             environment,
@@ -203,7 +227,7 @@ impl<'r> Resolver<'r> {
             capabilities,
             timeout: contents.package.timeout.map(|timeout| timeout.seconds()),
             recipe_digest: Digest::of(self.recipe.source.text().as_bytes()),
-        })
+        }
     }
 
     fn check_options(&mut self) {
@@ -315,7 +339,7 @@ impl<'r> Resolver<'r> {
             name: self.text(&written.name, scope),
             version: self.text(&written.version, scope),
             epoch: written.epoch,
-            description: self.text(&written.description, scope),
+            description: self.prose(&written.description, scope),
             url: self.text(&written.url, scope),
             commit: self.text(&written.commit, scope),
             licenses: written
@@ -328,7 +352,7 @@ impl<'r> Resolver<'r> {
             disabled_checks: self.texts(&written.checks.disabled, scope),
             setcap: self.setcap(&written.setcap, scope),
             cpe: written.cpe.as_ref().and_then(|cpe| self.cpe(cpe, scope)),
-            annotations: self.map(&written.annotations, scope),
+            annotations: self.notes(&written.annotations, scope),
             ..ResolvedPackage::default()
         };
         package.full_version = format!("{}-r{}", package.version, package.epoch);
@@ -352,7 +376,7 @@ impl<'r> Resolver<'r> {
             version: main.version.clone(),
             epoch: main.epoch,
             full_version: main.full_version.clone(),
-            description: self.text(&written.description, scope),
+            description: self.prose(&written.description, scope),
             url: self.text(&written.url, scope),
             commit: self.text(&written.commit, scope),
             licenses: main.licenses.clone(),
@@ -360,7 +384,7 @@ impl<'r> Resolver<'r> {
             scriptlets: self.scriptlets(&written.scriptlets, scope),
             disabled_checks: self.texts(&written.checks.disabled, scope),
             setcap: self.setcap(&written.setcap, scope),
-            annotations: self.map(&written.annotations, scope),
+            annotations: self.notes(&written.annotations, scope),
             ..ResolvedPackage::default()
         };
         if package.commit.is_empty() {
@@ -395,13 +419,17 @@ impl<'r> Resolver<'r> {
             };
             match apk::dependency::Dependency::parse(&value) {
                 Ok(dependency) => {
-                    let provides = what == "provides";
-                    let impossible = dependency.conflict && what != "depends on"
-                        || provides && value.contains(['<', '>', '~']);
-                    if impossible {
+                    if dependency.conflict && what != "depends on" {
                         self.error(
                             "invalid-dependency",
                             format!("a package can't say that it {what} `{value}`"),
+                            text.span(),
+                            "a conflict belongs under `runtime`",
+                        );
+                    } else if what == "provides" && value.contains(['<', '>', '~']) {
+                        self.error(
+                            "invalid-dependency",
+                            format!("a package provides one version, not a range: `{value}`"),
                             text.span(),
                             "a name, or a name and a version: `name=1.2-r0`",
                         );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use base::{Problem, SourceText, did_you_mean};
+use base::{Problem, Severity, SourceText, did_you_mean};
 
 use super::condition;
 use super::text::Text;
@@ -96,9 +96,11 @@ impl<'o> Scope<'o> {
         }
     }
 
-    /// Whether the name is this scope's own.
-    pub(crate) fn has_own(&self, name: &str) -> bool {
-        self.values.contains_key(name)
+    /// Changes this scope's own values.
+    pub(crate) fn map_own(&mut self, change: impl Fn(&str) -> String) {
+        for value in self.values.values_mut().flatten() {
+            *value = change(value);
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
@@ -118,17 +120,20 @@ pub(crate) struct Place<'s> {
 }
 
 impl Place<'_> {
+    /// An error at `span`; `help` may be empty.
     pub(crate) fn problem(
         &self,
         rule: &'static str,
         message: impl Into<String>,
         span: Range<usize>,
-        label: impl Into<String>,
+        help: &str,
     ) -> Problem {
-        let problem = Problem::error(rule, message).at(self.source, span, label);
-        match self.used_by {
-            Some(user) => problem.help(format!("used by {user}")),
-            None => problem,
+        let problem = Problem::error(rule, message).at(self.source, span, "");
+        match (help, self.used_by) {
+            ("", None) => problem,
+            ("", Some(user)) => problem.help(format!("used by {user}")),
+            (help, None) => problem.help(help),
+            (help, Some(user)) => problem.help(format!("{help} (used by {user})")),
         }
     }
 
@@ -189,18 +194,12 @@ fn unknown(
             }
         },
     };
-    let help = match place.used_by {
-        Some(user) => format!("{help} (used by {user})"),
-        None => help,
-    };
-    place
-        .problem(
-            "unknown-variable",
-            format!("unknown variable `{name}`"),
-            place.span_within(text, span),
-            "not defined",
-        )
-        .help(help)
+    place.problem(
+        "unknown-variable",
+        format!("unknown variable `{name}`"),
+        place.span_within(text, span),
+        &help,
+    )
 }
 
 /// Puts values in the place of references. `None` when one has none; what is unknown here is
@@ -244,15 +243,41 @@ pub(crate) fn substitute(
     result
 }
 
+/// As [`substitute`], for words that only people read: what has no value stays as it stands, with
+/// a warning.
+pub(crate) fn substitute_prose(
+    text: &Text,
+    scope: &Scope<'_>,
+    place: Place<'_>,
+    problems: &mut Vec<Problem>,
+) -> String {
+    let mut found = Vec::new();
+    if let Some(result) = substitute(text, scope, place, &mut found) {
+        return result;
+    }
+    problems.extend(found.into_iter().map(|problem| Problem {
+        severity: Severity::Warning,
+        ..problem
+    }));
+    let mut result = String::with_capacity(text.len());
+    for piece in pieces(text) {
+        let (known, span) = match piece {
+            Piece::Text(text) => (Some(text), 0..0),
+            Piece::Reference { name, span } => (scope.get(name).flatten(), span),
+            Piece::Broken { span } => (None, span),
+        };
+        result += known.or(text.get(span)).unwrap_or_default();
+    }
+    result
+}
+
 fn broken(place: Place<'_>, text: &Text, span: Range<usize>) -> Problem {
-    place
-        .problem(
-            "broken-variable",
-            "`${{` begins a variable that is not closed",
-            place.span_within(text, span),
-            "expected a name and `}}`",
-        )
-        .help("a variable is written `${{name}}`")
+    place.problem(
+        "broken-variable",
+        "`${{` begins a variable that is not closed",
+        place.span_within(text, span),
+        "a variable is written `${{name}}`",
+    )
 }
 
 /// Evaluates an `if`. `None` when it can't be; the problem is reported.
@@ -276,11 +301,12 @@ pub(crate) fn condition(
         Ok(value) => value,
         Err(error) => {
             let span = place.span_within(text, error.span.clone());
-            problems.push(
-                place
-                    .problem("invalid-condition", error.message, span, "here")
-                    .help("conditions compare: ${{build.arch}} == 'x86_64' && ${{vars.a}} != 'b'"),
-            );
+            problems.push(place.problem(
+                "invalid-condition",
+                error.message,
+                span,
+                "conditions compare: ${{build.arch}} == 'x86_64' && ${{vars.a}} != 'b'",
+            ));
             None
         }
     }
@@ -311,7 +337,7 @@ mod tests {
             ]
         );
         let found: Vec<Piece<'_>> = pieces("${{a b}}").collect();
-        assert_eq!(found, [Piece::Broken { span: 0..6 }, Piece::Text("b}}")]);
+        assert_eq!(found, [Piece::Broken { span: 0..5 }, Piece::Text("b}}")]);
         assert_eq!(
             pieces("${{").collect::<Vec<_>>(),
             [Piece::Broken { span: 0..3 }]
@@ -328,6 +354,10 @@ mod tests {
         assert_eq!(inner.get("a"), Some(Some("2")));
         assert_eq!(inner.get("b"), Some(None));
         assert_eq!(inner.get("c"), None);
-        assert!(inner.has_own("a") && !inner.has_own("b"));
+        inner.map_own(|value| value.repeat(2));
+        assert_eq!(
+            (inner.get("a"), outer.get("a")),
+            (Some(Some("22")), Some(Some("1")))
+        );
     }
 }

@@ -36,18 +36,6 @@ pub(crate) fn contents(contents: &Contents, decoder: &mut Decoder) {
             decoder.problem(problem);
         }
     }
-    if let Some(license) = package
-        .copyright
-        .iter()
-        .find(|entry| entry.license.trim().is_empty())
-    {
-        error(
-            decoder,
-            "empty-license",
-            "the licence is empty",
-            license.license.span(),
-        );
-    }
     package
         .copyright
         .iter()
@@ -129,6 +117,15 @@ pub(crate) fn has_reference(text: &str) -> bool {
 }
 
 fn copyright(entry: &Copyright, decoder: &mut Decoder) {
+    let license = &entry.license;
+    if license.trim().is_empty() && !license.span().is_empty() {
+        error(
+            decoder,
+            "empty-license",
+            "the licence is empty",
+            license.span(),
+        );
+    }
     let path = &entry.license_path;
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
         let problem = Problem::error(

@@ -9,7 +9,7 @@ use regex::Regex;
 
 use super::resolve::{Libc, ResolveOptions};
 use super::resolved::{HOME, OUTPUT_FOLDER};
-use super::substitute::{Piece, Place, Scope, pieces, substitute};
+use super::substitute::{Piece, Place, Scope, pieces, substitute, substitute_prose};
 use super::text::Text;
 use super::written::{Recipe, VarTransform};
 
@@ -20,6 +20,9 @@ const CHAIN_LIMIT: usize = 100;
 enum Definition<'r> {
     /// A text of the recipe.
     Written(&'r Text),
+    /// A text of the recipe for people, where the unknown stays as written; the field itself is
+    /// where that is told.
+    Prose(&'r Text),
     /// A text given from outside, with its name for messages.
     Given(SourceText, Text),
     /// A value that is known.
@@ -30,7 +33,7 @@ enum Definition<'r> {
 
 struct Evaluation<'r> {
     source: &'r SourceText,
-    definitions: BTreeMap<String, Vec<Definition<'r>>>,
+    definitions: &'r BTreeMap<String, Vec<Definition<'r>>>,
     done: BTreeMap<(String, usize), Option<String>>,
     under_way: Vec<(String, usize)>,
     problems: &'r mut Vec<Problem>,
@@ -86,10 +89,13 @@ pub(crate) fn global_scope<'r>(
     };
     written("package.name".to_owned(), &package.name);
     written("package.version".to_owned(), &package.version);
-    written("package.description".to_owned(), &package.description);
     for (name, text) in contents.vars.iter() {
         written(format!("vars.{}", name.value), text);
     }
+    definitions.insert(
+        "package.description".to_owned(),
+        vec![Definition::Prose(&package.description)],
+    );
     for (name, value) in &options.vars {
         let source = SourceText::new(format!("the value given for {name}"), value.as_str());
         let text = Text::new(value.clone(), 0..value.len());
@@ -117,7 +123,7 @@ pub(crate) fn global_scope<'r>(
 
     let mut evaluation = Evaluation {
         source: &recipe.source,
-        definitions,
+        definitions: &definitions,
         done: BTreeMap::new(),
         under_way: Vec::new(),
         problems,
@@ -155,19 +161,10 @@ impl Evaluation<'_> {
         if let Some(done) = self.done.get(&key) {
             return done.clone();
         }
-        let definition = self.definitions.get_mut(name)?.get_mut(position)?;
-        // Taken out while it is evaluated, so that nothing stays borrowed.
-        let definition = std::mem::replace(definition, Definition::Known(String::new()));
+        let definition = self.definitions.get(name)?.get(position)?;
         self.under_way.push(key.clone());
-        let value = self.evaluate(&definition);
+        let value = self.evaluate(definition);
         self.under_way.pop();
-        if let Some(slot) = self
-            .definitions
-            .get_mut(name)
-            .and_then(|definitions| definitions.get_mut(position))
-        {
-            *slot = definition;
-        }
         self.done.insert(key, value.clone());
         value
     }
@@ -175,26 +172,48 @@ impl Evaluation<'_> {
     fn evaluate(&mut self, definition: &Definition<'_>) -> Option<String> {
         match definition {
             Definition::Known(value) => Some(value.clone()),
-            Definition::Written(text) => self.text(text, self.source.clone(), usize::MAX),
-            Definition::Given(source, text) => self.text(text, source.clone(), usize::MAX),
+            Definition::Written(text) => self.text(text, self.source, usize::MAX),
+            Definition::Prose(text) => {
+                let scope = self.referenced(text, self.source, usize::MAX);
+                let place = Place {
+                    source: self.source,
+                    used_by: None,
+                };
+                Some(substitute_prose(text, &scope, place, &mut Vec::new()))
+            }
+            Definition::Given(source, text) => self.text(text, source, usize::MAX),
             Definition::Transform(position, transform) => {
-                let from = self.text(&transform.from, self.source.clone(), *position)?;
+                let from = self.text(&transform.from, self.source, *position)?;
+                // A group's value may hold `$`, and so may a variable's, which is no group.
+                let source = self.source.clone();
+                let mut scope = self.referenced(&transform.replace, &source, *position);
+                scope.map_own(|value| value.replace('$', "$$"));
+                let place = Place {
+                    source: &source,
+                    used_by: None,
+                };
+                let replace = substitute(&transform.replace, &scope, place, self.problems)?;
                 // A pattern that is none has been reported by now.
                 let pattern = Regex::new(&transform.matching).ok()?;
-                Some(
-                    pattern
-                        .replace_all(&from, transform.replace.as_str())
-                        .into_owned(),
-                )
+                Some(pattern.replace_all(&from, replace.as_str()).into_owned())
             }
         }
     }
 
-    /// Replaces the references of a text. Transforms from position `before` on are not seen, as
-    /// long as the name has another definition.
-    fn text(&mut self, text: &Text, source: SourceText, before: usize) -> Option<String> {
+    fn text(&mut self, text: &Text, source: &SourceText, before: usize) -> Option<String> {
+        let scope = self.referenced(text, source, before);
         let place = Place {
-            source: &source,
+            source,
+            used_by: None,
+        };
+        substitute(text, &scope, place, self.problems)
+    }
+
+    /// The values of the names that a text refers to. Transforms from position `before` on are not
+    /// seen, as long as the name has another definition.
+    fn referenced(&mut self, text: &Text, source: &SourceText, before: usize) -> Scope<'static> {
+        let place = Place {
+            source,
             used_by: None,
         };
         let mut scope = Scope::default();
@@ -234,7 +253,7 @@ impl Evaluation<'_> {
                     "circular-variable",
                     message,
                     place.span_within(text, span),
-                    "leads back to itself",
+                    "",
                 ));
                 None
             } else if self.under_way.len() > CHAIN_LIMIT {
@@ -257,7 +276,7 @@ impl Evaluation<'_> {
             };
             scope.set(name, value);
         }
-        substitute(text, &scope, place, self.problems)
+        scope
     }
 
     fn full_version(&mut self, version: Option<String>) -> Option<String> {
