@@ -177,6 +177,9 @@ pub(crate) struct Test {
     /// Trace each command, and open a shell in the sandbox when a step fails
     #[arg(long)]
     pub(crate) debug: bool,
+    /// Test also what passed before, unchanged
+    #[arg(long)]
+    pub(crate) again: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,6 +253,12 @@ pub(crate) struct SourceImport {
     /// Seed lock: every package by name, version, architecture and SHA-256
     #[arg(value_name = "LOCK")]
     pub(crate) lock: PathBuf,
+    /// Seed list the lock was made of: how packages are converted [default: LOCK without .lock]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<PathBuf>,
+    /// Architecture, in apk's or OCI's name [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
     /// Folder that the repository is written to
     #[arg(long, value_name = "DIR", default_value = "seed")]
     pub(crate) out_dir: PathBuf,
@@ -271,6 +280,9 @@ pub(crate) struct SourceFetch {
     /// Architecture that recipes are resolved for [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -313,6 +325,9 @@ pub(crate) struct Sign {
     /// Private key
     #[arg(long, value_name = "KEY")]
     pub(crate) key: PathBuf,
+    /// Architecture of the image in a layout of several [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +340,9 @@ pub(crate) struct Verify {
     /// Public key that the image's statements must be signed by
     #[arg(long, required = true, value_name = "KEY.pub")]
     pub(crate) key: Vec<PathBuf>,
+    /// Architecture of the image in a layout of several [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
     #[command(flatten)]
     pub(crate) repositories: Repositories,
     /// How the result is printed

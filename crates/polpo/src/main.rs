@@ -5,7 +5,7 @@ mod command;
 mod output;
 mod settings;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,12 +20,11 @@ fn main() -> ExitCode {
     build::sandbox::init_if_requested();
     let arguments = Arguments::parse();
     let progress = Progress::new(arguments.global.progress, arguments.global.verbose);
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match run(arguments, &progress) {
         Ok(code) => code,
         Err(failure) => {
             // Nobody can be told that stderr is gone; the exit code still says it.
-            let _ = std::io::stderr().lock().write_all(failure.text(colour).as_bytes());
+            let _ = std::io::stderr().lock().write_all(failure.text(progress.colour()).as_bytes());
             failure.exit_code()
         }
     }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use base::Reporter;
+use apk::repository::{LoadedRepository, Repository};
+use apk::signature::{Keyring, Signer};
+use base::{Arch, Event, Problem, Reporter};
 use store::Store;
 
-use crate::arguments::Global;
-use crate::output::Progress;
+use crate::arguments::{Global, Repositories};
 use crate::output::failure::Failure;
+use crate::output::{Progress, render};
 
 /// One run of the program.
 pub(crate) struct Session<'p> {
@@ -30,6 +32,18 @@ impl<'p> Session<'p> {
         self.progress
     }
 
+    /// Tells something worth knowing.
+    pub(crate) fn notice(&self, message: &str) {
+        self.progress.report(Event::Notice { message });
+    }
+
+    /// Shows problems that stop nothing.
+    pub(crate) fn show(&self, problems: &[Problem]) {
+        for problem in problems {
+            self.progress.line(render(problem, self.progress.colour()).trim_end());
+        }
+    }
+
     /// Opens the store; commands that need none don't make one.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         Store::open(&self.store_root).map_err(|error| Failure::failed("the store can't be opened", error))
@@ -37,12 +51,36 @@ impl<'p> Session<'p> {
 }
 
 /// Reads a private key and knows the name that signatures carry: the file name of its public part.
-pub(crate) fn signer(path: &Path) -> Result<apk::signature::Signer, Failure> {
+pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
     let key = key::load_private(path).map_err(|error| {
         Failure::failed(format!("the signing key {} can't be used", path.display()), error)
     })?;
     let public = key::public_path(path);
     let name = public.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Failure::Usage(format!("{} is no key file", path.display())))?;
-    Ok(apk::signature::Signer::new(name, key))
+    Signer::new(name, key)
+        .map_err(|error| Failure::failed(format!("{} can't sign packages", path.display()), error))
+}
+
+/// Repositories whose indexes were verified, and the keys that vouched for them.
+pub(crate) struct Trusted {
+    pub(crate) repositories: Vec<LoadedRepository>,
+    pub(crate) keyring: Keyring,
+}
+
+/// Opens the repositories of the command line for `arch`.
+pub(crate) fn trusted(arguments: &Repositories, arch: Arch) -> Result<Trusted, Failure> {
+    let keyring = Keyring::load(&arguments.keyring)
+        .map_err(|error| Failure::failed("the keyring can't be read", error))?;
+    let repositories = arguments
+        .repositories
+        .iter()
+        .map(|text| {
+            let what = || format!("the repository {text} can't be used");
+            let repository =
+                Repository::parse(text).map_err(|error| Failure::failed(what(), error))?;
+            repository.open(arch, &keyring).map_err(|error| Failure::failed(what(), error))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Trusted { repositories, keyring })
 }

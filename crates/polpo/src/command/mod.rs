@@ -1,11 +1,20 @@
 //! One file per command.
 
+mod build;
 mod completions;
+mod image_build;
 mod key_generate;
+mod recipes;
+mod sign;
+mod source_fetch;
+mod source_import;
+mod source_lock;
+mod test;
+mod verify;
 
 use std::process::ExitCode;
 
-use crate::arguments::{Command, Key};
+use crate::arguments::{Command, Image, Key, Source};
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
@@ -14,6 +23,14 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
     match command {
         Command::Key(Key::Generate(arguments)) => key_generate::run(&arguments, session)?,
         Command::Completions { shell } => completions::run(shell),
+        Command::Source(Source::Lock(arguments)) => source_lock::run(&arguments, session)?,
+        Command::Source(Source::Import(arguments)) => source_import::run(&arguments, session)?,
+        Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session)?,
+        Command::Sign(arguments) => sign::run(&arguments, session)?,
+        Command::Verify(arguments) => return verify::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments, session).await?,
+        Command::Test(arguments) => test::run(&arguments, session).await?,
+        Command::Source(Source::Fetch(arguments)) => source_fetch::run(&arguments, session).await?,
         _ => {}
     }
     Ok(ExitCode::SUCCESS)

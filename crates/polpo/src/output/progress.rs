@@ -61,6 +61,11 @@ impl Progress {
         }
     }
 
+    /// Whether stderr shows colours.
+    pub(crate) fn colour(&self) -> bool {
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    }
+
     /// Writes a line to stderr without tearing the bars.
     pub(crate) fn line(&self, line: &str) {
         if self.kind == ProgressKind::Bars && self.bars.println(line).is_ok() {

@@ -1,0 +1,66 @@
+use base::{Arch, Epoch, Outcome, Task, Unit, Verb};
+use build::build_recipe::{BuildOptions, build_recipe};
+use build::executor::{Debug, LocalExecutor};
+use build::lint::Levels;
+use build::plan::{Limits, Network};
+use build::sandbox::InitProgram;
+
+use crate::arguments::{Build, Network as NetworkArgument};
+use crate::command::recipes::{self, Loaded};
+use crate::output::failure::Failure;
+use crate::settings::{self, Session};
+
+pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), Failure> {
+    let arch = arguments.target.arch.unwrap_or(Arch::host());
+    let loaded = recipes::load(
+        &arguments.recipes,
+        arch,
+        &arguments.pipeline_dirs,
+        arguments.source_dir.as_deref(),
+        session,
+    )?;
+    let signer = arguments.signing_key.as_deref().map(settings::signer).transpose()?;
+    let (repositories, keyring) = recipes::repositories(&arguments.repositories)?;
+    let origins = recipes::origins(Some(&arguments.mirrors), session);
+    let store = session.store()?;
+    let mut executor = executor(&store)?;
+    executor.debug = Debug { trace: arguments.debug, shell: arguments.debug };
+    let levels = Levels::default();
+    for Loaded { recipe, record, source_folder } in loaded {
+        let name = format!("{} {}", recipe.package.name, recipe.package.full_version);
+        let options = BuildOptions {
+            repositories: &repositories,
+            keyring: &keyring,
+            origins: &origins,
+            source_folder: Some(&source_folder),
+            epoch: Epoch(arguments.target.source_date_epoch),
+            limits: Limits::default(),
+            network: match arguments.network {
+                NetworkArgument::Deny => Network::Denied,
+                NetworkArgument::Allow => Network::Allowed,
+            },
+            out: &arguments.out_dir,
+            signer: signer.as_ref(),
+            namespace: &arguments.namespace,
+            recipe: Some(record),
+            levels: &levels,
+            rebuild: arguments.rebuild,
+        };
+        let built = build_recipe(&store, &executor, &recipe, &options, session.reporter())
+            .await
+            .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
+        session.show(&built.problems);
+        if built.outcome == Outcome::Unchanged {
+            Task::start(session.reporter(), Verb::Build, &recipe.package.name, None, Unit::Items)
+                .unchanged();
+        }
+    }
+    Ok(())
+}
+
+/// Runs sandboxes through this very program.
+pub(crate) fn executor(store: &store::Store) -> Result<LocalExecutor, Failure> {
+    let what = "no sandbox can be made";
+    let init = InitProgram::this().map_err(|error| Failure::failed(what, error))?;
+    LocalExecutor::new(store.clone(), init).map_err(|error| Failure::failed(what, error))
+}

@@ -1,0 +1,70 @@
+use apk::repository::Repository;
+use base::{Arch, Epoch, Outcome, Task, Unit, Verb};
+use build::executor::Debug;
+use build::plan::{Limits, Network};
+use build::test_run::{TestError, TestOptions, test_recipe};
+
+use crate::arguments::Test;
+use crate::command::build::executor;
+use crate::command::recipes::{self, Loaded};
+use crate::output::failure::Failure;
+use crate::settings::Session;
+
+pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), Failure> {
+    let arch = arguments.target.arch.unwrap_or(Arch::host());
+    let loaded = recipes::load(
+        &arguments.recipes,
+        arch,
+        &arguments.pipeline_dirs,
+        arguments.source_dir.as_deref(),
+        session,
+    )?;
+    let (others, keyring) = recipes::repositories(&arguments.repositories)?;
+    // What is tested is what was built, whatever else has that name.
+    let mut repositories = vec![Repository::folder(&arguments.out_dir)];
+    repositories.extend(others);
+    let origins = recipes::origins(None, session);
+    let store = session.store()?;
+    let mut executor = executor(&store)?;
+    executor.verb = Verb::Test;
+    executor.debug = Debug { trace: arguments.debug, shell: arguments.debug };
+    let mut tested = 0;
+    let mut failures: Vec<(String, TestError)> = Vec::new();
+    for Loaded { recipe, source_folder, .. } in loaded {
+        let options = TestOptions {
+            repositories: &repositories,
+            keyring: &keyring,
+            origins: &origins,
+            source_folder: Some(&source_folder),
+            epoch: Epoch(arguments.target.source_date_epoch),
+            limits: Limits::default(),
+            network: Network::Denied,
+            again: arguments.again,
+        };
+        let name = &recipe.package.name;
+        let reports = test_recipe(&store, &executor, &recipe, &options, session.reporter())
+            .await
+            .map_err(|error| Failure::failed(format!("{name} was not tested"), error))?;
+        if reports.is_empty() {
+            session.notice(&format!("{name} has no test"));
+        }
+        for report in reports {
+            tested += 1;
+            if report.outcome == Outcome::Unchanged {
+                let subject = format!("{} (passed before)", report.package);
+                Task::start(session.reporter(), Verb::Test, &subject, None, Unit::Items).unchanged();
+            }
+            if let Some(failure) = report.failure {
+                failures.push((report.package, failure));
+            }
+        }
+    }
+    let failed = failures.len();
+    match failures.into_iter().next() {
+        None => Ok(()),
+        Some((package, first)) => Err(Failure::failed(
+            format!("{failed} of {tested} packages failed their tests; the first is {package}"),
+            first,
+        )),
+    }
+}

@@ -1,0 +1,344 @@
+//! What people read when something is wrong. Each message is pinned, and nothing else has changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use testkit::Program;
+
+use crate::world::{checkout, polpo, world};
+
+/// A folder with a recipe of its own, and the world's seed to build it with.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// `polpo build` of the recipe `text`, with the folder `mirror` as the only mirror.
+    fn build(&self, text: &str) -> Program {
+        self.write("recipe.yaml", text);
+        polpo(&world().store())
+            .args(["build", "recipe.yaml", "--offline", "--source-mirror", "mirror", "--out-dir", "out"])
+            .arg("-r")
+            .arg(world().seed())
+            .arg("-k")
+            .arg(world().keys())
+            .arg("--signing-key")
+            .arg(world().signing_key())
+            .folder(self.folder.path())
+    }
+
+    /// What stderr says, with the paths of this run taken out.
+    fn shown(&self, stderr: &str) -> String {
+        let mut text = stderr.to_owned();
+        for (path, name) in [
+            (self.folder.path().to_path_buf(), "[SCENE]"),
+            (world().store(), "[STORE]"),
+            (world().seed(), "[SEED]"),
+            (world().packages(), "[PACKAGES]"),
+            (world().keys(), "[KEYS]"),
+            (checkout(), "[CHECKOUT]"),
+        ] {
+            text = text.replace(&path.display().to_string(), name);
+        }
+        text.lines().filter(|line| !line.contains(": done in ")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Fails with `code`, leaves no output behind, and returns what was said.
+    #[track_caller]
+    fn fails(&self, program: Program, code: i32) -> String {
+        let finished = program.run().code(code);
+        assert_eq!(finished.stdout, "");
+        let left: Vec<_> = fs::read_dir(self.path("out/x86_64")).into_iter().flatten().collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        self.shown(&finished.stderr)
+    }
+}
+
+/// A recipe that fetches `uri` with `sha256` and does nothing else.
+fn fetching(uri: &str, sha256: &str) -> String {
+    format!(
+        "package:\n  name: thing\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\n\
+         environment:\n  contents:\n    packages:\n      - build-base\n\
+         pipeline:\n  - uses: fetch\n    with:\n      uri: {uri}\n      expected-sha256: {sha256}\n"
+    )
+}
+
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn sha256(path: &Path) -> String {
+    let sum = Program::new("sha256sum").arg(path).run().success().stdout;
+    sum.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn unknown_key_wrong_type_and_duplicate_key_all_at_once() {
+    let scene = Scene::new();
+    let said = scene.fails(
+        scene.build(
+            "package:\n  name: thing\n  version: \"1\"\n  epoch: many\n  licence: MIT\n  name: other\npipline:\n  - runs: true\n",
+        ),
+        2,
+    );
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn missing_recipe() {
+    let scene = Scene::new();
+    let program = polpo(&world().store()).args(["build", "nowhere.yaml"]).folder(scene.folder.path());
+    insta::assert_snapshot!(scene.fails(program, 2), @"");
+}
+
+#[test]
+fn unknown_variable() {
+    let scene = Scene::new();
+    let said = scene.fails(
+        scene.build(
+            "package:\n  name: thing\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\npipeline:\n  - runs: echo ${{package.verison}}\n",
+        ),
+        2,
+    );
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn source_with_another_hash() {
+    let scene = Scene::new();
+    // A mirror that answers with other bytes than were asked for.
+    scene.write(&format!("mirror/sha256/{EMPTY_SHA256}"), "not empty");
+    let said = scene.fails(scene.build(&fetching("https://example.invalid/thing.tar", EMPTY_SHA256)), 1);
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn unreachable_source() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("mirror")).unwrap();
+    let recipe = fetching("http://127.0.0.1:9/thing.tar", &"ab".repeat(32));
+    insta::assert_snapshot!(scene.fails(scene.build(&recipe), 1), @"");
+    scene.write("recipe.yaml", recipe);
+    let online = polpo(&world().store())
+        .args(["build", "recipe.yaml", "--out-dir", "out"])
+        .arg("-r")
+        .arg(world().seed())
+        .arg("-k")
+        .arg(world().keys())
+        .folder(scene.folder.path());
+    insta::assert_snapshot!(scene.fails(online, 1), @"");
+}
+
+#[test]
+fn unsatisfiable_guest() {
+    let scene = Scene::new();
+    let said = scene.fails(
+        scene.build(
+            "package:\n  name: thing\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\n\
+             environment:\n  contents:\n    packages:\n      - build-base\n      - binutls>3\npipeline:\n  - runs: true\n",
+        ),
+        1,
+    );
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn failing_step() {
+    let scene = Scene::new();
+    let said = scene.fails(
+        scene.build(
+            "package:\n  name: thing\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\n\
+             environment:\n  contents:\n    packages:\n      - build-base\n\
+             pipeline:\n  - name: Work\n    runs: |\n      echo one\n      ls /nowhere\n      echo two\n",
+        ),
+        1,
+    );
+    insta::with_settings!({ filters => vec![(r"log/[0-9a-z./-]+", "log/[LOG]")] }, {
+        insta::assert_snapshot!(said, @"");
+    });
+}
+
+/// A repository like the world's packages, with its index changed by `change`.
+fn repository(scene: &Scene, change: impl FnOnce(&Path)) -> PathBuf {
+    let copy = scene.path("repository");
+    Program::new("cp").arg("-r").arg(world().packages()).arg(&copy).run().success();
+    change(&copy.join("x86_64"));
+    copy
+}
+
+fn image_from(scene: &Scene, repository: &Path) -> Program {
+    world().image(&scene.path("store"), repository, &scene.path("image"))
+}
+
+#[test]
+fn unsigned_index() {
+    let scene = Scene::new();
+    let repository = repository(&scene, |folder| {
+        let index = fs::read(folder.join("APKINDEX.tar.gz")).unwrap();
+        // The second gzip member is the index without its signature.
+        let second = (1..index.len()).find(|at| index[*at..].starts_with(&[0x1f, 0x8b, 8])).unwrap();
+        fs::write(folder.join("APKINDEX.tar.gz"), &index[second..]).unwrap();
+    });
+    insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"");
+}
+
+#[test]
+fn wrongly_signed_index() {
+    let scene = Scene::new();
+    let repository = repository(&scene, |folder| {
+        let mut index = fs::read(folder.join("APKINDEX.tar.gz")).unwrap();
+        let last = index.len() - 9;
+        index[last] ^= 1;
+        fs::write(folder.join("APKINDEX.tar.gz"), index).unwrap();
+    });
+    insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"");
+}
+
+#[test]
+fn index_signed_by_a_stranger() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("keys")).unwrap();
+    polpo(&world().store())
+        .args(["key", "generate"])
+        .arg(scene.path("keys/stranger.rsa"))
+        .run()
+        .success();
+    let program = polpo(&scene.path("store"))
+        .args(["image", "build"])
+        .arg(checkout().join("os/images/hello.yaml"))
+        .args(["hello:latest", "image", "-k", "keys", "-r"])
+        .arg(world().packages())
+        .folder(scene.folder.path());
+    insta::assert_snapshot!(scene.fails(program, 1), @"");
+}
+
+#[test]
+fn truncated_and_corrupt_package() {
+    for (name, change) in [
+        ("truncated", (|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2)) as fn(&mut Vec<u8>)),
+        ("corrupt", |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x20;
+        }),
+    ] {
+        let scene = Scene::new();
+        let repository = repository(&scene, |folder| {
+            let package = folder.join("hello-2.10-r0.apk");
+            let mut bytes = fs::read(&package).unwrap();
+            change(&mut bytes);
+            fs::write(&package, bytes).unwrap();
+        });
+        let said = scene.fails(image_from(&scene, &repository), 1);
+        assert!(!scene.path("image").exists());
+        match name {
+            "truncated" => insta::assert_snapshot!(said, @""),
+            _ => insta::assert_snapshot!(said, @""),
+        }
+    }
+}
+
+/// Makes a tar with Python's tarfile, which writes whatever it is told to.
+fn evil_tar(scene: &Scene, entry: &str) -> PathBuf {
+    let path = scene.path("evil.tar.gz");
+    let script = format!(
+        "import io, sys, tarfile\n\
+         with tarfile.open(sys.argv[1], 'w:gz') as tar:\n\
+         \x20   def add(name, data=b'x', **fields):\n\
+         \x20       entry = tarfile.TarInfo(name)\n\
+         \x20       entry.size = len(data)\n\
+         \x20       for key, value in fields.items():\n\
+         \x20           setattr(entry, key, value)\n\
+         \x20       tar.addfile(entry, io.BytesIO(data))\n\
+         \x20   {entry}\n"
+    );
+    Program::new("python3").args(["-c", &script]).arg(&path).run().success();
+    path
+}
+
+#[test]
+fn evil_sources() {
+    for (name, entry) in [
+        ("climbs", "add('thing/../../../escaped')"),
+        ("absolute", "add('/escaped')"),
+        (
+            "through a link",
+            "add('thing/link', b'', type=tarfile.SYMTYPE, linkname='/tmp'); add('thing/link/escaped')",
+        ),
+        ("hard link", "add('thing/passwd', b'', type=tarfile.LNKTYPE, linkname='../../etc/passwd')"),
+        ("bomb", "add('thing/bomb', bytes(1 << 28))"),
+    ] {
+        let scene = Scene::new();
+        let tar = evil_tar(&scene, entry);
+        let digest = sha256(&tar);
+        scene.write(&format!("mirror/sha256/{digest}"), fs::read(&tar).unwrap());
+        let recipe = fetching("https://example.invalid/evil.tar.gz", &digest);
+        let said = scene.fails(scene.build(&recipe), 1).replace(&digest, "[DIGEST]");
+        assert!(!Path::new("/escaped").exists() && !Path::new("/tmp/escaped").exists());
+        insta::with_settings!({ snapshot_suffix => name, filters => vec![(r"log/[0-9a-z./-]+", "log/[LOG]")] }, {
+            insta::assert_snapshot!("evil_source", said);
+        });
+    }
+}
+
+/// Runs `program` where `folder` is a file system that `mount` makes.
+fn mounted(mount: &str, program: &Path, arguments: &[&str]) -> Program {
+    Program::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec"])
+        .arg(format!("{mount}; exec \"$@\""))
+        .arg("sh")
+        .arg(program)
+        .args(arguments)
+}
+
+fn image_arguments(scene: &Scene) -> Vec<String> {
+    let word = |path: PathBuf| path.display().to_string();
+    vec![
+        "image".into(),
+        "build".into(),
+        word(checkout().join("os/images/hello.yaml")),
+        "hello:latest".into(),
+        word(scene.path("disk/image")),
+        "-r".into(),
+        word(world().packages()),
+        "-r".into(),
+        word(world().seed()),
+        "-k".into(),
+        word(world().keys()),
+    ]
+}
+
+#[test]
+fn full_disk_and_read_only_folder() {
+    for (name, mount) in [
+        ("full disk", "mount -t tmpfs -o size=256k none \"$DISK\""),
+        ("read-only", "mount -t tmpfs -o ro none \"$DISK\""),
+    ] {
+        let scene = Scene::new();
+        fs::create_dir(scene.path("disk")).unwrap();
+        let arguments = image_arguments(&scene);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let program = mounted(mount, Path::new(env!("CARGO_BIN_EXE_polpo")), &arguments)
+            .env("DISK", scene.path("disk"))
+            .env("POLPO_STORE", world().store())
+            .env("POLPO_PROGRESS", "none")
+            .env("NO_COLOR", "1");
+        let said = scene.fails(program, 1);
+        match name {
+            "full disk" => insta::assert_snapshot!(said, @""),
+            _ => insta::assert_snapshot!(said, @""),
+        }
+    }
+}
