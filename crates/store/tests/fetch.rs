@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use base::{Digest, Silent};
 use store::{Expected, FetchError, Fetched, Mirror, Origin, Origins, Source, Store, fetch};
 
+/// Status and body.
+type Answer<'a> = (u16, &'a [u8]);
+
 /// A server on a free port: what each path answers, the last answer again and again.
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-fn serve(answers: &[(&str, &[(u16, &[u8])])]) -> Server {
+fn serve(answers: &[(&str, &[Answer<'_>])]) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
