@@ -44,7 +44,7 @@ pub struct Repository<'a> {
     pub tag: Option<&'a str>,
     /// Whether its packages can be fetched now (not so for a remote one without network).
     pub available: bool,
-    /// Its entries, in any order.
+    /// Its entries, in the order of the index: among equals, apk takes the first.
     pub packages: &'a [Candidate],
 }
 

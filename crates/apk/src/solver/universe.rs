@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 // Looked up only, never iterated: the random order of its buckets shows nowhere.
 #[allow(clippy::disallowed_types)]
 use std::collections::HashMap;
@@ -8,7 +7,6 @@ use super::bucket::bucket;
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
 use super::unsolvable::Unsolvable;
 use crate::dependency::{Dependency, Identity};
-use crate::version::compare;
 
 /// A name that something has, provides or asks for: an index into the tables.
 pub(super) type NameId = u32;
@@ -121,8 +119,7 @@ pub struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    /// Builds the tables. Every package is looked at once; the order of the packages within a
-    /// repository does not matter. Of repository tags, the first 63 count.
+    /// Builds the tables. Every package is looked at once. Of repository tags, the first 63 count.
     pub fn new(sources: Sources<'a>) -> Universe<'a> {
         let mut builder = Builder::default();
         let total = sources.repositories.iter().map(|repo| repo.packages.len());
@@ -291,10 +288,8 @@ impl<'a> Builder<'a> {
             Some(tag) => self.tag(tag),
         };
         self.tags_in_use |= bit;
-        let mut order: Vec<usize> = (0..repository.packages.len()).collect();
-        order.sort_by(|a, b| canonical(&repository.packages[*a], &repository.packages[*b]));
-        for position in order {
-            let id = self.package(&repository.packages[position], sources);
+        for (position, candidate) in repository.packages.iter().enumerate() {
+            let id = self.package(candidate, sources);
             let package = &mut self.packages[id as usize];
             package.tags |= bit;
             package.repository_tags |= bit;
@@ -466,14 +461,4 @@ pub(super) fn tag_bit(index: usize) -> u64 {
         .ok()
         .and_then(|shift| UNTAGGED.checked_shl(shift))
         .unwrap_or(0)
-}
-
-/// An order that does not depend on how an index was written.
-fn canonical(left: &Candidate, right: &Candidate) -> Ordering {
-    let by_name = left.name.cmp(&right.name);
-    by_name
-        .then_with(|| compare(&left.version, &right.version))
-        .then_with(|| left.version.cmp(&right.version))
-        .then_with(|| left.identity.cmp(&right.identity))
-        .then_with(|| left.arch.cmp(&right.arch))
 }

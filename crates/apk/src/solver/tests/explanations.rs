@@ -73,7 +73,7 @@ fn several_provide_a_name() {
     no choice of packages satisfies all that is asked for
       cron-1 needs smtp-server, which several packages provide and none by preference
         cron-1 is asked for
-        help: ask for one of them by name: exim or postfix
+        help: ask for one of them by name: postfix or exim
     ");
 }
 
