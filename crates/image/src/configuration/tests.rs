@@ -276,3 +276,16 @@ fn includes_are_merged() {
         help: check the path
     ");
 }
+
+#[test]
+fn the_distributions_own_images_decode() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../os/images");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (_, warnings) = load(&entry.unwrap().path(), &[])
+            .unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+        assert!(warnings.is_empty(), "{}", shown(&warnings));
+        count += 1;
+    }
+    assert!(count > 0);
+}

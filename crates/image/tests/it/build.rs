@@ -172,6 +172,29 @@ fn no_zero_blocks_inside_a_layer() {
 }
 
 #[test]
+fn files_are_deflated_once_and_taken_over() {
+    let bed = Bed::with_hello();
+    let kept = |kind: &str| {
+        let folder = bed.path("store/records").join(kind);
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    // Packages of polpo's own carry their files deflated.
+    bed.build("contents: {packages: [hello]}");
+    assert_eq!(kept("layer-segment"), 0);
+    // A file less, and the rest is deflated anew, once.
+    let changed = "
+contents: {packages: [hello]}
+paths: [{path: /usr/bin/hello, type: permissions, permissions: 0o700}]
+";
+    let first = bed.build(changed);
+    assert_eq!(kept("layer-segment"), 1);
+    bed.build(&format!("{changed}\ncmd: other\n"));
+    let again = bed.build(changed);
+    assert_eq!(kept("layer-segment"), 1);
+    assert_eq!(first.layers, again.layers);
+}
+
+#[test]
 fn a_replaced_file_is_the_replacers() {
     let mut bed = Bed::new();
     bed.package(
