@@ -233,7 +233,7 @@ impl Source {
             source,
         };
         let record = PackageRecord {
-            namespace: "debian".to_owned(),
+            namespace: super::generate::NAMESPACE.to_owned(),
             name: info.name.clone(),
             version: info.version.clone(),
             arch: Some(arch),

@@ -11,6 +11,9 @@ use super::{Seed, SeedError};
 /// The name of the package of folders, links and accounts.
 pub(super) const BASE_LAYOUT: &str = "seed-baselayout";
 
+/// Who these packages are from: Debian made the files, not the apks.
+pub(super) const NAMESPACE: &str = "polpo-seed";
+
 /// Less than any version of the packages that take their place.
 const VERSION: &str = "0-r0";
 
@@ -94,7 +97,7 @@ pub(super) fn base_layout(
         put(path, owned(node));
     }
     let os_release = format!(
-        "ID=polpo-seed\nNAME=\"polpo seed\"\nPRETTY_NAME=\"polpo seed of Debian {suite}\"\nVERSION_ID={suite}\n",
+        "ID={NAMESPACE}\nNAME=\"polpo seed\"\nPRETTY_NAME=\"polpo seed of Debian {suite}\"\nVERSION_ID={suite}\n",
         suite = seed.suite
     );
     put("etc/os-release", owned(Node::file(os_release.into_bytes())));

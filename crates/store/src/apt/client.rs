@@ -402,7 +402,7 @@ impl Apt {
         let mut key = String::new();
         for file in &files {
             let metadata = std::fs::metadata(file).map_err(WriteError::at("read", file))?;
-            let modified = rustix_time(&metadata);
+            let modified = age(&metadata);
             let _ = writeln!(key, "{} {} {modified}", file.display(), metadata.len());
         }
         let path = self.folder.join("files");
@@ -505,7 +505,7 @@ impl Apt {
 }
 
 /// A list's age as text, for telling whether it is still the same file.
-fn rustix_time(metadata: &std::fs::Metadata) -> String {
+fn age(metadata: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt;
     format!(
         "{}.{:09} {}",
