@@ -13,7 +13,10 @@ pub trait Decode: Sized {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<Self>;
 }
 
-/// Gathers problems while a document is decoded.
+/// How many problems of one document are told; nobody reads more.
+pub(crate) const PROBLEM_LIMIT: usize = 500;
+
+/// Gathers problems while a document is decoded, the first 500 of them.
 #[derive(Debug)]
 pub struct Decoder {
     source: SourceText,
@@ -36,7 +39,9 @@ impl Decoder {
 
     /// Takes a problem.
     pub fn problem(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if self.problems.len() < PROBLEM_LIMIT {
+            self.problems.push(problem);
+        }
     }
 
     /// Takes an error at `span`; `label` may be empty.
@@ -48,7 +53,7 @@ impl Decoder {
         label: impl Into<String>,
     ) {
         let problem = Problem::error(rule, message).at(&self.source, span, label);
-        self.problems.push(problem);
+        self.problem(problem);
     }
 
     /// Takes the error that `node` is not what was `expected` (`a list`, `an integer`).

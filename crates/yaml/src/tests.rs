@@ -206,18 +206,18 @@ fn bad_files() {
     a.yaml:2:2: YAML syntax: illegal placement of ':' indicator [yaml-syntax]
       `` here
     "#);
-    insta::assert_snapshot!(problems_of("a: 1\nb:\n  a: 1\n  a: 2\na: 3\n? [x]\n: y\n"), @r#"
+    insta::assert_snapshot!(problems_of("a: 1\nb:\n  a: 1\n  a: 2\na: 3\n? [x]\n: y\n"), @r"
     a.yaml:4:3: the key `a` stands twice [duplicate-key]
+      `a` again here
+      `a` first here
+      help: remove one of the two
+    a.yaml:5:1: the key `a` stands twice [duplicate-key]
       `a` again here
       `a` first here
       help: remove one of the two
     a.yaml:6:3: a key must be a scalar [yaml-key]
       `[x]`
-    a.yaml:5:1: the key `a` stands twice [duplicate-key]
-      `a` again here
-      `a` first here
-      help: remove one of the two
-    "#);
+    ");
     insta::assert_snapshot!(problems_of("a: *nowhere\n"), @r#"
     a.yaml:1:4: no anchor `&nowhere` stands before this alias [yaml-alias]
       `*nowhere`

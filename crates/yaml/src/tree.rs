@@ -4,6 +4,8 @@ use std::ops::Range;
 use base::{Problem, SourceText};
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag};
 
+use crate::decode::PROBLEM_LIMIT;
+
 /// The largest text that is parsed, in bytes.
 pub const SIZE_LIMIT: usize = 32 << 20;
 
@@ -123,7 +125,8 @@ impl Document {
             root: None,
         };
         let complete = builder.run();
-        let (root, problems) = (builder.root, builder.problems);
+        let (root, mut problems) = (builder.root, builder.problems);
+        problems.sort_by_key(|problem| problem.labels.first().map(|label| label.span.start));
         let document = complete.then(|| Document {
             root: root.unwrap_or(Node {
                 span: 0..0,
@@ -253,8 +256,14 @@ impl Builder<'_> {
     }
 
     fn error(&mut self, rule: &'static str, message: String, span: Range<usize>) {
-        self.problems
-            .push(Problem::error(rule, message).at(self.source, span, ""));
+        let problem = Problem::error(rule, message).at(self.source, span, "");
+        self.problem(problem);
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEM_LIMIT {
+            self.problems.push(problem);
+        }
     }
 
     fn scalar(
@@ -525,15 +534,16 @@ impl Builder<'_> {
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
         for entry in entries {
             match seen.get(&entry.key) {
-                Some(first) => self.problems.push(
-                    Problem::error(
+                Some(first) => {
+                    let problem = Problem::error(
                         "duplicate-key",
                         format!("the key `{}` stands twice", entry.key),
                     )
                     .at(self.source, entry.key_span, "again here")
                     .at(self.source, first.clone(), "first here")
-                    .help("remove one of the two"),
-                ),
+                    .help("remove one of the two");
+                    self.problem(problem);
+                }
                 None => {
                     seen.insert(entry.key.clone(), entry.key_span.clone());
                     kept.push(entry);

@@ -16,6 +16,9 @@ use super::written::{Input, Inputs, PipelineStep, Recipe};
 /// How deep pipelines and steps may nest.
 const DEPTH_LIMIT: usize = 32;
 
+/// How many steps one pipeline may become.
+const STEP_LIMIT: usize = 20_000;
+
 /// What steps inherit from what is around them.
 pub(crate) struct Surroundings<'s> {
     place: Place<'s>,
@@ -51,6 +54,8 @@ pub(crate) struct Expansion<'e> {
     pub(crate) recipe: &'e SourceText,
     pub(crate) problems: &'e mut Vec<Problem>,
     pub(crate) needs: &'e mut Vec<String>,
+    /// How many steps were expanded so far.
+    pub(crate) expanded: usize,
 }
 
 /// The text an input gets its value from.
@@ -84,6 +89,19 @@ impl Expansion<'_> {
         around: &Surroundings<'_>,
     ) -> Option<Step> {
         let place = around.place;
+        self.expanded += 1;
+        if self.expanded > STEP_LIMIT {
+            if self.expanded == STEP_LIMIT + 1 {
+                self.problems.push(Problem::error(
+                    "too-many-steps",
+                    format!(
+                        "a pipeline of {} becomes more than {STEP_LIMIT} steps",
+                        self.recipe.name()
+                    ),
+                ));
+            }
+            return None;
+        }
         let uses = written.uses.as_ref().filter(|uses| !uses.is_empty());
         // Where steps are spelled out, `uses` only tells where they came from.
         let named = uses.filter(|_| written.pipeline.is_empty());

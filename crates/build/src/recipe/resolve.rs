@@ -60,6 +60,9 @@ impl<'l> ResolveOptions<'l> {
     }
 }
 
+/// How many packages a recipe may make.
+const PACKAGE_LIMIT: usize = 5_000;
+
 /// Environment variables that a guest has unless the recipe says otherwise.
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("HOME", HOME),
@@ -270,6 +273,17 @@ impl<'r> Resolver<'r> {
             };
             ranges.sort();
             for range in ranges {
+                if instances.len() >= PACKAGE_LIMIT {
+                    self.error(
+                        "too-many-packages",
+                        format!(
+                            "with its ranges, the recipe makes more than {PACKAGE_LIMIT} packages"
+                        ),
+                        written.name.span(),
+                        "",
+                    );
+                    return instances;
+                }
                 let mut instance = Instance {
                     written,
                     range,
@@ -649,6 +663,7 @@ impl<'r> Resolver<'r> {
             recipe: &self.recipe.source,
             problems: &mut self.problems,
             needs,
+            expanded: 0,
         };
         expansion.steps(written, scope, &Surroundings::of(self.recipe))
     }

@@ -12,6 +12,9 @@ use super::text::Text;
 /// otherwise fill the memory.
 const SIZE_LIMIT: usize = 8 << 20;
 
+/// How many problems of one recipe are told; nobody reads more.
+pub(crate) const PROBLEM_LIMIT: usize = 500;
+
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'t> {
@@ -202,6 +205,12 @@ fn unknown(
     )
 }
 
+fn tell(problems: &mut Vec<Problem>, problem: impl FnOnce() -> Problem) {
+    if problems.len() < PROBLEM_LIMIT {
+        problems.push(problem());
+    }
+}
+
 /// Puts values in the place of references. `None` when one has none; what is unknown here is
 /// reported, all of it.
 pub(crate) fn substitute(
@@ -217,12 +226,12 @@ pub(crate) fn substitute(
             Piece::Reference { name, span } => match scope.get(name) {
                 Some(value) => value,
                 None => {
-                    problems.push(unknown(place, text, name, span, scope));
+                    tell(problems, || unknown(place, text, name, span, scope));
                     None
                 }
             },
             Piece::Broken { span } => {
-                problems.push(broken(place, text, span));
+                tell(problems, || broken(place, text, span));
                 None
             }
         };
@@ -293,7 +302,7 @@ pub(crate) fn condition(
     let result = condition::evaluate(text, &mut |name, span| match scope.get(name) {
         Some(value) => value.map(str::to_owned),
         None => {
-            problems.push(unknown(place, text, name, span, scope));
+            tell(problems, || unknown(place, text, name, span, scope));
             None
         }
     });

@@ -1297,3 +1297,63 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn recipes_that_would_never_end_are_refused() {
+    let (_folder, library) = library(&[
+        ("p0", "runs: x\n"),
+        (
+            "p1",
+            "pipeline: [{uses: p0}, {uses: p0}, {uses: p0}, {uses: p0}, {uses: p0}]\n",
+        ),
+        (
+            "p2",
+            "pipeline: [{uses: p1}, {uses: p1}, {uses: p1}, {uses: p1}, {uses: p1}]\n",
+        ),
+        (
+            "p3",
+            "pipeline: [{uses: p2}, {uses: p2}, {uses: p2}, {uses: p2}, {uses: p2}]\n",
+        ),
+        (
+            "p4",
+            "pipeline: [{uses: p3}, {uses: p3}, {uses: p3}, {uses: p3}, {uses: p3}]\n",
+        ),
+        (
+            "p5",
+            "pipeline: [{uses: p4}, {uses: p4}, {uses: p4}, {uses: p4}, {uses: p4}]\n",
+        ),
+        (
+            "p6",
+            "pipeline: [{uses: p5}, {uses: p5}, {uses: p5}, {uses: p5}, {uses: p5}]\n",
+        ),
+        (
+            "p7",
+            "pipeline: [{uses: p6}, {uses: p6}, {uses: p6}, {uses: p6}, {uses: p6}]\n",
+        ),
+        (
+            "p8",
+            "pipeline: [{uses: p7}, {uses: p7}, {uses: p7}, {uses: p7}, {uses: p7}]\n",
+        ),
+    ]);
+    let refused = |text: String| {
+        let problems = parse(&format!("{PACKAGE}{text}"))
+            .resolve(&ResolveOptions::new(Arch::X86_64, &library))
+            .unwrap_err();
+        assert!(problems.len() <= 500, "{}", problems.len());
+        render(&problems)
+    };
+    let problems = refused("pipeline: [{uses: p8}]\n".to_owned());
+    assert!(problems.contains("more than 20000 steps"), "{problems}");
+
+    let items: String = (0..100).map(|n| format!("k{n}: v, ")).collect();
+    let subpackages: String = (0..100)
+        .map(|n| format!("  - {{range: r, name: \"a{n}-${{{{range.key}}}}\"}}\n"))
+        .collect();
+    let problems = refused(format!(
+        "data: [{{name: r, items: {{{items}}}}}]\nsubpackages:\n{subpackages}"
+    ));
+    assert!(problems.contains("more than 5000 packages"), "{problems}");
+
+    let unknown = "${{nothing}} ${{".repeat(5_000);
+    refused(format!("pipeline: [{{runs: \"{unknown}\"}}]\n"));
+}
