@@ -77,7 +77,14 @@ pub fn plan_test(
     inputs: Inputs<'_>,
 ) -> Result<BuildPlan, PlanError> {
     let environment = &test.environment;
-    plan(arch, environment, None, test.steps.iter(), Vec::new(), inputs)
+    plan(
+        arch,
+        environment,
+        None,
+        test.steps.iter(),
+        Vec::new(),
+        inputs,
+    )
 }
 
 fn plan<'s>(

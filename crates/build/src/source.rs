@@ -246,7 +246,10 @@ mod tests {
         let store = Store::open(folder.path().join("store")).unwrap();
         let beside = folder.path().join("hello");
         for (name, text) in [
-            (".melangeignore", "# ours\n*.orig\n/notes/\n!keep.orig\ndocs/**/draft\n"),
+            (
+                ".melangeignore",
+                "# ours\n*.orig\n/notes/\n!keep.orig\ndocs/**/draft\n",
+            ),
             ("fix.patch", "patch"),
             ("fix.patch.orig", "old"),
             ("keep.orig", "kept"),
@@ -265,8 +268,15 @@ mod tests {
             .iter()
             .map(|file| format!("{:o} {}", file.mode, file.path))
             .collect();
-        assert_eq!(lines, ["644 deep/notes/a", "755 fix.patch", "644 keep.orig"]);
+        assert_eq!(
+            lines,
+            ["644 deep/notes/a", "755 fix.patch", "644 keep.orig"]
+        );
         assert_eq!(files[1].digest, Digest::of(b"patch"));
-        assert!(recipe_files(&store, &folder.path().join("none")).unwrap().is_empty());
+        assert!(
+            recipe_files(&store, &folder.path().join("none"))
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -172,7 +172,10 @@ impl<E: Executor> Run<'_, E> {
             Task::start(self.reporter, Verb::Test, &subject, None, Unit::Items).unchanged();
             return Ok((Outcome::Unchanged, log));
         }
-        let output = self.executor.execute(&plan, &subject, self.reporter).await?;
+        let output = self
+            .executor
+            .execute(&plan, &subject, self.reporter)
+            .await?;
         store.record_put("test", &key, &TestRecord { log: output.log })?;
         Ok((Outcome::Done, output.log))
     }

@@ -189,9 +189,15 @@ pub async fn build_recipe<E: Executor>(
     let package = || recipe.package.name.clone();
     let repositories = open_repositories(options.repositories, options, recipe.arch)?;
     let wanted = &recipe.environment.packages;
-    let guest = choose(store, recipe.arch, &repositories, wanted)
-        .map_err(|source| BuildError::Guest { package: package(), source })?;
-    let source_failed = |source| BuildError::Source { package: package(), source };
+    let guest =
+        choose(store, recipe.arch, &repositories, wanted).map_err(|source| BuildError::Guest {
+            package: package(),
+            source,
+        })?;
+    let source_failed = |source| BuildError::Source {
+        package: package(),
+        source,
+    };
     let sources = Sources::fetch(store, &recipe.sources(), options.origins, reporter)
         .await
         .map_err(source_failed)?;
@@ -207,8 +213,10 @@ pub async fn build_recipe<E: Executor>(
         limits: options.limits.clone(),
         network: options.network,
     };
-    let plan = plan_build(recipe, inputs)
-        .map_err(|source| BuildError::Plan { package: package(), source })?;
+    let plan = plan_build(recipe, inputs).map_err(|source| BuildError::Plan {
+        package: package(),
+        source,
+    })?;
 
     let key = key(recipe, options, &plan);
     let before: Option<BuildRecord> = store.record_get("build", &key)?;

@@ -273,9 +273,7 @@ impl<'a> Build<'a> {
     fn run(&mut self, layers: Option<Layers>) -> Result<BuildOutput, ExecuteError> {
         let layers = match layers {
             Some(layers) => layers,
-            None => {
-                Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?
-            },
+            None => Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?,
         };
         let store = &self.executor.store;
         let mut mode = self.executor.guest;

@@ -141,7 +141,10 @@ fn appended(
     }
     let mut added = false;
     for (name, line) in lines {
-        if !text.lines().any(|known| known.split(':').next() == Some(name)) {
+        if !text
+            .lines()
+            .any(|known| known.split(':').next() == Some(name))
+        {
             text.push_str(line);
             added = true;
         }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rustix::io::FdFlags;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
 };
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
@@ -66,6 +66,9 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
     let propagation = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change("/", propagation)
         .map_err(|error| failed(Stage::Private)(error.into()))?;
+    if uid.is_root() {
+        protect_devices().map_err(failed(Stage::Private))?;
+    }
     if let Root::Overlay {
         base,
         lower,
@@ -137,6 +140,36 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only FILES can make another thread see wrong descriptors, and it is not asked for.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// Sees to it that nothing about the host's device nodes can be changed, which uid 0 inside owns
+/// when root builds. Reading and writing through them is another matter. bubblewrap binds these
+/// nodes and keeps the flags of their mounts.
+fn protect_devices() -> io::Result<()> {
+    use rustix::fs::StatVfsMountFlags as Present;
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let node = Path::new("/dev").join(name);
+        let Ok(present) = rustix::fs::statvfs(&node) else {
+            continue; // bubblewrap leaves out what is missing, too
+        };
+        // A user namespace may add flags to a mount of the host, but not take any away.
+        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+        for (there, flag) in [
+            (Present::NOSUID, MountFlags::NOSUID),
+            (Present::NODEV, MountFlags::NODEV),
+            (Present::NOEXEC, MountFlags::NOEXEC),
+            (Present::NOATIME, MountFlags::NOATIME),
+            (Present::NODIRATIME, MountFlags::NODIRATIME),
+            (Present::RELATIME, MountFlags::RELATIME),
+        ] {
+            if present.f_flag.contains(there) {
+                flags |= flag;
+            }
+        }
+        rustix::mount::mount_bind(&node, &node)?;
+        rustix::mount::mount_remount(&node, flags, "")?;
+    }
+    Ok(())
 }
 
 /// Mounts the trees, the first uppermost, by the mount API that takes them one by one

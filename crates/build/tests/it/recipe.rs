@@ -276,9 +276,7 @@ fn a_recipe_becomes_tested_packages() {
     package.verify(&workshop.keyring).unwrap();
     let files = workshop.path("unpacked");
     fs::create_dir(&files).unwrap();
-    package
-        .unpack(&files, &archive::Limits::default())
-        .unwrap();
+    package.unpack(&files, &archive::Limits::default()).unwrap();
     let hello = fs::read_to_string(files.join("usr/bin/hello")).unwrap();
     assert!(hello.contains("HELLO"), "{hello}");
     assert!(!files.join("usr/share/doc").exists());
@@ -316,19 +314,25 @@ fn a_recipe_becomes_tested_packages() {
         [("hello", Outcome::Done), ("hello-doc", Outcome::Done)]
     );
     let again = workshop.test(&recipe);
-    assert!(again.iter().all(|report| report.outcome == Outcome::Unchanged));
+    assert!(
+        again
+            .iter()
+            .all(|report| report.outcome == Outcome::Unchanged)
+    );
 
     // A file beside the recipe is part of the plan.
     fs::write(workshop.path("recipe/hello/new"), "").unwrap();
-    assert_eq!(workshop.build(&recipe, false).unwrap().outcome, Outcome::Done);
+    assert_eq!(
+        workshop.build(&recipe, false).unwrap().outcome,
+        Outcome::Done
+    );
 }
 
 #[test]
 fn what_changes_from_build_to_build_is_found() {
     let workshop = Workshop::new();
-    let recipe = workshop.recipe(
-        "      head -c 8 /dev/urandom > ${{targets.destdir}}/usr/share/doc/hello/seed",
-    );
+    let recipe = workshop
+        .recipe("      head -c 8 /dev/urandom > ${{targets.destdir}}/usr/share/doc/hello/seed");
     workshop.build(&recipe, false).unwrap();
     let before = listing(&workshop.path("out"));
     let error = workshop.build(&recipe, true).unwrap_err();
@@ -347,7 +351,9 @@ fn a_failed_build_leaves_the_repository_alone() {
     let recipe = workshop.recipe("      exit 3");
     let error = workshop.build(&recipe, false).unwrap_err();
     assert!(
-        error.to_string().starts_with("hello: step `install` failed with exit code 3"),
+        error
+            .to_string()
+            .starts_with("hello: step `install` failed with exit code 3"),
         "{error}"
     );
     assert!(!workshop.path("out").exists());

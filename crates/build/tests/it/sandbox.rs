@@ -203,6 +203,11 @@ fn the_kernel_is_out_of_reach() {
             if [ -n \"$(head -c1 $file 2>/dev/null | tr '\\0' x)\" ]; then echo \"READ $file\"; fi
         done
         set +eo pipefail
+        # The mode they have: nothing changes if it can be set.
+        for node in null zero full random urandom tty; do
+            chmod 666 /dev/$node 2>/dev/null && echo \"CHANGED /dev/$node\"
+        done
+        echo x > /dev/null && head -c1 /dev/zero | wc -c && head -c1 /dev/urandom | wc -c
         mount -t tmpfs x /tmp 2>&1
         mount -o bind / /tmp 2>&1
         umount /proc 2>&1
@@ -221,6 +226,8 @@ fn the_kernel_is_out_of_reach() {
     CapEff:	00000000800000db
     CapBnd:	00000000800000db
     NoNewPrivs:	1
+    1
+    1
     mount: permission denied (are you root?)
     mount: permission denied (are you root?)
     umount: can't unmount /proc: Operation not permitted

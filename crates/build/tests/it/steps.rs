@@ -220,3 +220,139 @@ fn sources_and_files_are_placed_from_outside() {
     bench.plan.steps.push(place("/etc/evil"));
     bench.build().unwrap_err();
 }
+
+/// A build that does not end: [`a_killed_build_dies_whole`] runs it in a process of its own.
+#[test]
+#[ignore = "never ends by itself"]
+fn endless_build() {
+    let mut bench = Bench::new();
+    let folder = std::env::var_os("POLPO_TEST_STORE").unwrap();
+    bench.use_store(std::path::Path::new(&folder));
+    bench.step("(setsid sleep 63.5 &); (trap '' TERM HUP INT; sleep 63.5) & sleep 63.5");
+    bench.build().unwrap_err();
+}
+
+#[test]
+fn a_killed_build_dies_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "steps::endless_build"])
+        .env("POLPO_TEST_STORE", folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait = |until: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !until() {
+            assert!(start.elapsed() < Duration::from_secs(20), "waited in vain");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait(&|| processes_with("63.5") == 3);
+    assert!(has_workspace(folder.path()));
+    child.kill().unwrap(); // SIGKILL: nothing can be tidied up
+    child.wait().unwrap();
+    wait(&|| processes_with("63.5") == 0);
+    // The next one who opens the store does so.
+    let _store = store::Store::open(folder.path()).unwrap();
+    assert!(!has_workspace(folder.path()));
+}
+
+/// Whether the store has a build's folder: `tmp/SESSION/FOLDER/workspace`.
+fn has_workspace(store: &std::path::Path) -> bool {
+    let folders = |path: std::path::PathBuf| {
+        let entries = fs::read_dir(path).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    folders(store.join("tmp"))
+        .flat_map(folders)
+        .any(|folder| folder.join("workspace").exists())
+}
+
+#[test]
+fn a_refused_overlay_becomes_a_copy() {
+    let mut bench = Bench::new();
+    let real = bench.init().program.display().to_string();
+    let refusing = |failure: &str| {
+        let script = format!(
+            "if grep -q overlay \"$1\"; then echo '{failure}' > \"${{1%/*}}/failure.json\"; exit 125; fi
+            exec '{real}' \"$0\" \"$1\""
+        );
+        polpo_build::sandbox::InitProgram {
+            program: "/bin/sh".into(),
+            arguments: ["-c".into(), script.into()].into(),
+        }
+    };
+    bench.use_init(refusing(r#"{"stage":"overlay","errno":22}"#));
+    assert_eq!(
+        bench.run("head -1 /etc/hosts"),
+        "127.0.0.1\tlocalhost polpo"
+    );
+    bench.executor.guest = GuestMode::Overlay;
+    bench.step("true");
+    let error = bench.build().unwrap_err().to_string();
+    assert!(
+        error.starts_with("the guest can't be mounted as an overlay here"),
+        "{error}"
+    );
+    bench.executor.guest = GuestMode::Automatic;
+    bench.use_init(refusing(r#"{"stage":"unshare","errno":1}"#));
+    bench.step("true");
+    let error = bench.build().unwrap_err().to_string();
+    assert!(
+        error.contains("user namespaces (Operation not permitted"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_guest_may_have_more_packages_than_the_kernel_stacks() {
+    let names: Vec<String> = (0..520).map(|number| format!("opt/{number:03}")).collect();
+    let files: Vec<[(&str, &str); 2]> = names
+        .iter()
+        .map(|name| [(name.as_str(), "x"), ("etc/last", name.as_str())])
+        .collect();
+    let trees: Vec<&[(&str, &str)]> = files.iter().map(|tree| &tree[..]).collect();
+    let mut bench = Bench::with(&trees);
+    assert_eq!(
+        bench.run("ls /opt | wc -l; cat /etc/last; : > /opt/000"),
+        "520\nopt/519"
+    );
+    let lowest = bench.layers.find("opt/000").unwrap();
+    assert_eq!(fs::read(lowest).unwrap(), b"x");
+}
+
+/// Prints what a step costs: `cargo test -p polpo-build --test it -- --ignored --nocapture measured`.
+#[test]
+#[ignore = "a measurement"]
+fn measured() {
+    for count in [1, 200, 500] {
+        let names: Vec<String> = (0..count)
+            .map(|number| format!("opt/{number:03}"))
+            .collect();
+        let files: Vec<[(&str, &str); 1]> =
+            names.iter().map(|name| [(name.as_str(), "x")]).collect();
+        let trees: Vec<&[(&str, &str)]> = files.iter().map(|tree| &tree[..]).collect();
+        let mut bench = Bench::with(&trees);
+        for mode in [GuestMode::Overlay, GuestMode::Copy] {
+            bench.executor.guest = mode;
+            let mut times = Vec::new();
+            for steps in [1, 21] {
+                let best = (0..5).map(|_| {
+                    for _ in 0..steps {
+                        bench.step("true");
+                    }
+                    let start = Instant::now();
+                    bench.build().unwrap();
+                    start.elapsed()
+                });
+                times.push(best.min().unwrap());
+            }
+            let step = (times[1] - times[0]) / 20;
+            println!(
+                "{count} trees, {mode}: one step {:?}, each further {step:?}",
+                times[0]
+            );
+        }
+    }
+}

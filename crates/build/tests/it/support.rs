@@ -103,6 +103,26 @@ impl Bench {
         }
     }
 
+    pub(crate) fn init(&self) -> InitProgram {
+        init_program()
+    }
+
+    /// Starts sandboxes by another program.
+    pub(crate) fn use_init(&mut self, init: InitProgram) {
+        let store = self.executor.store().clone();
+        let guest = self.executor.guest;
+        self.executor = LocalExecutor::new(store, init).unwrap();
+        self.executor.guest = guest;
+    }
+
+    /// Moves to the store in `folder`.
+    pub(crate) fn use_store(&mut self, folder: &Path) {
+        let store = Store::open(folder).unwrap();
+        let stack = [busybox(&store)];
+        self.layers = Layers::stack(&store, &stack, &Accounts::default()).unwrap();
+        self.executor = LocalExecutor::new(store, init_program()).unwrap();
+    }
+
     pub(crate) fn store(&self) -> &Store {
         self.executor.store()
     }
