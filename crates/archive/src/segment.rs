@@ -67,33 +67,65 @@ const PIECE: usize = 1 << 20;
 /// What deflate can refer back to.
 const WINDOW: usize = 32 << 10;
 
-/// Deflates all of `content` into `out` at a zlib level from 0 to 9, on all cores; the bytes do not
-/// depend on their number. Holds two pieces of 1 MiB a core.
-pub fn deflate_into(
-    mut content: impl Read,
+/// Deflates all of `content` into `out`, as a [`Deflater`] does.
+pub fn deflate_into(mut content: impl Read, level: u32, out: impl Write) -> io::Result<Summary> {
+    let mut deflater = Deflater::new(out, level);
+    io::copy(&mut content, &mut deflater)?;
+    Ok(deflater.finish()?.1)
+}
+
+/// Deflates what is written to it into one segment, on all cores; the bytes do not depend on their
+/// number, nor on how the content is cut into writes. Holds two pieces of 1 MiB a core.
+pub struct Deflater<W> {
+    out: W,
     level: u32,
-    mut out: impl Write,
-) -> io::Result<Summary> {
-    let batch = 2 * rayon::current_num_threads().max(1);
-    let mut crc = crc32fast::Hasher::new();
-    let mut summary = Summary {
-        crc32: 0,
-        length: 0,
-        deflated: 0,
-    };
-    // The window before the batch, then its pieces.
-    let mut bytes: Vec<u8> = Vec::new();
-    let mut window = 0;
-    loop {
-        let count = content
-            .by_ref()
-            .take((batch * PIECE) as u64)
-            .read_to_end(&mut bytes)?;
-        if count == 0 && summary.length > 0 {
-            break;
+    batch: usize,
+    /// What the next piece may refer back to, then the content that waits to be deflated.
+    bytes: Vec<u8>,
+    window: usize,
+    crc: crc32fast::Hasher,
+    length: u64,
+    deflated: u64,
+}
+
+impl<W: Write> Deflater<W> {
+    /// Starts a segment at a zlib level from 0 to 9.
+    pub fn new(out: W, level: u32) -> Deflater<W> {
+        Deflater {
+            out,
+            level,
+            batch: 2 * PIECE * rayon::current_num_threads().max(1),
+            bytes: Vec::new(),
+            window: 0,
+            crc: crc32fast::Hasher::new(),
+            length: 0,
+            deflated: 0,
         }
-        let starts: Vec<usize> = (window..window + count.max(1)).step_by(PIECE).collect();
-        let pieces: Vec<io::Result<(Vec<u8>, crc32fast::Hasher)>> = starts
+    }
+
+    /// Ends the segment, and gives back the stream beneath.
+    pub fn finish(mut self) -> io::Result<(W, Summary)> {
+        // Nothing at all is a segment too.
+        if self.waiting() > 0 || self.length == 0 {
+            self.deflate_batch()?;
+        }
+        let summary = Summary {
+            crc32: self.crc.finalize(),
+            length: self.length,
+            deflated: self.deflated,
+        };
+        Ok((self.out, summary))
+    }
+
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.window
+    }
+
+    fn deflate_batch(&mut self) -> io::Result<()> {
+        let (bytes, window, level) = (&self.bytes, self.window, self.level);
+        let ends = window + self.waiting().max(1);
+        let starts: Vec<usize> = (window..ends).step_by(PIECE).collect();
+        let pieces: Vec<(Vec<u8>, crc32fast::Hasher)> = starts
             .into_par_iter()
             .with_max_len(1)
             .map(|start| {
@@ -103,22 +135,35 @@ pub fn deflate_into(
                 crc.update(piece);
                 Ok((deflate_piece(piece, before, level)?, crc))
             })
-            .collect();
-        for piece in pieces {
-            let (deflated, piece_crc) = piece?;
-            crc.combine(&piece_crc);
-            out.write_all(&deflated)?;
-            summary.deflated += deflated.len() as u64;
+            .collect::<io::Result<_>>()?;
+        for (deflated, crc) in pieces {
+            self.crc.combine(&crc);
+            self.out.write_all(&deflated)?;
+            self.deflated += deflated.len() as u64;
         }
-        summary.length += count as u64;
-        if count < batch * PIECE {
-            break;
-        }
-        bytes.drain(..bytes.len() - WINDOW);
-        window = WINDOW;
+        self.length += self.waiting() as u64;
+        let kept = self.bytes.len().min(WINDOW);
+        self.bytes.drain(..self.bytes.len() - kept);
+        self.window = kept;
+        Ok(())
     }
-    summary.crc32 = crc.finalize();
-    Ok(summary)
+}
+
+impl<W: Write> Write for Deflater<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.batch - self.waiting());
+        self.bytes.extend_from_slice(&bytes[..count]);
+        if self.waiting() == self.batch {
+            self.deflate_batch()?;
+        }
+        Ok(count)
+    }
+
+    /// Flushes the stream beneath. What waits to be deflated waits on: no block is cut where somebody
+    /// happens to flush.
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Deflates a piece that follows `before`, up to a flush.
