@@ -24,6 +24,7 @@ pub use resolve::{Libc, ResolveOptions};
 pub use resolved::*;
 pub use text::{Duration, Text, TextMap};
 pub use written::Recipe;
+
 #[cfg(test)]
 mod script_tests;
 #[cfg(test)]
