@@ -8,6 +8,7 @@ use super::changes::Step;
 use super::state::Solver;
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED};
 use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
+use crate::version::compare;
 
 /// A chosen package has or provides the name, and may be chosen by it.
 const PRESENT: u8 = 1;
@@ -457,9 +458,14 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             .collect();
         packages.retain(|package| self.marked[*package as usize]);
         let mut packages: Vec<PackageId> = packages.into_iter().collect();
-        packages.sort_by_cached_key(|package| {
-            let candidate = universe.package(*package).candidate;
-            (candidate.name.to_ascii_lowercase(), candidate.name.clone())
+        packages.sort_by(|left, right| {
+            let (left, right) = (universe.package(*left), universe.package(*right));
+            let (left, right) = (left.candidate, right.candidate);
+            let lower = |name: &str| name.to_ascii_lowercase();
+            lower(&left.name)
+                .cmp(&lower(&right.name))
+                .then_with(|| left.name.cmp(&right.name))
+                .then_with(|| compare(&left.version, &right.version))
         });
         let of_packages = packages.into_iter().flat_map(|package| {
             let terms = universe.depends(package).iter();

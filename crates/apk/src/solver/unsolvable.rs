@@ -198,8 +198,14 @@ fn write_words(text: &mut String, width: usize, heading: &str, words: &[String])
 }
 
 impl Demand {
+    /// A tag comes last here, unlike in a world file.
     fn to_apk(&self) -> String {
         let by = self.by.as_deref().unwrap_or("world");
-        format!("{by}[{}]", self.term)
+        let untagged = Dependency {
+            tag: None,
+            ..self.term.clone()
+        };
+        let tag = self.term.tag.iter().map(|tag| format!("@{tag}"));
+        format!("{by}[{untagged}{}]", tag.collect::<String>())
     }
 }

@@ -350,15 +350,27 @@ impl<'r> Run<'r> {
         let request = Request {
             world: &world,
             goals: &goals,
-            leave_out_broken: self.arguments.has(&["--force-broken-world"]),
-            ..Request::default()
+            ..self.request()
         };
         self.commit(self.universe.solve(&request), output);
+    }
+
+    fn request(&self) -> Request<'static> {
+        Request {
+            leave_out_broken: self.arguments.has(&["--force-broken-world"]),
+            ..Request::default()
+        }
     }
 
     fn delete(&self, output: &mut String) {
         let mut world = self.case.world.clone();
         let mut goals = Vec::new();
+        for name in self.unknown() {
+            writeln!(output, "ERROR: No such package: {name}").unwrap();
+        }
+        if self.unknown().next().is_some() {
+            return;
+        }
         for name in &self.arguments.operands {
             remove_term(&mut world, name);
             let installed = self.universe.sources().installed.iter();
@@ -379,7 +391,7 @@ impl<'r> Run<'r> {
         let request = Request {
             world: &world,
             goals: &goals,
-            ..Request::default()
+            ..self.request()
         };
         let solution = self.universe.solve(&request);
         if let Ok(solution) = &solution {
@@ -420,7 +432,22 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// The operands that nothing speaks of.
+    fn unknown(&self) -> impl Iterator<Item = &'r str> + '_ {
+        let world = &self.case.world;
+        let operands = self.arguments.operands.iter().copied();
+        operands.filter(move |name| {
+            !self.universe.names().contains(name) && !world.iter().any(|term| term.name == *name)
+        })
+    }
+
     fn fix(&self, output: &mut String) {
+        for name in self.unknown() {
+            writeln!(output, "ERROR: Package '{name}' not found").unwrap();
+        }
+        if self.unknown().next().is_some() {
+            return;
+        }
         let upgrade = self.arguments.has(&["-u", "--upgrade"]);
         let preferences = Preferences {
             upgrade,
@@ -444,7 +471,7 @@ impl<'r> Run<'r> {
         let request = Request {
             world: &self.case.world,
             goals: &goals,
-            ..Request::default()
+            ..self.request()
         };
         self.commit(self.universe.solve(&request), output);
     }
@@ -492,7 +519,7 @@ impl<'r> Run<'r> {
             world: &world,
             preferences,
             goals: &goals,
-            ..Request::default()
+            ..self.request()
         };
         self.commit(self.universe.solve(&request), output);
     }
@@ -531,7 +558,7 @@ impl<'r> Run<'r> {
             world: &self.case.world,
             goals: &goals,
             preupgrade: true,
-            ..Request::default()
+            ..self.request()
         };
         let solution = self.universe.solve(&request).unwrap();
         if solution
