@@ -7,6 +7,8 @@ pub(crate) mod text;
 pub use archive_file::{DESCRIPTION_LIMIT, FILE_NAME, IndexError, MAXIMUM_INDEX};
 pub use text::TextError;
 
+use base::Arch;
+
 use crate::dependency::Identity;
 use crate::package::{Defect, Package, PackageInfo, Written};
 use crate::solver::Candidate;
@@ -59,6 +61,16 @@ impl IndexEntry {
                 ..info.clone()
             },
         }
+    }
+
+    /// The entry as the index of `arch` lists it: apk looks for a package in the folder that its
+    /// entry's architecture names, so one that suits all is listed as the folder's own.
+    #[must_use]
+    pub fn for_arch(mut self, arch: Arch) -> IndexEntry {
+        if self.info.arch == "noarch" {
+            self.info.arch = arch.apk().to_owned();
+        }
+        self
     }
 
     /// The package's file name in a repository.

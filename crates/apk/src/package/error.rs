@@ -106,7 +106,7 @@ pub enum PackageError {
     },
     /// A file's directory has no entry.
     #[error(
-        "package {}: `{entry}` stands before or without an entry for its directory `{directory}`; apk refuses that: have the package made again",
+        "package {}: `{entry}` stands before or without an entry for its directory `{directory}`; apk refuses that: have the directory added",
         path.display()
     )]
     Orphan {

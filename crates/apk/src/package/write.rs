@@ -251,10 +251,12 @@ fn control_member(
 fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
     for (path, node) in tree.iter() {
         if let Some(parent) = path.parent() {
-            let is_there = tree
-                .get(parent.as_str())
-                .is_some_and(archive::tree::Node::is_directory);
-            if !is_there && !(node.is_directory() && !tree.contains(parent.as_str())) {
+            // A directory's own parent may be missing: another package has it.
+            let fits = match tree.get(parent.as_str()) {
+                Some(parent) => parent.is_directory(),
+                None => node.is_directory(),
+            };
+            if !fits {
                 return Err(PackageError::Orphan {
                     path: out.to_owned(),
                     entry: path.to_string(),

@@ -232,6 +232,15 @@ fn a_folder_is_a_repository() {
 }
 
 #[test]
+fn what_suits_all_architectures_is_listed_as_the_folders() {
+    let mut all = entry("a", "1-r0");
+    all.info.arch = "noarch".to_owned();
+    assert_eq!(all.for_arch(Arch::Aarch64).info.arch, "aarch64");
+    let own = entry("a", "1-r0").for_arch(Arch::Aarch64);
+    assert_eq!(own.info.arch, "x86_64");
+}
+
+#[test]
 fn lines_name_repositories() {
     let parse = |text: &str| Repository::parse(text).unwrap();
     assert_eq!(parse("/srv/packages"), Repository::folder("/srv/packages"));

@@ -1,4 +1,8 @@
 //! Packages, indexes and installed databases, real and made here.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what a test needs and can't get fails it"
+)]
 
 mod corpus;
 mod database;

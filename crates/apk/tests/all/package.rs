@@ -550,10 +550,10 @@ fn entries_that_apk_would_refuse_are_refused() {
             .error(),
     ];
     insta::assert_snapshot!(errors.join("\n"), @r"
-    package /forged.apk: `etc/passwd` stands before or without an entry for its directory `etc`; apk refuses that: have the package made again
-    package /forged.apk: `usr/bin/x` stands before or without an entry for its directory `usr/bin`; apk refuses that: have the package made again
-    package /forged.apk: `usr/evil/passwd` stands before or without an entry for its directory `usr/evil`; apk refuses that: have the package made again
-    package /forged.apk: `usr/evil/apk` stands before or without an entry for its directory `usr/evil`; apk refuses that: have the package made again
+    package /forged.apk: `etc/passwd` stands before or without an entry for its directory `etc`; apk refuses that: have the directory added
+    package /forged.apk: `usr/bin/x` stands before or without an entry for its directory `usr/bin`; apk refuses that: have the directory added
+    package /forged.apk: `usr/evil/passwd` lies in `usr/evil`, which is no directory
+    package /forged.apk: `usr/evil/apk` lies in `usr/evil`, which is no directory
     package /forged.apk: `usr/x` is a hard link to `usr/later`, which is no earlier file
     package /forged.apk: `usr/x` is a hard link to `usr`, which is no earlier file
     package /forged.apk: `usr/x` stands twice in the data
@@ -693,12 +693,12 @@ fn what_could_not_be_installed_is_not_written() {
         ),
     ];
     insta::assert_snapshot!(errors.join("\n"), @r"
-    package /x.apk: `usr/bin/sample` stands before or without an entry for its directory `usr/bin`; apk refuses that: have the package made again
+    package /x.apk: `usr/bin/sample` stands before or without an entry for its directory `usr/bin`; apk refuses that: have the directory added
     package /x.apk: `usr/aaa` is a hard link to `usr/bin/sample`, which is no earlier file
     can't write package /x.apk: cannot read the content of `usr/gone`: No such file or directory (os error 2)
     package /x.apk: `pkgdesc` has a line end or control character in `x\nprovides = evil=9`; write it in one line
     package /x.apk: `../x` can't name a package: letters, digits and `+-._` only, a letter, digit or `_` first
-    package /x.apk: its version: `one` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+    package /x.apk: one of its versions can't be written: `one` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
     package /x.apk: name, version, description, url, license, origin, maintainer and commit are 2166 bytes together; apk takes at most 1800: shorten the description
     package /x.apk: `triggers` has `/a b`, which must not contain spaces
     package /x.apk: `.pre-install` is longer than the 262144 bytes that apk takes
