@@ -333,7 +333,8 @@ impl<'s, 'u: 's, 'a: 's> Ordering<'s, 'u, 'a, '_> {
             if let Some(owner) = self.name(term.name).owner
                 && !term.dependency.conflict
             {
-                self.name(owner).requirers += 1;
+                let owner = self.name(owner);
+                owner.requirers = owner.requirers.wrapping_add(1);
             }
         }
     }

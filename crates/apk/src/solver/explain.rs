@@ -29,9 +29,6 @@ impl fmt::Display for Unsolvable {
                 write!(f, "\n    help: {help}")?;
             }
         }
-        if self.is_empty() {
-            f.write_str("\n  the search ended without a trace of what stands in the way")?;
-        }
         Ok(())
     }
 }
@@ -55,6 +52,7 @@ impl Unsolvable {
             let explanation = match conflict {
                 Conflict::UnknownTag { term, known } => unknown_tag(term, known),
                 Conflict::Missing(missing) => self.missing(missing),
+                Conflict::DeadEnd { package, satisfies } => dead_end(package, satisfies),
                 Conflict::Package(rejected) => {
                     let by_masked =
                         |demand: &&Demand| demand.by.as_ref().is_some_and(|by| masked.contains(by));
@@ -161,6 +159,21 @@ const ANOTHER: &str = "build the package anew, or ask for another version";
 fn wanted(rejected: &Rejected) -> Vec<&Demand> {
     let demands = rejected.satisfies.iter();
     demands.filter(|demand| !demand.term.conflict).collect()
+}
+
+fn dead_end(package: &str, satisfies: &[Demand]) -> Explanation {
+    let demands: Vec<&Demand> = satisfies.iter().collect();
+    let wants = match demands.is_empty() {
+        true => format!("{package} is needed"),
+        false => sentence(&demands),
+    };
+    let help = "the search does not go back on a choice: guide it by asking for the packages and \
+                versions that you want";
+    Explanation {
+        what: format!("{wants}, but {package} had been ruled out before other choices were made"),
+        why: demands.iter().filter_map(|demand| reason(demand)).collect(),
+        help: vec![help.to_owned()],
+    }
 }
 
 fn unknown_tag(term: &Dependency, known: &[String]) -> Explanation {

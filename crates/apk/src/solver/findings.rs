@@ -56,6 +56,16 @@ pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> Unsolvable
         conflicts.extend(findings.rejected(after, step.tag_after));
         conflicts.extend(findings.missing(solver.universe.depends(after).to_vec()));
     }
+    if conflicts.is_empty() {
+        conflicts = findings.dead_ends(steps);
+    }
+    if conflicts.is_empty() {
+        let unmet =
+            |term: &&Term<'_>| !solver.is_provided(None, term, solver.name(term.name).chosen);
+        let world = solver.world.iter().map(|term| &term.term);
+        let missing = world.filter(unmet).map(|term| findings.missing_name(term));
+        conflicts = missing.map(Conflict::Missing).collect();
+    }
     Unsolvable {
         conflicts,
         ..surroundings(solver)
@@ -275,13 +285,18 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             .filter(|of| of.term.name == term.name && !of.term.dependency.conflict);
         let mut required_by: Vec<Demand> = world.map(|of| self.demand(None, &of.term)).collect();
         let mut seen = BTreeSet::new();
-        for dependent in universe.dependent_packages(term.name) {
-            if !self.marked[dependent as usize] || !seen.insert(dependent) {
-                continue;
-            }
-            let mut terms = universe.depends(dependent).iter();
-            let term = terms.find(|of| of.name == term.name && !of.dependency.conflict);
-            required_by.extend(term.map(|term| self.demand(Some(dependent), term)));
+        for name in universe.dependents(term.name) {
+            // One package of a name will do.
+            let providers = universe.providers(*name).iter();
+            let demand = providers.map(|provider| provider.package).find_map(|id| {
+                if !self.marked[id as usize] || !seen.insert(id) {
+                    return None;
+                }
+                let mut terms = universe.depends(id).iter();
+                let wanted = |of: &&Term<'_>| of.name == term.name && !of.dependency.conflict;
+                Some(self.demand(Some(id), terms.find(wanted)?))
+            });
+            required_by.extend(demand);
         }
         let providers = self.provided_by(term.name);
         let suggestion = if providers.is_empty() {
@@ -404,6 +419,28 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         tags.filter(|(index, _)| package.repository_tags & super::universe::tag_bit(*index) != 0)
             .map(|(_, tag)| format!("@{tag}"))
             .collect()
+    }
+
+    /// The packages that failed, those before all that were ruled out themselves.
+    fn dead_ends(&self, steps: &[Step]) -> Vec<Conflict> {
+        let failed = |id: &PackageId| self.solver.package(*id).failed;
+        let failed: Vec<PackageId> = steps
+            .iter()
+            .filter_map(|step| step.after)
+            .filter(failed)
+            .collect();
+        let ruled_out = |id: &PackageId| !self.solver.package(*id).selectable;
+        let first: Vec<PackageId> = failed.iter().copied().filter(ruled_out).collect();
+        let packages = if first.is_empty() { failed } else { first };
+        let dead_end = |id: PackageId| {
+            let mut satisfies = self.demands(id, true);
+            satisfies.retain(|demand| !demand.term.conflict);
+            Conflict::DeadEnd {
+                package: self.label(id),
+                satisfies,
+            }
+        };
+        packages.into_iter().map(dead_end).collect()
     }
 
     /// Other chosen packages of a name that only one may have.

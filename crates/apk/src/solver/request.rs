@@ -129,7 +129,8 @@ pub struct Request<'a> {
     pub goals: &'a [Goal<'a>],
     /// The package manager renews itself first: all else stays as far as possible.
     pub preupgrade: bool,
-    /// `--force-broken-world`: leave out the terms of the world that cannot be satisfied.
+    /// `--force-broken-world`: leave out the terms of the world that cannot be satisfied. What
+    /// `goals` asks for still holds then, which apk forgets.
     pub leave_out_broken: bool,
     /// Take no notice of conflicts between packages: all that is asked for, side by side, as
     /// `apk fetch --recursive` wants it.

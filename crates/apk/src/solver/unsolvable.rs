@@ -2,8 +2,7 @@ use std::fmt::Write as _;
 
 use crate::dependency::Dependency;
 
-/// Why a world has no solution: the conflicts as data, of which there is at least one unless the
-/// search failed in a way that leaves no trace.
+/// Why a world has no solution: the conflicts as data, of which there is at least one.
 ///
 /// `Display` explains each in words, with what would help; [`Unsolvable::to_apk_text`] says it in
 /// apk's own form. Packages are written name-version.
@@ -31,6 +30,14 @@ pub enum Conflict {
     Missing(Missing),
     /// A package was chosen for want of a better one, but it cannot be installed.
     Package(Rejected),
+    /// A package was ruled out on the way and chosen in the end, although nothing stands against
+    /// it any more. There may be a solution, but apk's search does not go back to find it.
+    DeadEnd {
+        /// The package.
+        package: String,
+        /// Who wants it.
+        satisfies: Vec<Demand>,
+    },
 }
 
 /// A name that nothing chosen has.
@@ -129,9 +136,10 @@ impl Unsolvable {
                 }
                 Conflict::Missing(missing) => missing.write_apk(&mut text, width),
                 Conflict::Package(rejected) => rejected.write_apk(&mut text, width),
+                Conflict::DeadEnd { .. } => {}
             }
         }
-        if self.is_empty() {
+        if text.is_empty() {
             text.push_str("Huh? Error reporter did not find the broken constraints.\n");
         }
         text

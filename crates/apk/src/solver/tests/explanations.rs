@@ -196,3 +196,23 @@ fn chains_are_cut_short() {
         help: correct the name, or add a repository that has nowhere
     ");
 }
+
+/// apk's own report is at a loss here.
+#[test]
+fn a_dead_end() {
+    let index = "
+        a-1 depends: !v=1 v
+        b-1 depends: a
+        c-1 depends: v
+        d-1 provides: v
+        d-1.1";
+    insta::assert_snapshot!(explain(index, "", "d b"), @r"
+    no choice of packages satisfies all that is asked for
+      d is asked for and a-1 needs v, but d-1 had been ruled out before other choices were made
+        a-1 is needed by b-1, which is asked for
+        help: the search does not go back on a choice: guide it by asking for the packages and versions that you want
+      b-1 needs a, but a-1 had been ruled out before other choices were made
+        b-1 is asked for
+        help: the search does not go back on a choice: guide it by asking for the packages and versions that you want
+    ");
+}
