@@ -16,7 +16,7 @@ use super::{BuildOutput, ExecuteError, Executor, StepFailure};
 use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::sandbox::{
-    Bind, Cancel, Ending, InitProgram, Launch, Root, SandboxError, Standard, find_bubblewrap,
+    Bind, Cancel, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard, User, find_bubblewrap,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -276,8 +276,7 @@ impl<'a> Build<'a> {
             None => Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?,
         };
         let store = &self.executor.store;
-        let mut mode = self.executor.guest;
-        let mut root = layers.prepare(store, mode, &self.subfolder("guest")?)?;
+        let root = self.guest(&layers)?;
         let path = self.folder.path().join("workspace");
         let workspace =
             Workspace::create(&path, &self.plan.packages).map_err(workspace_error("start"))?;
@@ -294,17 +293,7 @@ impl<'a> Build<'a> {
             .map(|seconds| started + Duration::from_secs(seconds));
         for (position, step) in self.plan.steps.iter().enumerate() {
             self.output.begin_step(step.name());
-            let mut ending = self.step(step, &workspace, &root);
-            if let Err(ExecuteError::Sandbox(error)) = &ending
-                && error.overlay_refused()
-                && mode == GuestMode::Automatic
-            {
-                // Found out at the first step; nothing has run yet.
-                mode = GuestMode::Copy;
-                root = layers.prepare(store, mode, &self.subfolder("copied-guest")?)?;
-                ending = self.step(step, &workspace, &root);
-            }
-            match ending? {
+            match self.step(step, &workspace, &root)? {
                 Ending::Exited(0) => {}
                 Ending::Exited(code) => {
                     if position == 0 || self.first_run(position) {
@@ -336,6 +325,23 @@ impl<'a> Build<'a> {
         })
     }
 
+    /// The guest, as an overlay or, where that is refused and may be, as a copy.
+    fn guest(&self, layers: &Layers) -> Result<Held, ExecuteError> {
+        let (executor, scratch) = (self.executor, self.folder.path());
+        let held = |mode, name| -> Result<Held, ExecuteError> {
+            let root = layers.prepare(&executor.store, mode, &self.subfolder(name)?)?;
+            Ok(Held::new(&executor.init, root, scratch)?)
+        };
+        match held(executor.guest, "guest") {
+            Err(ExecuteError::Sandbox(error))
+                if error.overlay_refused() && executor.guest == GuestMode::Automatic =>
+            {
+                held(GuestMode::Copy, "copied-guest")
+            }
+            other => other,
+        }
+    }
+
     fn subfolder(&self, name: &str) -> Result<PathBuf, ExecuteError> {
         let path = self.folder.path().join(name);
         std::fs::create_dir(&path).map_err(|source| ExecuteError::Io {
@@ -355,7 +361,7 @@ impl<'a> Build<'a> {
         &mut self,
         step: &PlannedStep,
         workspace: &Workspace,
-        root: &Root,
+        root: &Held,
     ) -> Result<Ending, ExecuteError> {
         let store = &self.executor.store;
         match step {
@@ -406,7 +412,7 @@ impl<'a> Build<'a> {
         script: &str,
         environment: &BTreeMap<String, String>,
         workspace: &Workspace,
-        root: &Root,
+        root: &Held,
         standard: Standard,
     ) -> Result<Ending, ExecuteError> {
         let mut whole = self.plan.environment.clone();
@@ -417,7 +423,7 @@ impl<'a> Build<'a> {
             writable: true,
         }];
         if matches!(
-            root,
+            root.root(),
             Root::Folder {
                 read_only: true,
                 ..
@@ -468,6 +474,8 @@ impl<'a> Build<'a> {
             binds: &binds,
             environment: &whole,
             command: &command,
+            user: User::default(),
+            working_directory: None,
             network: self.plan.network,
             limits: &self.plan.limits,
             scratch: self.folder.path(),
@@ -481,7 +489,7 @@ impl<'a> Build<'a> {
     fn check_shell(
         &mut self,
         layers: &Layers,
-        root: &Root,
+        root: &Held,
         workspace: &Workspace,
     ) -> Result<(), ExecuteError> {
         if layers.find("bin/sh").is_none() && layers.find("usr/bin/sh").is_none() {
@@ -509,7 +517,7 @@ impl<'a> Build<'a> {
         step: &PlannedStep,
         code: i32,
         workspace: &Workspace,
-        root: &Root,
+        root: &Held,
     ) -> Result<ExecuteError, ExecuteError> {
         let failure = StepFailure {
             step: step.name().to_owned(),

@@ -12,11 +12,11 @@ use rustix::io::FdFlags;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
 };
-use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::UnshareFlags;
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
-use super::{INIT_ARGUMENT, Root, Specification};
+use super::{Entrance, INIT_ARGUMENT, Root, Specification};
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
 pub(super) const INIT_FAILED: u8 = 125;
@@ -50,6 +50,69 @@ pub fn init_if_requested() {
 /// Does everything up to becoming bubblewrap; returns only when that failed.
 fn enter(specification: &Specification) -> Result<std::convert::Infallible, InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
+    match &specification.entrance {
+        Entrance::Fresh(root) => make_namespaces(root)?,
+        Entrance::Join(holder) => join(*holder).map_err(failed(Stage::Join))?,
+    }
+    std::env::set_current_dir("/").map_err(failed(Stage::Arguments))?;
+    close_on_exec().map_err(failed(Stage::Arguments))?;
+    // bubblewrap asks for the same, but only from its start on.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| failed(Stage::Arguments)(error.into()))?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if parent != Some(specification.parent) {
+        std::process::exit(INIT_FAILED.into());
+    }
+    if specification.command.is_empty() {
+        hold().map_err(failed(Stage::Arguments))?;
+        std::process::exit(0);
+    }
+    let limits = [
+        (Resource::As, specification.memory),
+        (Resource::Cpu, specification.processor_time),
+        (Resource::Core, Some(0)),
+    ];
+    for (resource, limit) in limits {
+        if limit.is_some() {
+            let limit = Rlimit {
+                current: limit,
+                maximum: limit,
+            };
+            rustix::process::setrlimit(resource, limit)
+                .map_err(|error| failed(Stage::Limit)(error.into()))?;
+        }
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let mut text = Vec::new();
+    for argument in &specification.arguments {
+        text.extend_from_slice(argument.as_bytes());
+        text.push(0);
+    }
+    fs::write(&specification.arguments_file, text).map_err(failed(Stage::Arguments))?;
+    let arguments = File::open(&specification.arguments_file).map_err(failed(Stage::Arguments))?;
+    let status = File::options()
+        .write(true)
+        .open(&specification.status)
+        .map_err(failed(Stage::Arguments))?;
+    for file in [arguments.as_fd(), status.as_fd()] {
+        rustix::io::fcntl_setfd(file, FdFlags::empty())
+            .map_err(|error| failed(Stage::Arguments)(error.into()))?;
+    }
+    let error = Command::new(&specification.bubblewrap)
+        .arg("--json-status-fd")
+        .arg(status.as_raw_fd().to_string())
+        .arg("--args")
+        .arg(arguments.as_raw_fd().to_string())
+        .arg("--")
+        .args(&specification.command)
+        .env_clear()
+        .exec();
+    Err(InitFailure::new(Stage::Bubblewrap, &error))
+}
+
+/// Leaves the caller's user and mount namespaces and mounts the guest.
+fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
+    let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed(Stage::Unshare))?;
     let map = |path: &str, text: String| {
@@ -75,62 +138,35 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         upper,
         work,
         mount_point,
-    } = &specification.root
+    } = root
     {
         std::env::set_current_dir(base).map_err(failed(Stage::Overlay))?;
         overlay(lower, upper, work, mount_point).map_err(failed(Stage::Overlay))?;
     }
-    let limits = [
-        (Resource::As, specification.memory),
-        (Resource::Cpu, specification.processor_time),
-        (Resource::Core, Some(0)),
-    ];
-    for (resource, limit) in limits {
-        if limit.is_some() {
-            let limit = Rlimit {
-                current: limit,
-                maximum: limit,
-            };
-            rustix::process::setrlimit(resource, limit)
-                .map_err(|error| failed(Stage::Limit)(error.into()))?;
-        }
-    }
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    std::env::set_current_dir("/").map_err(failed(Stage::Arguments))?;
-    close_on_exec().map_err(failed(Stage::Arguments))?;
+    Ok(())
+}
 
-    let mut text = Vec::new();
-    for argument in &specification.arguments {
-        text.extend_from_slice(argument.as_bytes());
-        text.push(0);
-    }
-    fs::write(&specification.arguments_file, text).map_err(failed(Stage::Arguments))?;
-    let arguments = File::open(&specification.arguments_file).map_err(failed(Stage::Arguments))?;
-    let status = File::options()
-        .write(true)
-        .open(&specification.status)
-        .map_err(failed(Stage::Arguments))?;
-    for file in [arguments.as_fd(), status.as_fd()] {
-        rustix::io::fcntl_setfd(file, FdFlags::empty())
-            .map_err(|error| failed(Stage::Arguments)(error.into()))?;
-    }
-    // bubblewrap asks for the same, but only from its start on.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| failed(Stage::Arguments)(error.into()))?;
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if parent != Some(specification.parent) {
-        std::process::exit(INIT_FAILED.into());
-    }
-    let error = Command::new(&specification.bubblewrap)
-        .arg("--json-status-fd")
-        .arg(status.as_raw_fd().to_string())
-        .arg("--args")
-        .arg(arguments.as_raw_fd().to_string())
-        .arg("--")
-        .args(&specification.command)
-        .env_clear()
-        .exec();
-    Err(InitFailure::new(Stage::Bubblewrap, &error))
+/// Enters the user and mount namespaces of `holder`.
+fn join(holder: u32) -> io::Result<()> {
+    let holder = i32::try_from(holder)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(rustix::io::Errno::SRCH)?;
+    let holder = rustix::process::pidfd_open(holder, PidfdFlags::empty())?;
+    let namespaces = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
+    Ok(rustix::thread::move_into_thread_name_spaces(
+        holder.as_fd(),
+        namespaces,
+    )?)
+}
+
+/// Tells polpo that the namespaces are there, and keeps them until it closes the other end.
+fn hold() -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(b"\n")?;
+    output.flush()?;
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Ok(())
 }
 
 #[allow(

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::enter::INIT_FAILED;
 use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
-use super::{CAPABILITIES, HOST_NAME, INIT_ARGUMENT, InitProgram, Root, Specification};
+use super::{CAPABILITIES, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Root, Specification};
 use crate::plan::{Limits, Network};
 
 /// A folder or file of the host that is seen inside.
@@ -65,6 +65,15 @@ impl Cancel {
     }
 }
 
+/// A user and its group, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
 /// One command in a sandbox.
 #[derive(Clone, Debug)]
 pub struct Launch<'a> {
@@ -73,13 +82,18 @@ pub struct Launch<'a> {
     /// bubblewrap.
     pub bubblewrap: &'a Path,
     /// `/`.
-    pub root: &'a Root,
+    pub root: &'a Held,
     /// What else is seen, later ones over earlier ones.
     pub binds: &'a [Bind],
     /// The whole environment.
     pub environment: &'a BTreeMap<String, String>,
     /// The command and its arguments.
     pub command: &'a [String],
+    /// Whom the command runs as, in the sandbox's own user namespace. Only uid 0 has the
+    /// [`CAPABILITIES`]; outside, it is the caller all the same.
+    pub user: User,
+    /// Where the command starts; none means `/`.
+    pub working_directory: Option<&'a str>,
     /// Whether the host's network is shared.
     pub network: Network,
     /// Limits of each process; `timeout` is not looked at.
@@ -107,10 +121,7 @@ impl Launch<'_> {
     ) -> Result<Ending, SandboxError> {
         let files = StartFiles::within(self.scratch)?;
         let specification = self.specification(&files);
-        let json = serde_json::to_vec(&specification)
-            .map_err(|error| SandboxError::at("write", &files.specification)(error.into()))?;
-        fs::write(&files.specification, json)
-            .map_err(SandboxError::at("write", &files.specification))?;
+        files.write(&specification)?;
 
         let program = &self.init.program;
         let mut command = Command::new(program);
@@ -187,7 +198,7 @@ impl Launch<'_> {
     fn specification(&self, files: &StartFiles) -> Specification {
         Specification {
             parent: std::process::id(),
-            root: self.root.clone(),
+            entrance: self.root.entrance(),
             bubblewrap: self.bubblewrap.to_owned(),
             arguments: self.arguments(),
             command: self.command.to_vec(),
@@ -205,7 +216,8 @@ impl Launch<'_> {
         let mut push = |words: &[&str]| {
             arguments.extend(words.iter().map(|word| (*word).to_owned()));
         };
-        push(&["--unshare-user", "--uid", "0", "--gid", "0"]);
+        let User { uid, gid } = self.user;
+        push(&["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
         push(&["--disable-userns"]);
         push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         push(&["--unshare-cgroup-try"]);
@@ -218,22 +230,27 @@ impl Launch<'_> {
             push(&["--new-session"]);
         }
         push(&["--cap-drop", "ALL"]);
-        for capability in CAPABILITIES {
-            push(&["--cap-add", capability]);
+        if uid == 0 {
+            for capability in CAPABILITIES {
+                push(&["--cap-add", capability]);
+            }
+        }
+        if let Some(folder) = self.working_directory {
+            push(&["--chdir", folder]);
         }
         push(&["--clearenv"]);
         for (name, value) in self.environment {
             push(&["--setenv", name, value]);
         }
         let read_only = matches!(
-            self.root,
+            self.root.root(),
             Root::Folder {
                 read_only: true,
                 ..
             }
         );
         let bind = |writable| if writable { "--bind" } else { "--ro-bind" };
-        push(&[bind(!read_only), &self.root.path().to_string_lossy(), "/"]);
+        push(&[bind(!read_only), &self.root.root().path().to_string_lossy(), "/"]);
         push(&["--proc", "/proc", "--dev", "/dev"]);
         for cover in kernel_files::covers() {
             push(&cover.each_ref().map(String::as_str));
@@ -251,16 +268,16 @@ impl Launch<'_> {
 }
 
 /// The files that a start needs; removed with it.
-struct StartFiles {
+pub(super) struct StartFiles {
     _folder: tempfile::TempDir,
-    specification: PathBuf,
-    arguments: PathBuf,
-    status: PathBuf,
-    failure: PathBuf,
+    pub(super) specification: PathBuf,
+    pub(super) arguments: PathBuf,
+    pub(super) status: PathBuf,
+    pub(super) failure: PathBuf,
 }
 
 impl StartFiles {
-    fn within(scratch: &Path) -> Result<StartFiles, SandboxError> {
+    pub(super) fn within(scratch: &Path) -> Result<StartFiles, SandboxError> {
         let folder = tempfile::Builder::new()
             .prefix("start-")
             .tempdir_in(scratch)
@@ -277,6 +294,13 @@ impl StartFiles {
             status,
             _folder: folder,
         })
+    }
+
+    pub(super) fn write(&self, specification: &Specification) -> Result<(), SandboxError> {
+        let path = &self.specification;
+        let json = serde_json::to_vec(specification)
+            .map_err(|error| SandboxError::at("write", path)(error.into()))?;
+        fs::write(path, json).map_err(SandboxError::at("write", path))
     }
 
     fn open_status(&self) -> Result<File, SandboxError> {

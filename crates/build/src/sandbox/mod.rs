@@ -1,12 +1,13 @@
 //! The sandbox that steps run in.
 //!
 //! ```text
-//! polpo ── starts ──▶ polpo sandbox-init SPEC     one thread, so it may leave the user namespace
-//!                       user + mount namespace: uid 0 is the caller
-//!                       overlay of the guest's package trees, if the guest is one
-//!                       becomes ▶ bubblewrap      a second user namespace that can't be left or nested;
-//!                                                 own processes, IPC, host name, network
-//!                                   ▶ /bin/sh -c STEP
+//! polpo ── once a build ──▶ polpo sandbox-init     one thread, so it may leave the user namespace
+//!       │                     user + mount namespace: uid 0 is the caller
+//!       │                     overlay of the guest's package trees; stays until the build ends
+//!       └─ for each step ──▶ polpo sandbox-init     joins these namespaces
+//!                             becomes ▶ bubblewrap  a second user namespace that can't be left or
+//!                                                   nested; own processes, IPC, host name, network
+//!                                         ▶ /bin/sh -c STEP
 //! ```
 //!
 //! Inside, a step is uid 0 of its own user namespace, whether an ordinary user or root called
@@ -14,6 +15,7 @@
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
 mod enter;
+mod hold;
 mod kernel_files;
 mod launch;
 mod preflight;
@@ -24,7 +26,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use enter::init_if_requested;
-pub use launch::{Bind, Cancel, Ending, Launch, Standard};
+pub use hold::Held;
+pub use launch::{Bind, Cancel, Ending, Launch, Standard, User};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
 
 /// The argument that makes a program be the sandbox's first process: see [`init_if_requested`].
@@ -107,16 +110,26 @@ impl Root {
     }
 }
 
+/// How `sandbox-init` gets into its namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Entrance {
+    /// It makes them, and mounts what there is to mount.
+    Fresh(Root),
+    /// It joins those of this process.
+    Join(u32),
+}
+
 /// What `sandbox-init` reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Specification {
     /// The process that started it; if that is gone already, there is nothing to do.
     parent: u32,
-    root: Root,
+    entrance: Entrance,
     bubblewrap: PathBuf,
     /// bubblewrap's arguments.
     arguments: Vec<String>,
-    /// What is run inside.
+    /// What is run inside. Without a command, the namespaces are held until the input ends.
     command: Vec<String>,
     /// Where bubblewrap's arguments are put, out of sight of `/proc/1/cmdline`.
     arguments_file: PathBuf,

@@ -17,6 +17,8 @@ pub enum Stage {
     Private,
     /// Mounting the guest.
     Overlay,
+    /// Entering the namespaces that hold the guest.
+    Join,
     /// Setting limits on resources.
     Limit,
     /// Handing the arguments over.
