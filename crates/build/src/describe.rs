@@ -15,6 +15,8 @@ pub struct Origin {
     pub namespace: String,
     /// The digests of the sources that were fetched, by their URI in the recipe.
     pub sources: BTreeMap<String, Digest>,
+    /// The files beside the recipe, such as patches: their paths in the workspace and digests.
+    pub files: Vec<(String, Digest)>,
     /// The recipe's place.
     pub recipe: Option<RecipeRecord>,
     /// The texts of the licences that the recipe names by `license-path`, by that path.
@@ -41,6 +43,13 @@ pub fn record(
     for step in recipe.steps.iter().chain(steps) {
         collect(step, package, origin, &mut sources);
     }
+    sources.extend(origin.files.iter().map(|(path, digest)| SourceRecord {
+        name: path.clone(),
+        version: None,
+        uri: String::new(),
+        digest: Some(*digest),
+        commit: None,
+    }));
     sources.sort();
     sources.dedup();
     let notices = package

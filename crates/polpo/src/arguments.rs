@@ -211,12 +211,18 @@ pub(crate) struct ImageBuild {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The image's files are unpacked into the store for this run and can't be changed by it; /tmp is empty
+and can be written to. The command's exit code becomes polpo's. No container engine is needed.")]
 pub(crate) struct ImageRun {
     /// Folder of an OCI layout
     pub(crate) layout: PathBuf,
     /// Command that takes the place of the image's own
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
+    /// Let the program use the network
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) network: Network,
     /// Architecture of the image in a layout of several
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,

@@ -25,7 +25,7 @@ use crate::recipe::ResolvedRecipe;
 use crate::source::{SourceError, SourceOrigin, Sources, recipe_files};
 
 /// Rises when the same recipe and output would become other packages.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a build is told besides the recipe.
 #[derive(Clone, Debug)]
@@ -354,6 +354,7 @@ async fn execute<E: Executor>(
             .iter()
             .map(|source| (source.uri.clone(), source.digest))
             .collect(),
+        files: plan.files.iter().map(|file| (file.path.clone(), file.digest)).collect(),
         recipe: options.recipe.clone(),
         licence_texts: licence_paths
             .filter(|path| !path.is_empty())

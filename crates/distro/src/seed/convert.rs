@@ -261,8 +261,11 @@ impl Source {
                 .any(|checksum| checksum.checksum_value == locked.sha256.hex())
             {
                 package.external_refs = vec![ExternalRef::purl(purl.clone())];
+                // A binary package, not what it was built from.
+                package.primary_package_purpose = Some("INSTALL".to_owned());
             }
         }
+        let document = document.seal().map_err(failed)?;
         let bytes = document.to_json().map_err(failed)?;
         let at = format!("var/lib/db/sbom/{}-{}.spdx.json", info.name, info.version);
         self.deb.tree.insert(

@@ -18,7 +18,7 @@ use super::convert::{self, Facts, Terms, write_package};
 use super::{Lock, LockedPackage, Seed, SeedError, dependencies, generate};
 
 /// Changes when the conversion itself does, so that what older programs cached is not used.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is to be imported.
 #[derive(Clone, Copy, Debug)]

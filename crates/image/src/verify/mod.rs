@@ -235,19 +235,33 @@ fn sources(name: &str, version: &str, contents: &Contents) -> Finding {
                 .checksums
                 .iter()
                 .find(|checksum| checksum.algorithm == "SHA256");
+            let name = source_name(source);
             match digest {
-                Some(digest) => Finding::proven(format!(
-                    "{} sha256:{}",
-                    source.download_location, digest.checksum_value
-                )),
-                None => Finding::unproven(format!(
-                    "{} is named without a SHA-256",
-                    source.download_location
-                )),
+                Some(digest) if source.primary_package_purpose.as_deref() == Some("INSTALL") => {
+                    Finding::unproven(format!(
+                        "{name} sha256:{}, a binary that somebody else built",
+                        digest.checksum_value
+                    ))
+                }
+                Some(digest) => {
+                    Finding::proven(format!("{name} sha256:{}", digest.checksum_value))
+                }
+                None => Finding::unproven(format!("{name} is named without a SHA-256")),
             }
         })
         .collect();
     Finding::group("its SBOM names what it was built from".to_owned(), parts)
+}
+
+/// What a source is called: where it is to be had, else its package URL if that says more than its
+/// name, else its name.
+fn source_name(source: &attest::spdx::Package) -> &str {
+    if source.download_location != attest::licence::NO_ASSERTION {
+        return &source.download_location;
+    }
+    let locators = source.external_refs.iter().map(|reference| reference.reference_locator.as_str());
+    let mut distributed = locators.filter(|locator| !locator.starts_with("pkg:generic/"));
+    distributed.next().unwrap_or(&source.name)
 }
 
 /// Whether the SBOM lists the installed packages, all of them, and nothing else.

@@ -1,4 +1,4 @@
-use base::{Arch, Epoch, Outcome, Task, Unit, Verb};
+use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
 use build::lint::Levels;
@@ -50,10 +50,6 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             .await
             .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
         session.show(&built.problems);
-        if built.outcome == Outcome::Unchanged {
-            Task::start(session.reporter(), Verb::Build, &recipe.package.name, None, Unit::Items)
-                .unchanged();
-        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod image_build;
+mod image_run;
 mod key_generate;
 mod recipes;
 mod sign;
@@ -31,7 +32,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Build(arguments) => build::run(&arguments, session).await?,
         Command::Test(arguments) => test::run(&arguments, session).await?,
         Command::Source(Source::Fetch(arguments)) => source_fetch::run(&arguments, session).await?,
-        _ => {}
+        Command::Image(Image::Run(arguments)) => return image_run::run(&arguments, session),
     }
     Ok(ExitCode::SUCCESS)
 }

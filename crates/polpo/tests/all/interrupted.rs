@@ -45,7 +45,7 @@ fn a_killed_build_is_finished_by_the_next() {
     let leftovers: Vec<_> = fs::read_dir(out.join("x86_64"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.ends_with(".apk") && name != "APKINDEX.tar.gz")
+        .filter(|name| !name.ends_with(".apk") && name != "APKINDEX.tar.gz" && name != ".lock")
         .collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
     let temporary: Vec<_> = fs::read_dir(store.join("tmp")).unwrap().collect();

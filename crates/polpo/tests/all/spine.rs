@@ -24,13 +24,14 @@ fn arguments_and_exit_codes_reach_the_program() {
         .run()
         .success();
     assert_eq!(run.stdout, "Ciao\n");
+    // The loader of the image's own libc, asked to load what is not there, ends with 127.
     world()
         .polpo()
         .args(["image", "run"])
         .arg(world().layout())
-        .args(["/usr/bin/hello", "--no-such-option"])
+        .args(["/lib64/ld-linux-x86-64.so.2", "/nowhere"])
         .run()
-        .code(1);
+        .code(127);
 }
 
 #[test]
