@@ -16,7 +16,8 @@ use super::{BuildOutput, ExecuteError, Executor, StepFailure};
 use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::sandbox::{
-    Bind, Cancel, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard, User, find_bubblewrap,
+    Bind, Cancel, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard, User,
+    find_bubblewrap,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -329,7 +330,7 @@ impl<'a> Build<'a> {
     fn guest(&self, layers: &Layers) -> Result<Held, ExecuteError> {
         let (executor, scratch) = (self.executor, self.folder.path());
         let held = |mode, name| -> Result<Held, ExecuteError> {
-            let root = layers.prepare(&executor.store, mode, &self.subfolder(name)?)?;
+            let root = layers.prepare(mode, &self.subfolder(name)?)?;
             Ok(Held::new(&executor.init, root, scratch)?)
         };
         match held(executor.guest, "guest") {

@@ -215,12 +215,7 @@ impl Layers {
     ///
     /// # Errors
     /// The folder can't be written to.
-    pub fn prepare(
-        &self,
-        store: &Store,
-        mode: GuestMode,
-        within: &Path,
-    ) -> Result<Root, GuestError> {
+    pub fn prepare(&self, mode: GuestMode, within: &Path) -> Result<Root, GuestError> {
         let make = |name: &str| {
             let path = within.join(name);
             std::fs::create_dir_all(&path).map_err(GuestError::at("create", &path))?;
@@ -243,13 +238,24 @@ impl Layers {
                     rest = others;
                 }
                 lower.extend(rest.iter().cloned());
-                let base = store.root();
-                let short = |path: &Path| path.strip_prefix(base).unwrap_or(path).to_owned();
+                // bubblewrap reads the list of mounts for each of its own, and the overlay's line in
+                // it has every tree's name: so trees go by a number.
+                let trees = make("trees")?;
+                for (number, tree) in lower.iter().enumerate() {
+                    let link = trees.join(number.to_string());
+                    std::os::unix::fs::symlink(tree, &link)
+                        .map_err(GuestError::at("create", &link))?;
+                }
+                make("upper")?;
+                make("work")?;
                 Ok(Root::Overlay {
-                    base: base.to_owned(),
-                    lower: lower.iter().rev().map(|path| short(path)).collect(),
-                    upper: short(&make("upper")?),
-                    work: short(&make("work")?),
+                    base: trees,
+                    lower: (0..lower.len())
+                        .rev()
+                        .map(|number| PathBuf::from(number.to_string()))
+                        .collect(),
+                    upper: "../upper".into(),
+                    work: "../work".into(),
                     mount_point: make("root")?,
                 })
             }

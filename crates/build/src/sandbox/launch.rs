@@ -217,7 +217,13 @@ impl Launch<'_> {
             arguments.extend(words.iter().map(|word| (*word).to_owned()));
         };
         let User { uid, gid } = self.user;
-        push(&["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
+        push(&[
+            "--unshare-user",
+            "--uid",
+            &uid.to_string(),
+            "--gid",
+            &gid.to_string(),
+        ]);
         push(&["--disable-userns"]);
         push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         push(&["--unshare-cgroup-try"]);
@@ -250,7 +256,11 @@ impl Launch<'_> {
             }
         );
         let bind = |writable| if writable { "--bind" } else { "--ro-bind" };
-        push(&[bind(!read_only), &self.root.root().path().to_string_lossy(), "/"]);
+        push(&[
+            bind(!read_only),
+            &self.root.root().path().to_string_lossy(),
+            "/",
+        ]);
         push(&["--proc", "/proc", "--dev", "/dev"]);
         for cover in kernel_files::covers() {
             push(&cover.each_ref().map(String::as_str));

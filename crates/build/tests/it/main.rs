@@ -1,4 +1,5 @@
 //! Builds in real sandboxes: bubblewrap and a static busybox must be installed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ordinary_user;
 mod recipe;
