@@ -354,7 +354,11 @@ async fn execute<E: Executor>(
             .iter()
             .map(|source| (source.uri.clone(), source.digest))
             .collect(),
-        files: plan.files.iter().map(|file| (file.path.clone(), file.digest)).collect(),
+        files: plan
+            .files
+            .iter()
+            .map(|file| (file.path.clone(), file.digest))
+            .collect(),
         recipe: options.recipe.clone(),
         licence_texts: licence_paths
             .filter(|path| !path.is_empty())
