@@ -14,8 +14,8 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes of metadata (a PAX header, a GNU long name, a gzip header) before an entry.
     pub metadata: u64,
-    /// Decompressed bytes per compressed byte, looked at once more than 64 MiB came out. Deflate
-    /// cannot exceed 1032, so the default only stops the other formats.
+    /// Decompressed bytes per compressed byte, looked at once more than 64 MiB came out. Real archives
+    /// stay far below 100; a bomb of zeros comes near deflate's greatest, 1032.
     pub ratio: u64,
     /// Bytes of memory that a decompressor may ask for (an xz or zstd window).
     pub memory: u64,
@@ -28,7 +28,7 @@ impl Default for Limits {
             bytes: 16 * GIB,
             entries: 4_000_000,
             metadata: MIB,
-            ratio: 1_100,
+            ratio: 500,
             memory: 256 * MIB,
         }
     }

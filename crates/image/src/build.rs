@@ -49,6 +49,16 @@ pub struct BuiltImage {
 /// An image can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// A package that was taken from a repository is no good.
+    #[error("package {package} of {repository}: {source}")]
+    Taken {
+        /// Its name and version.
+        package: String,
+        /// The repository.
+        repository: String,
+        /// What is wrong with it.
+        source: Box<BuildError>,
+    },
     /// A package is no good.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -132,7 +142,12 @@ pub fn build(
     );
     let mut packages = Vec::new();
     for planned in &plan.packages {
-        packages.push(unpack(store, &planned.digest)?);
+        let unpacked = unpack(store, &planned.digest).map_err(|source| BuildError::Taken {
+            package: format!("{}-{}", planned.entry.info.name, planned.entry.info.version),
+            repository: planned.repository.clone(),
+            source: Box::new(source),
+        })?;
+        packages.push(unpacked);
         task.advance(1);
     }
     task.done();

@@ -34,7 +34,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "POLPO_STORE")]
     pub(crate) store: Option<PathBuf>,
     /// How progress is shown on stderr
-    #[arg(long, global = true, value_enum, default_value_t, env = "POLPO_PROGRESS")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "POLPO_PROGRESS"
+    )]
     pub(crate) progress: ProgressKind,
     /// Also show what builds and tests print
     #[arg(long, short, global = true)]
@@ -64,7 +70,9 @@ pub(crate) enum Command {
     /// Walk back from an image to its sources and check every step
     Verify(Verify),
     /// Print a completion script for a shell
-    #[command(after_help = "Example: polpo completions bash > ~/.local/share/bash-completion/completions/polpo")]
+    #[command(
+        after_help = "Example: polpo completions bash > ~/.local/share/bash-completion/completions/polpo"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -75,10 +83,20 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Repositories {
     /// Folder of an apk repository (it holds ARCH/APKINDEX.tar.gz); earlier ones win ties
-    #[arg(long = "repository-append", short = 'r', visible_alias = "repository", value_name = "DIR")]
+    #[arg(
+        long = "repository-append",
+        short = 'r',
+        visible_alias = "repository",
+        value_name = "DIR"
+    )]
     pub(crate) repositories: Vec<String>,
     /// Public key, or folder of public keys, that indexes may be signed by
-    #[arg(long = "keyring-append", short = 'k', visible_alias = "keyring", value_name = "PATH")]
+    #[arg(
+        long = "keyring-append",
+        short = 'k',
+        visible_alias = "keyring",
+        value_name = "PATH"
+    )]
     pub(crate) keyring: Vec<PathBuf>,
 }
 
@@ -89,7 +107,12 @@ pub(crate) struct Target {
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
     /// The time that outputs carry, in seconds since 1970
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "SOURCE_DATE_EPOCH",
+        default_value_t = 0
+    )]
     pub(crate) source_date_epoch: u64,
 }
 
@@ -98,7 +121,12 @@ pub(crate) struct Target {
 pub(crate) struct Mirrors {
     /// Mirror of sources by hash: `apt` or `apt:SUITE,…` (the system's own source packages), a
     /// folder, or the URL of an HTTP mirror; asked in this order before the recipe's URL
-    #[arg(long = "source-mirror", value_name = "MIRROR", env = "POLPO_SOURCE_MIRRORS", value_delimiter = ' ')]
+    #[arg(
+        long = "source-mirror",
+        value_name = "MIRROR",
+        env = "POLPO_SOURCE_MIRRORS",
+        value_delimiter = ' '
+    )]
     pub(crate) mirrors: Vec<Mirror>,
 }
 
@@ -272,7 +300,12 @@ pub(crate) struct SourceImport {
     #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
     pub(crate) signing_key: PathBuf,
     /// The time that outputs carry, in seconds since 1970
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "SOURCE_DATE_EPOCH",
+        default_value_t = 0
+    )]
     pub(crate) source_date_epoch: u64,
 }
 
@@ -380,18 +413,26 @@ mod tests {
             "# Command line\n\nWhat `--help` of each command says; a test keeps this page equal to it.\n",
         );
         write_command(&mut command, &mut text);
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/command-line.md");
+        let page =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/command-line.md");
         if std::env::var_os("POLPO_UPDATE").is_some() {
             fs::create_dir_all(page.parent().unwrap()).unwrap();
             fs::write(&page, &text).unwrap();
         }
         let found = fs::read_to_string(&page).unwrap_or_default();
-        assert!(found == text, "{} is stale: run this test with POLPO_UPDATE=1", page.display());
+        assert!(
+            found == text,
+            "{} is stale: run this test with POLPO_UPDATE=1",
+            page.display()
+        );
     }
 
     fn write_command(command: &mut clap::Command, text: &mut String) {
         let help = command.render_long_help().to_string();
-        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        let name = command
+            .get_bin_name()
+            .unwrap_or(command.get_name())
+            .to_owned();
         writeln!(text, "\n## {name}\n\n```text\n{}\n```", help.trim_end()).unwrap();
         for subcommand in command.get_subcommands_mut() {
             if subcommand.get_name() != "help" {

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             // Nobody can be told that stderr is gone; the exit code still says it.
-            let _ = std::io::stderr().lock().write_all(failure.text(progress.colour()).as_bytes());
+            let _ = std::io::stderr()
+                .lock()
+                .write_all(failure.text(progress.colour()).as_bytes());
             failure.exit_code()
         }
     }

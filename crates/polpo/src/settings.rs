@@ -25,7 +25,11 @@ impl<'p> Session<'p> {
             None => Store::default_root()
                 .map_err(|error| Failure::Usage(format!("{error}; name a folder with --store")))?,
         };
-        Ok(Session { progress, offline: global.offline, store_root })
+        Ok(Session {
+            progress,
+            offline: global.offline,
+            store_root,
+        })
     }
 
     pub(crate) fn reporter(&self) -> &'p dyn Reporter {
@@ -40,23 +44,30 @@ impl<'p> Session<'p> {
     /// Shows problems that stop nothing.
     pub(crate) fn show(&self, problems: &[Problem]) {
         for problem in problems {
-            self.progress.line(render(problem, self.progress.colour()).trim_end());
+            self.progress
+                .line(render(problem, self.progress.colour()).trim_end());
         }
     }
 
     /// Opens the store; commands that need none don't make one.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        Store::open(&self.store_root).map_err(|error| Failure::failed("the store can't be opened", error))
+        Store::open(&self.store_root)
+            .map_err(|error| Failure::failed("the store can't be opened", error))
     }
 }
 
 /// Reads a private key and knows the name that signatures carry: the file name of its public part.
 pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
     let key = key::load_private(path).map_err(|error| {
-        Failure::failed(format!("the signing key {} can't be used", path.display()), error)
+        Failure::failed(
+            format!("the signing key {} can't be used", path.display()),
+            error,
+        )
     })?;
     let public = key::public_path(path);
-    let name = public.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = public
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Failure::Usage(format!("{} is no key file", path.display())))?;
     Signer::new(name, key)
         .map_err(|error| Failure::failed(format!("{} can't sign packages", path.display()), error))
@@ -79,8 +90,13 @@ pub(crate) fn trusted(arguments: &Repositories, arch: Arch) -> Result<Trusted, F
             let what = || format!("the repository {text} can't be used");
             let repository =
                 Repository::parse(text).map_err(|error| Failure::failed(what(), error))?;
-            repository.open(arch, &keyring).map_err(|error| Failure::failed(what(), error))
+            repository
+                .open(arch, &keyring)
+                .map_err(|error| Failure::failed(what(), error))
         })
         .collect::<Result<_, _>>()?;
-    Ok(Trusted { repositories, keyring })
+    Ok(Trusted {
+        repositories,
+        keyring,
+    })
 }

@@ -267,7 +267,12 @@ impl SourceRecord {
                 &self.name, &self.uri, commit, "",
             ))];
         } else {
-            package.download_location = or_no_assertion(self.uri.clone());
+            // The specification wants a location that tools can download from.
+            let downloadable = ["https://", "http://", "ftp://"]
+                .iter()
+                .any(|scheme| self.uri.starts_with(scheme));
+            let location = if downloadable { self.uri.clone() } else { String::new() };
+            package.download_location = or_no_assertion(location);
             let checksum = self
                 .digest
                 .map_or(String::new(), |digest| digest.to_string());

@@ -19,14 +19,26 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         arguments.source_dir.as_deref(),
         session,
     )?;
-    let signer = arguments.signing_key.as_deref().map(settings::signer).transpose()?;
+    let signer = arguments
+        .signing_key
+        .as_deref()
+        .map(settings::signer)
+        .transpose()?;
     let (repositories, keyring) = recipes::repositories(&arguments.repositories)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut executor = executor(&store)?;
-    executor.debug = Debug { trace: arguments.debug, shell: arguments.debug };
+    executor.debug = Debug {
+        trace: arguments.debug,
+        shell: arguments.debug,
+    };
     let levels = Levels::default();
-    for Loaded { recipe, record, source_folder } in loaded {
+    for Loaded {
+        recipe,
+        record,
+        source_folder,
+    } in loaded
+    {
         let name = format!("{} {}", recipe.package.name, recipe.package.full_version);
         let options = BuildOptions {
             repositories: &repositories,

@@ -18,8 +18,14 @@ pub(crate) fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), F
     }
     let trusted = settings::trusted(&arguments.repositories, arch)?;
     let store = session.store()?;
-    let plan = image::plan(&configuration, arch, &trusted.repositories, &trusted.keyring, &store)
-        .map_err(|error| Failure::failed(what(), error))?;
+    let plan = image::plan(
+        &configuration,
+        arch,
+        &trusted.repositories,
+        &trusted.keyring,
+        &store,
+    )
+    .map_err(|error| Failure::failed(what(), error))?;
     let built = image::build(&plan, &arguments.tag, epoch, &store, session.reporter())
         .map_err(|error| Failure::failed(what(), error))?;
     let record = ImageRecord::of(&plan, &built, epoch, env!("CARGO_PKG_VERSION"))
@@ -28,9 +34,13 @@ pub(crate) fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), F
         session.notice(note);
     }
     let manifest = built.descriptor.digest;
-    let descriptor =
-        image::write_layout(&[built], &store, &arguments.output, reference_tag(&arguments.tag))
-            .map_err(|error| Failure::failed(what(), error))?;
+    let descriptor = image::write_layout(
+        &[built],
+        &store,
+        &arguments.output,
+        reference_tag(&arguments.tag),
+    )
+    .map_err(|error| Failure::failed(what(), error))?;
     // The record comes after the image: whoever finds it finds the image too.
     record
         .keep(&store, &manifest)
@@ -56,7 +66,9 @@ fn reference_tag(tag: &str) -> &str {
 fn blocked(output: &Path) -> Option<Problem> {
     let occupied = output.exists()
         && !output.join("oci-layout").is_file()
-        && output.read_dir().map_or(true, |mut entries| entries.next().is_some());
+        && output
+            .read_dir()
+            .map_or(true, |mut entries| entries.next().is_some());
     occupied.then(|| {
         Problem::error(
             "output-occupied",

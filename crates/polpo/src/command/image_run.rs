@@ -32,7 +32,9 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Failure::failed(what(), error);
     let layout = Layout::open(&arguments.layout).map_err(|error| failed(error.into()))?;
     let arch = arguments.arch.unwrap_or(Arch::host());
-    let image = layout.image(None, arch).map_err(|error| failed(error.into()))?;
+    let image = layout
+        .image(None, arch)
+        .map_err(|error| failed(error.into()))?;
     let bubblewrap = find_bubblewrap().map_err(|error| failed(error.into()))?;
     let init = InitProgram::this().map_err(|error| failed(error.into()))?;
 
@@ -48,10 +50,17 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
     let config = &image.config;
     let mut binds = Vec::new();
     if root.join("tmp").is_dir() {
-        binds.push(Bind { source: temporary, target: "/tmp".to_owned(), writable: true });
+        binds.push(Bind {
+            source: temporary,
+            target: "/tmp".to_owned(),
+            writable: true,
+        });
     }
     let working_directory = config.config.working_dir.as_str();
-    let folder = Root::Folder { path: root.clone(), read_only: true };
+    let folder = Root::Folder {
+        path: root.clone(),
+        read_only: true,
+    };
     let held = Held::new(&init, folder, &start).map_err(|error| failed(error.into()))?;
     let launch = Launch {
         init: &init,
@@ -72,8 +81,9 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
     };
     // The writer lives as long as this function: nothing but the program's own end ends it.
     let (_writer, cancel) = Cancel::pair().map_err(|error: io::Error| failed(error.into()))?;
-    let ending =
-        launch.run(None, &cancel, &mut |_| {}).map_err(|error| failed(error.into()))?;
+    let ending = launch
+        .run(None, &cancel, &mut |_| {})
+        .map_err(|error| failed(error.into()))?;
     Ok(match ending {
         Ending::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Ending::TimedOut | Ending::Cancelled => ExitCode::from(1),
@@ -86,7 +96,11 @@ fn command(arguments: &ImageRun, config: &ImageConfig) -> Result<Vec<String>, Ru
     } else {
         arguments.command.clone()
     };
-    if command.is_empty() { Err(RunError::NoCommand) } else { Ok(command) }
+    if command.is_empty() {
+        Err(RunError::NoCommand)
+    } else {
+        Ok(command)
+    }
 }
 
 fn environment(config: &ImageConfig) -> Result<BTreeMap<String, String>, RunError> {
@@ -112,8 +126,13 @@ fn user(config: &ImageConfig, root: &Path) -> Result<User, RunError> {
     let passwd = read_inside(root, "etc/passwd").unwrap_or_default();
     let known = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [entry, _, uid, gid, ..] = fields[..] else { return None };
-        let user = User { uid: uid.parse().ok()?, gid: gid.parse().ok()? };
+        let [entry, _, uid, gid, ..] = fields[..] else {
+            return None;
+        };
+        let user = User {
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+        };
         (entry == name || uid == name).then_some(user)
     });
     let unknown = || RunError::NoUser(configured.to_owned());

@@ -41,7 +41,11 @@ pub(crate) fn load(
             Err(more) => problems.extend(more),
         }
     }
-    if problems.is_empty() { Ok(loaded) } else { Err(Failure::Problems(problems)) }
+    if problems.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(Failure::Problems(problems))
+    }
 }
 
 fn load_one(
@@ -60,7 +64,9 @@ fn load_one(
     }
     let recipe = recipe.resolve(options)?;
     // Only the file's own name: where the checkout lies is no business of the result's.
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let record = RecipeRecord {
         path: name.unwrap_or_default(),
         digest,
@@ -68,11 +74,17 @@ fn load_one(
         commit: None,
     };
     let source_folder = source_dir.map_or_else(|| path.with_extension(""), Path::to_path_buf);
-    Ok(Some(Loaded { recipe, record, source_folder }))
+    Ok(Some(Loaded {
+        recipe,
+        record,
+        source_folder,
+    }))
 }
 
 /// The repositories of the command line, not opened yet, and who may have signed them.
-pub(crate) fn repositories(arguments: &Repositories) -> Result<(Vec<Repository>, Keyring), Failure> {
+pub(crate) fn repositories(
+    arguments: &Repositories,
+) -> Result<(Vec<Repository>, Keyring), Failure> {
     let keyring = Keyring::load(&arguments.keyring)
         .map_err(|error| Failure::failed("the keyring can't be read", error))?;
     let repositories = arguments
@@ -89,7 +101,9 @@ pub(crate) fn repositories(arguments: &Repositories) -> Result<(Vec<Repository>,
 
 pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {
     Origins {
-        mirrors: mirrors.map(|mirrors| mirrors.mirrors.clone()).unwrap_or_default(),
+        mirrors: mirrors
+            .map(|mirrors| mirrors.mirrors.clone())
+            .unwrap_or_default(),
         offline: session.offline,
     }
 }

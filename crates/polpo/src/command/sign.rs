@@ -7,11 +7,12 @@ use crate::settings::Session;
 
 pub(crate) fn run(arguments: &Sign, session: &Session<'_>) -> Result<(), Failure> {
     let what = || format!("{} was not signed", arguments.layout.display());
-    let layout =
-        Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
+    let layout = Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
     let key = key::load_private(&arguments.key).map_err(|error| Failure::failed(what(), error))?;
     let arch = arguments.arch.unwrap_or(base::Arch::host());
-    let image = layout.image(None, arch).map_err(|error| Failure::failed(what(), error))?;
+    let image = layout
+        .image(None, arch)
+        .map_err(|error| Failure::failed(what(), error))?;
     let digest = image.descriptor.digest;
     let store = session.store()?;
     let record = ImageRecord::find(&store, &digest)

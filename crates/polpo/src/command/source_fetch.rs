@@ -25,12 +25,14 @@ pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Resul
     let mut rows = Vec::new();
     for recipe in &loaded {
         let name = &recipe.recipe.package.name;
-        let sources =
-            Sources::fetch(&store, &recipe.recipe.sources(), &origins, session.reporter())
-                .await
-                .map_err(|error| {
-                    Failure::failed(format!("the sources of {name} can't be had"), error)
-                })?;
+        let sources = Sources::fetch(
+            &store,
+            &recipe.recipe.sources(),
+            &origins,
+            session.reporter(),
+        )
+        .await
+        .map_err(|error| Failure::failed(format!("the sources of {name} can't be had"), error))?;
         rows.extend(sources.origins.into_iter().map(|source| Row {
             recipe: name.clone(),
             uri: source.uri,

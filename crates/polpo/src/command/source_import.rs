@@ -45,7 +45,11 @@ fn seed_path(arguments: &SourceImport) -> Result<PathBuf, Failure> {
     }
     let name = arguments.lock.file_name().and_then(|name| name.to_str());
     match name.and_then(|name| name.strip_suffix(".lock.yaml")) {
-        Some(stem) => Ok(arguments.lock.parent().unwrap_or(Path::new("")).join(format!("{stem}.yaml"))),
+        Some(stem) => Ok(arguments
+            .lock
+            .parent()
+            .unwrap_or(Path::new(""))
+            .join(format!("{stem}.yaml"))),
         None => Err(Failure::Usage(format!(
             "{} is not called NAME.lock.yaml: name its seed list with --seed",
             arguments.lock.display()

@@ -26,7 +26,10 @@ pub(crate) fn run(arguments: &SourceLock, session: &Session<'_>) -> Result<(), F
     let store = session.store()?;
     let lock = resolve(&seed, &[arch], session.offline, &store, session.reporter())
         .map_err(|error| failure(what(), error))?;
-    let output = arguments.output.clone().unwrap_or_else(|| lock_path(&arguments.seed));
+    let output = arguments
+        .output
+        .clone()
+        .unwrap_or_else(|| lock_path(&arguments.seed));
     lock.save(&output)
         .map_err(|error| failure(format!("{} can't be written", output.display()), error))?;
     let count = lock.packages.get(&arch).map_or(0, Vec::len);

@@ -27,10 +27,18 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     let store = session.store()?;
     let mut executor = executor(&store)?;
     executor.verb = Verb::Test;
-    executor.debug = Debug { trace: arguments.debug, shell: arguments.debug };
+    executor.debug = Debug {
+        trace: arguments.debug,
+        shell: arguments.debug,
+    };
     let mut tested = 0;
     let mut failures: Vec<(String, TestError)> = Vec::new();
-    for Loaded { recipe, source_folder, .. } in loaded {
+    for Loaded {
+        recipe,
+        source_folder,
+        ..
+    } in loaded
+    {
         let options = TestOptions {
             repositories: &repositories,
             keyring: &keyring,
@@ -52,7 +60,8 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
             tested += 1;
             if report.outcome == Outcome::Unchanged {
                 let subject = format!("{} (passed before)", report.package);
-                Task::start(session.reporter(), Verb::Test, &subject, None, Unit::Items).unchanged();
+                Task::start(session.reporter(), Verb::Test, &subject, None, Unit::Items)
+                    .unchanged();
             }
             if let Some(failure) = report.failure {
                 failures.push((report.package, failure));

@@ -11,8 +11,7 @@ use crate::settings;
 
 pub(crate) fn run(arguments: &Verify) -> Result<ExitCode, Failure> {
     let what = || format!("{} can't be verified", arguments.layout.display());
-    let layout =
-        Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
+    let layout = Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
     let arch = arguments.arch.unwrap_or(Arch::host());
     let keys = arguments
         .key
@@ -31,5 +30,9 @@ pub(crate) fn run(arguments: &Verify) -> Result<ExitCode, Failure> {
     })
     .map_err(|error| Failure::failed(what(), error))?;
     Printer::new(arguments.format).print(&report, VerifyReport::to_string)?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

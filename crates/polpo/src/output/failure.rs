@@ -24,8 +24,14 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The work failed for the reason `cause`.
-    pub(crate) fn failed(what: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
-        Failure::Failed { what: what.into(), cause: cause.into() }
+    pub(crate) fn failed(
+        what: impl Into<String>,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Failure {
+        Failure::Failed {
+            what: what.into(),
+            cause: cause.into(),
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -44,8 +50,8 @@ impl Failure {
                 let mut last = what.clone();
                 while let Some(error) = next {
                     let message = error.to_string();
-                    // An error that only wraps another says nothing new.
-                    if message != last {
+                    // An error that another one quotes says nothing new.
+                    if !last.contains(&message) {
                         let mut lines = message.lines();
                         let _ = writeln!(text, "  because: {}", lines.next().unwrap_or_default());
                         for line in lines {
@@ -58,8 +64,14 @@ impl Failure {
                 text
             }
             Failure::Problems(problems) => {
-                let mut text: String = problems.iter().map(|problem| render(problem, colour)).collect();
-                let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+                let mut text: String = problems
+                    .iter()
+                    .map(|problem| render(problem, colour))
+                    .collect();
+                let errors = problems
+                    .iter()
+                    .filter(|problem| problem.severity == Severity::Error)
+                    .count();
                 if errors > 1 {
                     let _ = writeln!(text, "{errors} errors; nothing was changed");
                 }

@@ -1,11 +1,17 @@
 use std::fmt;
 
 use base::{Problem, Severity};
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+};
 
 /// A problem as people read it: what, where with the line, why and what to do.
 pub(crate) fn render(problem: &Problem, colour: bool) -> String {
-    let mut theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let mut theme = if colour {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
     theme.characters.error = "error:".to_owned();
     theme.characters.warning = "warning:".to_owned();
     theme.characters.advice = "info:".to_owned();
@@ -57,7 +63,10 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.problem
+            .help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -88,6 +97,17 @@ mod tests {
         let problem = Problem::error("unknown-key", "`package` has no key `versio`")
             .at(&source, at..at + 6, "did you mean `version`?")
             .help("valid keys are name, version, epoch");
-        insta::assert_snapshot!(render(&problem, false), @"");
+        insta::assert_snapshot!(render(&problem, false), @"
+        unknown-key
+
+          error: `package` has no key `versio`
+           ╭─[hello.yaml:3:3]
+         2 │   name: hello
+         3 │   versio: 1
+           ·   ───┬──
+           ·      ╰── did you mean `version`?
+           ╰────
+          help: valid keys are name, version, epoch
+        ");
     }
 }

@@ -76,7 +76,9 @@ impl Progress {
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Running>> {
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn bar(&self, verb: Verb, subject: &str, total: Option<u64>, unit: Unit) -> ProgressBar {
@@ -94,7 +96,9 @@ impl Progress {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
         };
-        let bar = self.bars.add(bar.with_style(style).with_prefix(verb.as_str()));
+        let bar = self
+            .bars
+            .add(bar.with_style(style).with_prefix(verb.as_str()));
         bar.set_message(subject.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
@@ -108,7 +112,10 @@ impl Progress {
             Outcome::Unchanged => self.line(&format!("{verb:>8} {subject}: unchanged")),
             Outcome::Done if self.kind == ProgressKind::Bars && seconds < BRIEF => {}
             Outcome::Done => {
-                self.line(&format!("{verb:>8} {subject}: done in {:.1} s", seconds.as_secs_f64()));
+                self.line(&format!(
+                    "{verb:>8} {subject}: done in {:.1} s",
+                    seconds.as_secs_f64()
+                ));
             }
         }
     }
@@ -122,13 +129,24 @@ impl Reporter for Progress {
             _ => {}
         }
         match event {
-            Event::Started { task, verb, subject, total, unit } => {
+            Event::Started {
+                task,
+                verb,
+                subject,
+                total,
+                unit,
+            } => {
                 let bar = match self.kind {
                     ProgressKind::Bars => Some(self.bar(verb, subject, total, unit)),
                     _ => None,
                 };
-                let running =
-                    Running { verb, subject: subject.to_owned(), done: 0, since: Instant::now(), bar };
+                let running = Running {
+                    verb,
+                    subject: subject.to_owned(),
+                    done: 0,
+                    since: Instant::now(),
+                    bar,
+                };
                 self.tasks().insert(task, running);
             }
             Event::Advanced { task, by } => {
@@ -175,7 +193,13 @@ impl Reporter for Progress {
 
 fn json(event: &Event<'_>) -> String {
     let value = match event {
-        Event::Started { task, verb, subject, total, unit } => serde_json::json!({
+        Event::Started {
+            task,
+            verb,
+            subject,
+            total,
+            unit,
+        } => serde_json::json!({
             "event": "started", "task": task, "verb": verb.as_str(), "subject": subject, "total": total,
             "unit": match unit { Unit::Bytes => "bytes", Unit::Items => "items" },
         }),

@@ -35,11 +35,20 @@ fn a_killed_build_is_finished_by_the_next() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(killed >= 3, "only {killed} builds were still running when they were killed");
-    world().build(&store, &["baselayout", "hello"], &out).run().success();
+    assert!(
+        killed >= 3,
+        "only {killed} builds were still running when they were killed"
+    );
+    world()
+        .build(&store, &["baselayout", "hello"], &out)
+        .run()
+        .success();
     for name in ["baselayout-1-r0", "hello-2.10-r0", "hello-doc-2.10-r0"] {
         let file = format!("x86_64/{name}.apk");
-        assert!(fs::read(out.join(&file)).unwrap() == fs::read(world().packages().join(&file)).unwrap(), "{name}");
+        assert!(
+            fs::read(out.join(&file)).unwrap() == fs::read(world().packages().join(&file)).unwrap(),
+            "{name}"
+        );
     }
     // Nothing is left lying about but what the last run needed.
     let leftovers: Vec<_> = fs::read_dir(out.join("x86_64"))
@@ -65,7 +74,9 @@ fn a_killed_build_leaves_no_process() {
             .replace("cd \"${{targets.destdir}}\"", &format!("sleep {mark}")),
     )
     .unwrap();
-    let mut build = world().build(&world().store(), &[], &folder.path().join("out")).arg(&path);
+    let mut build = world()
+        .build(&world().store(), &[], &folder.path().join("out"))
+        .arg(&path);
     let command = build.command().stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let sleeping = || {
@@ -105,10 +116,16 @@ fn a_killed_image_build_is_finished_by_the_next() {
         if layout.exists() {
             // Whatever is there under its name is whole.
             let reference = format!("oci:{}:latest", layout.display());
-            testkit::Program::new("skopeo").args(["inspect", &reference]).run().success();
+            testkit::Program::new("skopeo")
+                .args(["inspect", &reference])
+                .run()
+                .success();
         }
     }
-    world().image(&store, &world().packages(), &layout).run().success();
+    world()
+        .image(&store, &world().packages(), &layout)
+        .run()
+        .success();
     let index = |layout: &std::path::Path| fs::read_to_string(layout.join("index.json")).unwrap();
     let digest = |text: &str| {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();

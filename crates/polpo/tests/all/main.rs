@@ -1,4 +1,5 @@
 //! The program as a whole, on real input, judged by real programs.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod interrupted;
 mod messages;

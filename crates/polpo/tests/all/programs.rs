@@ -15,16 +15,29 @@ fn reference() -> String {
 #[test]
 fn skopeo_copies_and_inspects() {
     let folder = tempfile::tempdir().unwrap();
-    let inspected = Program::new("skopeo").args(["inspect", &reference()]).run().success().stdout;
+    let inspected = Program::new("skopeo")
+        .args(["inspect", &reference()])
+        .run()
+        .success()
+        .stdout;
     let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected["Architecture"], "amd64");
     assert_eq!(inspected["Os"], "linux");
     assert_eq!(inspected["Layers"].as_array().unwrap().len(), 1);
     let copy = format!("dir:{}", folder.path().join("copy").display());
-    Program::new("skopeo").args(["copy", "--preserve-digests", &reference(), &copy]).run().success();
+    Program::new("skopeo")
+        .args(["copy", "--preserve-digests", &reference(), &copy])
+        .run()
+        .success();
     assert!(folder.path().join("copy/manifest.json").is_file());
-    let archive = format!("docker-archive:{}:hello:latest", folder.path().join("hello.tar").display());
-    Program::new("skopeo").args(["copy", &reference(), &archive]).run().success();
+    let archive = format!(
+        "docker-archive:{}:hello:latest",
+        folder.path().join("hello.tar").display()
+    );
+    Program::new("skopeo")
+        .args(["copy", &reference(), &archive])
+        .run()
+        .success();
 }
 
 #[test]
@@ -32,12 +45,25 @@ fn umoci_unpacks() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");
     let image = format!("{}:latest", world().layout().display());
-    Program::new("umoci").args(["unpack", "--rootless", "--image", &image]).arg(&bundle).run().success();
+    Program::new("umoci")
+        .args(["unpack", "--rootless", "--image", &image])
+        .arg(&bundle)
+        .run()
+        .success();
     let root = bundle.join("rootfs");
     assert!(root.join("usr/bin/hello").is_file());
     assert!(root.join("usr/lib/apk/db/installed").is_file());
-    for absent in ["usr/bin/sh", "usr/bin/bash", "usr/bin/busybox", "usr/bin/apk", "usr/bin/dpkg"] {
-        assert!(!root.join(absent).exists(), "{absent} has no place in a minimal image");
+    for absent in [
+        "usr/bin/sh",
+        "usr/bin/bash",
+        "usr/bin/busybox",
+        "usr/bin/apk",
+        "usr/bin/dpkg",
+    ] {
+        assert!(
+            !root.join(absent).exists(),
+            "{absent} has no place in a minimal image"
+        );
     }
     let config: serde_json::Value =
         serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
@@ -55,9 +81,20 @@ fn podman_runs_it() {
             .arg(storage.path().join("run"))
             .args(["--storage-driver", "vfs", "--runtime", "runc"])
     };
-    let pulled = podman().args(["pull", "--quiet", &reference()]).run().success();
+    let pulled = podman()
+        .args(["pull", "--quiet", &reference()])
+        .run()
+        .success();
     let run = podman()
-        .args(["run", "--rm", "--network=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"])
+        .args([
+            "run",
+            "--rm",
+            "--network=none",
+            "--ulimit",
+            "nofile=1024:1024",
+            "--ulimit",
+            "nproc=1024:1024",
+        ])
         .arg(pulled.stdout.trim())
         .run()
         .success();
@@ -66,9 +103,16 @@ fn podman_runs_it() {
 
 #[test]
 fn syft_lists_exactly_the_installed_packages() {
+    // syft reads layouts of one manifest only: the image as it is before it is signed.
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("hello");
+    world()
+        .image(&world().store(), &world().packages(), &layout)
+        .run()
+        .success();
     let listed = Program::tool("syft")
         .args(["scan", "-q", "-o", "json"])
-        .arg(format!("oci-dir:{}", world().layout().display()))
+        .arg(format!("oci-dir:{}", layout.display()))
         .env("SYFT_CHECK_FOR_APP_UPDATE", "false")
         .run()
         .success()
@@ -93,10 +137,18 @@ fn installed() -> BTreeSet<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");
     let image = format!("{}:latest", world().layout().display());
-    Program::new("umoci").args(["unpack", "--rootless", "--image", &image]).arg(&bundle).run().success();
+    Program::new("umoci")
+        .args(["unpack", "--rootless", "--image", &image])
+        .arg(&bundle)
+        .run()
+        .success();
     let database = fs::read_to_string(bundle.join("rootfs/usr/lib/apk/db/installed")).unwrap();
     let letter = |record: &str, letter: &str| {
-        record.lines().find_map(|line| line.strip_prefix(letter)).unwrap().to_owned()
+        record
+            .lines()
+            .find_map(|line| line.strip_prefix(letter))
+            .unwrap()
+            .to_owned()
     };
     let packages: BTreeSet<_> = database
         .split("\n\n")
@@ -104,7 +156,10 @@ fn installed() -> BTreeSet<(String, String)> {
         .map(|record| (letter(record, "P:"), letter(record, "V:")))
         .collect();
     let names: Vec<&str> = packages.iter().map(|(name, _)| name.as_str()).collect();
-    assert!(names.contains(&"hello") && names.contains(&"libc6"), "{names:?}");
+    assert!(
+        names.contains(&"hello") && names.contains(&"libc6"),
+        "{names:?}"
+    );
     packages
 }
 
@@ -136,8 +191,12 @@ fn a_validator_accepts_every_sbom() {
     let layout = world().layout();
     for entry in fs::read_dir(layout.join("blobs/sha256")).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
-        let Ok(envelope) = serde_json::from_slice::<serde_json::Value>(&bytes) else { continue };
-        let Some(payload) = envelope["payload"].as_str() else { continue };
+        let Ok(envelope) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
+            continue;
+        };
+        let Some(payload) = envelope["payload"].as_str() else {
+            continue;
+        };
         let decoded = Program::new("sh")
             .args(["-c", "printf %s \"$1\" | base64 -d", "sh", payload])
             .run()
@@ -150,9 +209,17 @@ fn a_validator_accepts_every_sbom() {
             documents.push(path);
         }
     }
-    assert!(documents.iter().any(|path| path.ends_with("image.spdx.json")));
+    assert!(
+        documents
+            .iter()
+            .any(|path| path.ends_with("image.spdx.json"))
+    );
     for document in documents {
-        Program::tool("pyspdxtools").arg("-i").arg(&document).run().success();
+        Program::tool("pyspdxtools")
+            .arg("-i")
+            .arg(&document)
+            .run()
+            .success();
     }
 }
 

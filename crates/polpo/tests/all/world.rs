@@ -16,7 +16,10 @@ pub(crate) struct World {
 
 /// The root of the checkout.
 pub(crate) fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 pub(crate) fn recipe(name: &str) -> PathBuf {
@@ -132,7 +135,11 @@ impl World {
             }
         }
         fs::create_dir_all(self.keys()).unwrap();
-        self.polpo().args(["key", "generate", "--keep"]).arg(self.signing_key()).run().success();
+        self.polpo()
+            .args(["key", "generate", "--keep"])
+            .arg(self.signing_key())
+            .run()
+            .success();
         self.polpo()
             .args(["key", "generate", "--keep", "--type", "ecdsa-p256"])
             .arg(self.image_key())
@@ -147,8 +154,12 @@ impl World {
             .arg(self.signing_key())
             .run()
             .success();
-        self.build(&self.store(), &RECIPES, &self.packages()).run().success();
-        self.image(&self.store(), &self.packages(), &self.layout()).run().success();
+        self.build(&self.store(), &RECIPES, &self.packages())
+            .run()
+            .success();
+        self.image(&self.store(), &self.packages(), &self.layout())
+            .run()
+            .success();
         self.polpo()
             .arg("sign")
             .arg(self.layout())
