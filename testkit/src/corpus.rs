@@ -9,6 +9,10 @@ pub fn corpus() -> PathBuf {
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus")),
         PathBuf::from,
     );
-    assert!(folder.is_dir(), "no corpus at {}: set POLPO_CORPUS", folder.display());
+    assert!(
+        folder.is_dir(),
+        "no corpus at {}: set POLPO_CORPUS",
+        folder.display()
+    );
     folder
 }

@@ -77,7 +77,10 @@ impl Program {
     /// When it can't be started: a real program that a test names must be there.
     pub fn run(mut self) -> Finished {
         let output = self.command.output().unwrap_or_else(|error| {
-            panic!("{} can't be run: {error}; scripts/install test brings it", self.shown)
+            panic!(
+                "{} can't be run: {error}; scripts/install test brings it",
+                self.shown
+            )
         });
         Finished {
             shown: self.shown,

@@ -30,7 +30,10 @@ pub(crate) fn check() -> Result<String, String> {
     let crates = dependencies(&metadata);
     let complaints = complaints(&crates);
     if complaints.is_empty() {
-        Ok(format!("layers: {} crates, each uses only lower levels", crates.len()))
+        Ok(format!(
+            "layers: {} crates, each uses only lower levels",
+            crates.len()
+        ))
     } else {
         Err(complaints.join("\n"))
     }
@@ -85,15 +88,33 @@ mod tests {
 
     fn crates(pairs: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        pairs.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect()
+        pairs
+            .iter()
+            .map(|(name, used)| ((*name).to_owned(), owned(used)))
+            .collect()
     }
 
     #[test]
     fn only_downwards() {
-        assert_eq!(complaints(&crates(&[("apk", &["base", "archive"]), ("base", &[])])), [""; 0]);
-        assert_eq!(complaints(&crates(&[("apk", &["oci"])])).len(), 1, "same level");
-        assert_eq!(complaints(&crates(&[("base", &["apk"])])).len(), 1, "upwards");
+        assert_eq!(
+            complaints(&crates(&[("apk", &["base", "archive"]), ("base", &[])])),
+            [""; 0]
+        );
+        assert_eq!(
+            complaints(&crates(&[("apk", &["oci"])])).len(),
+            1,
+            "same level"
+        );
+        assert_eq!(
+            complaints(&crates(&[("base", &["apk"])])).len(),
+            1,
+            "upwards"
+        );
         assert_eq!(complaints(&crates(&[("new", &[])])).len(), 1, "no level");
-        assert_eq!(complaints(&crates(&[("apk", &["testkit"])])).len(), 1, "only for tests");
+        assert_eq!(
+            complaints(&crates(&[("apk", &["testkit"])])).len(),
+            1,
+            "only for tests"
+        );
     }
 }

@@ -9,7 +9,11 @@ const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
 commands:
   layers    check that each crate uses only crates of lower levels";
 
-#[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is the program's whole output")]
+#[allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "this is the program's whole output"
+)]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {

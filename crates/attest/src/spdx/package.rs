@@ -271,7 +271,11 @@ impl SourceRecord {
             let downloadable = ["https://", "http://", "ftp://"]
                 .iter()
                 .any(|scheme| self.uri.starts_with(scheme));
-            let location = if downloadable { self.uri.clone() } else { String::new() };
+            let location = if downloadable {
+                self.uri.clone()
+            } else {
+                String::new()
+            };
             package.download_location = or_no_assertion(location);
             let checksum = self
                 .digest

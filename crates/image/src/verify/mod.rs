@@ -243,9 +243,7 @@ fn sources(name: &str, version: &str, contents: &Contents) -> Finding {
                         digest.checksum_value
                     ))
                 }
-                Some(digest) => {
-                    Finding::proven(format!("{name} sha256:{}", digest.checksum_value))
-                }
+                Some(digest) => Finding::proven(format!("{name} sha256:{}", digest.checksum_value)),
                 None => Finding::unproven(format!("{name} is named without a SHA-256")),
             }
         })
@@ -259,7 +257,10 @@ fn source_name(source: &attest::spdx::Package) -> &str {
     if source.download_location != attest::licence::NO_ASSERTION {
         return &source.download_location;
     }
-    let locators = source.external_refs.iter().map(|reference| reference.reference_locator.as_str());
+    let locators = source
+        .external_refs
+        .iter()
+        .map(|reference| reference.reference_locator.as_str());
     let mut distributed = locators.filter(|locator| !locator.starts_with("pkg:generic/"));
     distributed.next().unwrap_or(&source.name)
 }

@@ -6,6 +6,7 @@ use build::plan::{Limits, Network};
 use build::sandbox::InitProgram;
 
 use crate::arguments::{Build, Network as NetworkArgument};
+use crate::command::interruptible;
 use crate::command::recipes::{self, Loaded};
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
@@ -58,9 +59,15 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             levels: &levels,
             rebuild: arguments.rebuild,
         };
-        let built = build_recipe(&store, &executor, &recipe, &options, session.reporter())
-            .await
-            .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
+        let built = interruptible(build_recipe(
+            &store,
+            &executor,
+            &recipe,
+            &options,
+            session.reporter(),
+        ))
+        .await?
+        .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
         session.show(&built.problems);
     }
     Ok(())

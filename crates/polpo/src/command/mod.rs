@@ -15,6 +15,8 @@ mod verify;
 
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::arguments::{Command, Image, Key, Source};
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -35,4 +37,20 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Run(arguments)) => return image_run::run(&arguments, session),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does `work` until it is done, or until somebody asks to stop: by Ctrl-C or SIGTERM. Then `work` is
+/// dropped, which ends its sandboxes and removes what they left.
+async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::failed("signals can't be listened to", error));
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
+    tokio::select! {
+        result = work => Ok(result),
+        _ = interrupt.recv() => Err(Failure::Interrupted),
+        _ = terminate.recv() => Err(Failure::Interrupted),
+    }
 }

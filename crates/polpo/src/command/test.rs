@@ -6,6 +6,7 @@ use build::test_run::{TestError, TestOptions, test_recipe};
 
 use crate::arguments::Test;
 use crate::command::build::executor;
+use crate::command::interruptible;
 use crate::command::recipes::{self, Loaded};
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -50,9 +51,15 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
             again: arguments.again,
         };
         let name = &recipe.package.name;
-        let reports = test_recipe(&store, &executor, &recipe, &options, session.reporter())
-            .await
-            .map_err(|error| Failure::failed(format!("{name} was not tested"), error))?;
+        let reports = interruptible(test_recipe(
+            &store,
+            &executor,
+            &recipe,
+            &options,
+            session.reporter(),
+        ))
+        .await?
+        .map_err(|error| Failure::failed(format!("{name} was not tested"), error))?;
         if reports.is_empty() {
             session.notice(&format!("{name} has no test"));
         }

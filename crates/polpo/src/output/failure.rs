@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     },
     /// The configuration is wrong: exit code 2, all problems at once.
     Problems(Vec<Problem>),
+    /// Somebody asked to stop: exit code 130, as shells have it for Ctrl-C.
+    Interrupted,
     /// The command line is wrong in a way that only the command itself can see: exit code 2.
     Usage(String),
 }
@@ -38,6 +40,7 @@ impl Failure {
         match self {
             Failure::Failed { .. } => ExitCode::from(1),
             Failure::Problems(_) | Failure::Usage(_) => ExitCode::from(2),
+            Failure::Interrupted => ExitCode::from(130),
         }
     }
 
@@ -77,6 +80,7 @@ impl Failure {
                 }
                 text
             }
+            Failure::Interrupted => "interrupted; nothing half-made is left\n".to_owned(),
             Failure::Usage(message) => format!("error: {message}\n"),
         }
     }

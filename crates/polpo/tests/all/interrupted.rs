@@ -57,7 +57,11 @@ fn a_killed_build_is_finished_by_the_next() {
         .filter(|name| !name.ends_with(".apk") && name != "APKINDEX.tar.gz" && name != ".lock")
         .collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
-    let temporary: Vec<_> = fs::read_dir(store.join("tmp")).unwrap().collect();
+    let temporary: Vec<_> = fs::read_dir(store.join("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "lock")
+        .collect();
     assert!(temporary.is_empty(), "{temporary:?}");
 }
 
@@ -79,12 +83,7 @@ fn a_killed_build_leaves_no_process() {
         .arg(&path);
     let command = build.command().stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let sleeping = || {
-        fs::read_dir("/proc").unwrap().flatten().any(|process| {
-            fs::read(process.path().join("cmdline"))
-                .is_ok_and(|line| line == format!("sleep\0{mark}\0").as_bytes())
-        })
-    };
+    let sleeping = || running("sleep", &mark);
     wait_until(&sleeping);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -132,4 +131,52 @@ fn a_killed_image_build_is_finished_by_the_next() {
         value["manifests"][0]["digest"].as_str().unwrap().to_owned()
     };
     assert_eq!(digest(&index(&layout)), digest(&index(&world().layout())));
+}
+
+#[test]
+fn an_interrupted_build_cleans_up_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let mark = format!("87{}", std::process::id());
+    let path = folder.path().join("sleeper.yaml");
+    fs::write(
+        &path,
+        format!(
+            "package:\n  name: sleeper\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\n\
+             environment:\n  contents:\n    packages:\n      - build-base\npipeline:\n  - runs: sleep {mark}\n"
+        ),
+    )
+    .unwrap();
+    let mut build = world()
+        .build(&store, &[], &folder.path().join("out"))
+        .arg(&path);
+    let command = build.command().stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_until(&|| running("sleep", &mark));
+    testkit::Program::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .run()
+        .success();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.ends_with("interrupted; nothing half-made is left\n"),
+        "{said}"
+    );
+    assert!(!running("sleep", &mark));
+    let left: Vec<_> = fs::read_dir(store.join("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "lock")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whether a process with this command line lives on this machine.
+fn running(program: &str, argument: &str) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| line == format!("{program}\0{argument}\0").as_bytes())
+    })
 }
