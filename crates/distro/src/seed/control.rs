@@ -5,6 +5,7 @@ use std::io::Read;
 use archive::tar::Reader as TarReader;
 use archive::tree::FileTree;
 use archive::{Limits, ar, decompress};
+use tempfile::TempDir;
 
 use super::Seed;
 use super::error::DebDefect;
@@ -19,10 +20,12 @@ pub(super) struct Deb {
     pub(super) control: String,
     /// The files, moved and picked as the seed wants.
     pub(super) tree: FileTree,
+    /// Holds the larger files of the tree.
+    _scratch: TempDir,
 }
 
-/// Reads a .deb; `omit` and `keep` of the seed decide which files come along.
-pub(super) fn read(deb: impl Read + Send, seed: &Seed) -> Result<Deb, DebDefect> {
+/// Reads a .deb, with its larger files in `scratch`; `omit` and `keep` of the seed decide which files come along.
+pub(super) fn read(deb: impl Read + Send, seed: &Seed, scratch: TempDir) -> Result<Deb, DebDefect> {
     let limits = Limits::default();
     let mut members = ar::Reader::new(deb)?;
     let mut control = None;
@@ -34,12 +37,13 @@ pub(super) fn read(deb: impl Read + Send, seed: &Seed) -> Result<Deb, DebDefect>
             control = Some(control_file(reader)?);
         } else if name.starts_with("data.tar") {
             let reader = TarReader::new(decompress::open(member, limits)?, limits);
-            files = Some(tree::read(reader, seed)?);
+            files = Some(tree::read(reader, seed, scratch.path())?);
         }
     }
     Ok(Deb {
         control: control.ok_or(DebDefect::Missing("control file"))?,
         tree: files.ok_or(DebDefect::Missing("data.tar"))?,
+        _scratch: scratch,
     })
 }
 

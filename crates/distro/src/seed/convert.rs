@@ -13,6 +13,7 @@ use base::{Arch, Epoch};
 use build::analyse::{Options, PackageView};
 use serde::{Deserialize, Serialize};
 use store::apt::paragraph::Paragraphs;
+use tempfile::TempDir;
 
 use super::control::{self, Deb};
 use super::error::DebDefect;
@@ -42,14 +43,19 @@ pub(super) struct Source {
     fields: BTreeMap<String, String>,
 }
 
-/// Reads the .deb from the store's file, already verified.
-pub(super) fn open(locked: &LockedPackage, seed: &Seed, file: File) -> Result<Source, SeedError> {
+/// Reads the .deb from the store's file, already verified; its larger files go to `scratch`.
+pub(super) fn open(
+    locked: &LockedPackage,
+    seed: &Seed,
+    file: File,
+    scratch: TempDir,
+) -> Result<Source, SeedError> {
     let defect = |reason: DebDefect| SeedError::Deb {
         package: locked.package.clone(),
         digest: locked.sha256,
         reason,
     };
-    let mut deb = control::read(std::io::BufReader::new(file), seed).map_err(defect)?;
+    let mut deb = control::read(std::io::BufReader::new(file), seed, scratch).map_err(defect)?;
     let fields: BTreeMap<String, String> = Paragraphs::of(&deb.control)
         .next()
         .unwrap_or_default()

@@ -138,6 +138,9 @@ pub enum DebDefect {
     /// A member can't be decompressed.
     #[error("it can't be decompressed: {0}")]
     Decompress(#[from] std::io::Error),
+    /// Its larger files can't be put on disk, or not be read to the end.
+    #[error("its files can't be unpacked into the store: {0}")]
+    Scratch(std::io::Error),
     /// A part is missing.
     #[error("it has no {0}")]
     Missing(&'static str),

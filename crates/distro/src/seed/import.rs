@@ -192,7 +192,7 @@ fn open(
     store: &Store,
 ) -> Result<convert::Source, SeedError> {
     let file = store.open_verified(&locked.sha256)?;
-    convert::open(locked, request.seed, file)
+    convert::open(locked, request.seed, file, store.temp_dir()?)
 }
 
 /// The facts of all packages, in the lock's order: from the store, or by reading the .debs.

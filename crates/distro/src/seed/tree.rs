@@ -1,18 +1,29 @@
 //! The data of a .deb as the tree of an apk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use archive::tar::{EntryKind, Reader};
-use archive::tree::{FileTree, Node, NodeKind, TreePath};
+use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
 
 use super::Seed;
 use super::error::DebDefect;
 use super::usrmerge::{moved, moved_target};
 
-/// Reads a data.tar: paths are moved into /usr, and what the seed omits is left out.
-pub(super) fn read<R: Read>(mut reader: Reader<R>, seed: &Seed) -> Result<FileTree, DebDefect> {
+/// Files larger than this are kept on disk, not in memory.
+const LARGEST_IN_MEMORY: u64 = 16 << 10;
+
+/// Reads a data.tar: paths are moved into /usr, and what the seed omits is left out. Larger files
+/// are put into the folder `scratch`, which must live as long as the tree.
+pub(super) fn read<R: Read>(
+    mut reader: Reader<R>,
+    seed: &Seed,
+    scratch: &Path,
+) -> Result<FileTree, DebDefect> {
     let mut tree = FileTree::new();
+    let mut on_disk = 0_u64;
     // Hard links by the file they name, both moved.
     let mut links: BTreeMap<TreePath, BTreeSet<TreePath>> = BTreeMap::new();
     while let Some(mut entry) = reader.next()? {
@@ -23,6 +34,19 @@ pub(super) fn read<R: Read>(mut reader: Reader<R>, seed: &Seed) -> Result<FileTr
         let path = tree_path(&moved(&header.path))?;
         let kind = match header.kind {
             EntryKind::Directory => NodeKind::Directory,
+            EntryKind::File { size } if size > LARGEST_IN_MEMORY => {
+                on_disk += 1;
+                let file = scratch.join(on_disk.to_string());
+                std::io::copy(
+                    &mut entry,
+                    &mut File::create(&file).map_err(DebDefect::Scratch)?,
+                )
+                .map_err(DebDefect::Scratch)?;
+                NodeKind::File {
+                    content: Content::Disk(file),
+                    size,
+                }
+            }
             EntryKind::File { .. } => {
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes)?;
