@@ -1,5 +1,5 @@
 # The two commands of the README, and what they are made of.
-.PHONY: demo test bench check layers docs
+.PHONY: demo test bench check
 
 CARGO ?= cargo
 
@@ -18,6 +18,7 @@ bench: ## Measure what polpo costs, as whole processes and inside
 	scripts/bench
 
 check: ## What CI checks besides the tests
+	scripts/install check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) run -q --locked -p xtask -- layers

@@ -17,7 +17,7 @@ use crate::output::ProgressKind;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "stdout carries results only; progress and problems go to stderr.\n\
-        Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration."
+        Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration, 130 interrupted."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -77,6 +77,16 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Whether a person may be given a shell at the terminal.
+    pub(crate) fn may_open_shell(&self) -> bool {
+        matches!(
+            self,
+            Command::Build(Build { debug: true, .. }) | Command::Test(Test { debug: true, .. })
+        )
+    }
 }
 
 /// Where packages come from and who is trusted to have signed them.
@@ -163,7 +173,7 @@ pub(crate) struct Build {
     /// Distribution name used in package URLs of SBOMs
     #[arg(long, default_value = "polpo")]
     pub(crate) namespace: String,
-    /// Let build steps use the network
+    /// Let build steps use the network: never taken from the cache, and the package's SBOM says so
     #[arg(long, value_enum, default_value_t)]
     pub(crate) network: Network,
     /// Trace each command, and open a shell in the sandbox when a step fails
@@ -180,7 +190,7 @@ pub(crate) enum Network {
     /// The sandbox has no network.
     #[default]
     Deny,
-    /// The sandbox shares the host's network; the result says so.
+    /// The sandbox shares the host's network.
     Allow,
 }
 
@@ -229,7 +239,7 @@ pub(crate) struct ImageBuild {
     /// Name and tag, such as hello:latest
     #[arg(value_name = "TAG")]
     pub(crate) tag: String,
-    /// Folder of the OCI layout; made, or replaced as a whole
+    /// Folder of the OCI layout; made, or the image of this tag in it replaced
     #[arg(value_name = "OUTPUT")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -251,7 +261,10 @@ pub(crate) struct ImageRun {
     /// Let the program use the network
     #[arg(long, value_enum, default_value_t)]
     pub(crate) network: Network,
-    /// Architecture of the image in a layout of several
+    /// Tag of the image, in a layout of several
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// Architecture of the image in a layout of several [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
 }
@@ -364,6 +377,9 @@ pub(crate) struct Sign {
     /// Private key
     #[arg(long, value_name = "KEY")]
     pub(crate) key: PathBuf,
+    /// Tag of the image, in a layout of several
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
     /// Architecture of the image in a layout of several [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
@@ -379,6 +395,9 @@ pub(crate) struct Verify {
     /// Public key that the image's statements must be signed by
     #[arg(long, required = true, value_name = "KEY.pub")]
     pub(crate) key: Vec<PathBuf>,
+    /// Tag of the image, in a layout of several
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
     /// Architecture of the image in a layout of several [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,

@@ -11,15 +11,20 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::Arguments;
-use output::Progress;
 use output::failure::Failure;
+use output::{Progress, ProgressKind};
 use settings::Session;
 
 fn main() -> ExitCode {
     // A sandbox is entered before any thread exists: namespaces are joined by one thread alone.
     build::sandbox::init_if_requested();
     let arguments = Arguments::parse();
-    let progress = Progress::new(arguments.global.progress, arguments.global.verbose);
+    let mut progress = arguments.global.progress;
+    if arguments.command.may_open_shell() && progress != ProgressKind::Json {
+        // Bars would be drawn over the shell.
+        progress = ProgressKind::Lines;
+    }
+    let progress = Progress::new(progress, arguments.global.verbose);
     match run(arguments, &progress) {
         Ok(code) => code,
         Err(failure) => {

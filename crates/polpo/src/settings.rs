@@ -88,8 +88,8 @@ pub(crate) fn trusted(arguments: &Repositories, arch: Arch) -> Result<Trusted, F
         .iter()
         .map(|text| {
             let what = || format!("the repository {text} can't be used");
-            let repository =
-                Repository::parse(text).map_err(|error| Failure::failed(what(), error))?;
+            let repository = Repository::parse(text)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", what())))?;
             repository
                 .open(arch, &keyring)
                 .map_err(|error| Failure::failed(what(), error))

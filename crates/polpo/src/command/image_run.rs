@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
     let layout = Layout::open(&arguments.layout).map_err(|error| failed(error.into()))?;
     let arch = arguments.arch.unwrap_or(Arch::host());
     let image = layout
-        .image(None, arch)
+        .image(arguments.tag.as_deref(), arch)
         .map_err(|error| failed(error.into()))?;
     let bubblewrap = find_bubblewrap().map_err(|error| failed(error.into()))?;
     let init = InitProgram::this().map_err(|error| failed(error.into()))?;

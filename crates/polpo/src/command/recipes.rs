@@ -92,7 +92,7 @@ pub(crate) fn repositories(
         .iter()
         .map(|text| {
             Repository::parse(text).map_err(|error| {
-                Failure::failed(format!("the repository {text} can't be used"), error)
+                Failure::Usage(format!("the repository {text} can't be used: {error}"))
             })
         })
         .collect::<Result<_, _>>()?;

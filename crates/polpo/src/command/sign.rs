@@ -11,7 +11,7 @@ pub(crate) fn run(arguments: &Sign, session: &Session<'_>) -> Result<(), Failure
     let key = key::load_private(&arguments.key).map_err(|error| Failure::failed(what(), error))?;
     let arch = arguments.arch.unwrap_or(base::Arch::host());
     let image = layout
-        .image(None, arch)
+        .image(arguments.tag.as_deref(), arch)
         .map_err(|error| Failure::failed(what(), error))?;
     let digest = image.descriptor.digest;
     let store = session.store()?;

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Verify) -> Result<ExitCode, Failure> {
     let trusted = settings::trusted(&arguments.repositories, arch)?;
     let report = verify(&VerifyRequest {
         layout: &layout,
-        tag: None,
+        tag: arguments.tag.as_deref(),
         arch,
         keys: &keys,
         repositories: &trusted.repositories,

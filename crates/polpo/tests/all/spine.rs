@@ -230,3 +230,44 @@ fn the_store_of_a_stranger_is_not_needed() {
     polpo(&store).args(["completions", "bash"]).run().success();
     assert!(!store.exists());
 }
+
+/// `--debug` gives a shell at the terminal, in the sandbox where the step failed.
+#[test]
+fn a_failed_step_opens_a_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("failing.yaml"),
+        "package:\n  name: failing\n  version: \"1\"\n  epoch: 0\n  copyright:\n    - license: MIT\n\
+         environment:\n  contents:\n    packages:\n      - build-base\n\
+         pipeline:\n  - runs: |\n      echo kept > marker\n      false\n",
+    )
+    .unwrap();
+    let command = format!(
+        "{} build failing.yaml -r {} -k {} --out-dir out --debug",
+        env!("CARGO_BIN_EXE_polpo"),
+        world().seed().display(),
+        world().keys().display()
+    );
+    // `script` gives it a terminal; what is typed comes from a pipe.
+    let typed = "sleep 5; echo 'echo \"<$(cat marker) $(pwd) $(id -u)>\"'; sleep 2; echo exit 7";
+    let run = Program::new("sh")
+        .args([
+            "-c",
+            &format!("({typed}) | script -qefc \"$COMMAND\" /dev/null"),
+        ])
+        .env("COMMAND", command)
+        .env("POLPO_STORE", world().store())
+        .folder(folder.path())
+        .run()
+        .code(1);
+    assert!(
+        run.stdout.contains("<kept /home/build 0>"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.contains("failing 1-r0 was not built"),
+        "{}",
+        run.stdout
+    );
+}
