@@ -53,7 +53,7 @@ pub enum InvalidRepository {
 pub enum RepositoryError {
     /// Its index is missing.
     #[error(
-        "repository {repository} has no index for {arch}: {} does not exist; make it with `polpo repo index`, or leave the repository out",
+        "repository {repository} has no index for {arch}: {} does not exist; check the path, build packages into it with `polpo build`, or leave the repository out",
         path.display()
     )]
     NoIndex {

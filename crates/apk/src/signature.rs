@@ -64,7 +64,7 @@ impl fmt::Debug for StoredSignature {
 pub enum SignatureError {
     /// There is no signature of a known kind.
     #[error(
-        "it is not signed{}; sign it, or allow unsigned files if it is yours",
+        "it is not signed{}; sign it with the key of the repository, or rebuild it",
         described(.skipped)
     )]
     Unsigned {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use attest::intoto::JsonError;
 use attest::licence::{CopyrightEntry, Expression, Licence, NO_ASSERTION};
-use attest::spdx::{PackageRecord, RecipeRecord, SourceRecord};
-use base::{Digest, Problem};
+use attest::spdx::{Document, PackageRecord, RecipeRecord, SourceRecord};
+use base::{Digest, Epoch, Problem};
+use store::Expected;
 
+use crate::plan::Network;
 use crate::recipe::{Action, ResolvedPackage, ResolvedRecipe, Step};
 
 /// What is known of a build besides its recipe.
@@ -13,12 +16,14 @@ use crate::recipe::{Action, ResolvedPackage, ResolvedRecipe, Step};
 pub struct Origin {
     /// The distribution: purl's namespace, the supplier, the maintainer.
     pub namespace: String,
-    /// The digests of the sources that were fetched, by their URI in the recipe.
-    pub sources: BTreeMap<String, Digest>,
+    /// The digests of the sources that were fetched, by what the recipe says they hash to.
+    pub sources: BTreeMap<Expected, Digest>,
     /// The files beside the recipe, such as patches: their paths in the workspace and digests.
     pub files: Vec<(String, Digest)>,
     /// The recipe's place.
     pub recipe: Option<RecipeRecord>,
+    /// Whether steps reached the network, and with it sources that nobody named.
+    pub network: Network,
     /// The texts of the licences that the recipe names by `license-path`, by that path.
     pub licence_texts: BTreeMap<String, String>,
 }
@@ -29,6 +34,32 @@ pub fn document_path(package: &ResolvedPackage) -> String {
         "var/lib/db/sbom/{}-{}.spdx.json",
         package.name, package.full_version
     )
+}
+
+/// What the document of a package says that was built with the network within reach.
+const NETWORK: &str = "built with network access: sources beyond those named are unknown";
+
+/// The document of one package of `recipe`: its [`record`], and whether more than that went into it.
+///
+/// # Errors
+/// It can't be written as JSON.
+pub fn document(
+    recipe: &ResolvedRecipe,
+    package: &ResolvedPackage,
+    steps: &[Step],
+    origin: &Origin,
+    epoch: Epoch,
+) -> Result<Document, JsonError> {
+    let mut document = record(recipe, package, steps, origin).document(epoch)?;
+    if origin.network == Network::Denied {
+        return Ok(document);
+    }
+    for described in &mut document.packages {
+        if document.document_describes.contains(&described.id) {
+            described.source_info = Some(NETWORK.to_owned());
+        }
+    }
+    document.seal()
 }
 
 /// The facts of one package of `recipe`. `steps` are its own; the main package's steps make every
@@ -129,7 +160,7 @@ fn collect(
             name: given(&fetch.purl_name, &package.name),
             version: Some(given(&fetch.purl_version, &package.version)),
             uri: fetch.uri.clone(),
-            digest: origin.sources.get(&fetch.uri).copied(),
+            digest: origin.sources.get(&fetch.expected).copied(),
             commit: None,
         });
     }

@@ -338,9 +338,8 @@ impl Draft<'_> {
         recipe: &ResolvedRecipe,
         options: &EmitOptions<'_>,
     ) -> Result<(), EmitError> {
-        let record = describe::record(recipe, self.package, self.steps, options.origin);
-        let described = record
-            .document(options.epoch)
+        let (package, steps) = (self.package, self.steps);
+        let described = describe::document(recipe, package, steps, options.origin, options.epoch)
             .and_then(|document| document.to_json());
         let document = described.map_err(|source| EmitError::Describe {
             package: self.package.name.clone(),

@@ -2,6 +2,7 @@
 //! the key under which its result is kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base::{Arch, Digest, Epoch};
 use serde::{Deserialize, Serialize};
@@ -158,14 +159,20 @@ impl BuildPlan {
     /// The plan as JSON that is the same for the same plan: fields in order, maps sorted, no
     /// spaces.
     pub fn canonical_json(&self) -> Vec<u8> {
-        // Strings, numbers, lists and maps with string keys: nothing that JSON can't hold.
-        serde_json::to_vec(self).unwrap_or_default()
+        key_bytes(self)
     }
 
     /// SHA-256 of [`BuildPlan::canonical_json`].
     pub fn digest(&self) -> Digest {
         Digest::of(&self.canonical_json())
     }
+}
+
+/// `value` as bytes that are another value's only if that is equal: JSON. Keys hold strings, numbers,
+/// lists and maps with string keys, nothing that JSON can't hold; should one ever, its form for
+/// debugging stands in, which can't fail, so that no two values share the key of a failure.
+pub(crate) fn key_bytes<T: Serialize + fmt::Debug>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_else(|_| format!("{value:?}").into_bytes())
 }
 
 /// What a build finds in its environment when the recipe says nothing else
@@ -264,6 +271,15 @@ mod tests {
             change(&mut other);
             assert_ne!(other.digest(), first.digest());
         }
+    }
+
+    #[test]
+    fn what_json_can_not_hold_has_a_key_of_its_own() {
+        let value = |number: u8| BTreeMap::from([(vec![number], number)]);
+        assert!(serde_json::to_vec(&value(1)).is_err());
+        assert_eq!(key_bytes(&value(1)), key_bytes(&value(1)));
+        assert_ne!(key_bytes(&value(1)), key_bytes(&value(2)));
+        assert_eq!(key_bytes(&[1]), b"[1]");
     }
 
     #[test]

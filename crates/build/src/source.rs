@@ -97,6 +97,11 @@ impl Sources {
         self.digests.get(expected).copied()
     }
 
+    /// Every blob, by what the recipe says it hashes to.
+    pub fn digests(&self) -> &BTreeMap<Expected, Digest> {
+        &self.digests
+    }
+
     /// The sources as a plan lists them.
     pub fn planned(&self) -> Vec<PlannedSource> {
         let planned = |origin: &SourceOrigin| PlannedSource {

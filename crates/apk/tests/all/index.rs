@@ -161,7 +161,7 @@ fn unsigned_wrongly_signed_and_strangers_indexes_are_told_apart() {
     let mut impostor = Keyring::default();
     impostor.add("tester.rsa.pub", key.public().unwrap());
     insta::assert_snapshot!([unsigned, unknown, shown(&impostor)].join("\n"), @r"
-    index /APKINDEX.tar.gz: it is not signed; sign it, or allow unsigned files if it is yours
+    index /APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
     index /APKINDEX.tar.gz: it is signed by tester.rsa.pub, which is not among the trusted keys (other.rsa.pub); if that key is to be trusted, add its file to the keyring
     index /APKINDEX.tar.gz: the signature by tester.rsa.pub is wrong: the file was changed after it was signed, or another key of that name signed it; get both again from their source
     ");

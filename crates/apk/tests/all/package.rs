@@ -339,7 +339,7 @@ fn trust_is_one_good_signature_of_a_trusted_name() {
         .unwrap()
         .verify(&signer().keyring())
         .unwrap_err();
-    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed; sign it, or allow unsigned files if it is yours");
+    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed; sign it with the key of the repository, or rebuild it");
 
     // Of an algorithm that is not known, then by a stranger, then by us.
     let stranger = Signer::new(
@@ -362,7 +362,7 @@ fn trust_is_one_good_signature_of_a_trusted_name() {
         .unwrap()
         .verify(&signer().keyring())
         .unwrap_err();
-    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed in a way that is known (it has .SIGN.DSA.tester.rsa.pub); sign it, or allow unsigned files if it is yours");
+    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed in a way that is known (it has .SIGN.DSA.tester.rsa.pub); sign it with the key of the repository, or rebuild it");
     let several = [
         unknown,
         stranger.sign(control, EPOCH).unwrap(),

@@ -19,7 +19,7 @@ use crate::emit::{EmitError, EmitOptions, emit};
 use crate::executor::{ExecuteError, Executor};
 use crate::guest::{ChooseError, choose};
 use crate::lint::Levels;
-use crate::plan::{BuildPlan, Limits, Network};
+use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
 use crate::recipe::ResolvedRecipe;
 use crate::source::{SourceError, SourceOrigin, Sources, recipe_files};
@@ -149,6 +149,15 @@ pub enum BuildError {
         /// Where the new ones are.
         kept: PathBuf,
     },
+    /// The repository is signed, the packages would not be.
+    #[error(
+        "the repository `{}` is signed, and no key was given to sign these packages and its index with; give the key with `--signing-key`, or build into another folder with `--out-dir`",
+        repository.display()
+    )]
+    SignedRepository {
+        /// The repository.
+        repository: PathBuf,
+    },
     /// The index can't be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -164,7 +173,7 @@ pub enum BuildError {
 }
 
 /// Everything that decides what packages come out.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Key<'a> {
     format: u32,
     plan: Digest,
@@ -172,10 +181,11 @@ struct Key<'a> {
     signer: Option<(String, Digest)>,
     namespace: &'a str,
     record: Option<(&'a str, Digest, &'a Option<String>, &'a Option<String>)>,
+    levels: &'a Levels,
 }
 
 /// Builds `recipe` and puts its packages and an index of them into `options.out`, unless the same
-/// plan was carried out before: then what is kept of that is put there.
+/// plan was carried out before, without the network: then what is kept of that is put there.
 ///
 /// # Errors
 /// See [`BuildError`]. The repository is only touched once all packages are made.
@@ -187,6 +197,8 @@ pub async fn build_recipe<E: Executor>(
     reporter: &dyn Reporter,
 ) -> Result<BuiltRecipe, BuildError> {
     let package = || recipe.package.name.clone();
+    // Not only when all is built.
+    publish::present_index(recipe.arch, options)?;
     let repositories = open_repositories(options.repositories, options, recipe.arch)?;
     let wanted = &recipe.environment.packages;
     let guest =
@@ -224,8 +236,10 @@ pub async fn build_recipe<E: Executor>(
         let mut packages = record.packages.iter();
         packages.all(|package| store.contains(&package.digest)) && store.contains(&record.log)
     });
+    // What came over the network is not in the plan: the same plan may give something else today.
     if let Some(record) = &before
         && !options.rebuild
+        && plan.network == Network::Denied
     {
         let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
         let task = base::Task::start(
@@ -249,7 +263,9 @@ pub async fn build_recipe<E: Executor>(
 
     let (record, problems) =
         execute(store, executor, recipe, options, &plan, &sources, reporter).await?;
-    if let Some(before) = before {
+    if options.rebuild
+        && let Some(before) = before
+    {
         let differ: Vec<String> = record
             .packages
             .iter()
@@ -301,8 +317,8 @@ pub(crate) fn open_repositories(
         .collect()
 }
 
-/// The key under which a build's result is kept: the plan, what is said of the packages, and who
-/// signs.
+/// The key under which a build's result is kept: the plan, what is said of the packages, who signs,
+/// and which checks they passed.
 fn key(recipe: &ResolvedRecipe, options: &BuildOptions<'_>, plan: &BuildPlan) -> Digest {
     let signer = options
         .signer
@@ -322,8 +338,9 @@ fn key(recipe: &ResolvedRecipe, options: &BuildOptions<'_>, plan: &BuildPlan) ->
             } = record;
             (path.as_str(), *digest, repository, commit)
         }),
+        levels: options.levels,
     };
-    Digest::of(&serde_json::to_vec(&key).unwrap_or_default())
+    Digest::of(&key_bytes(&key))
 }
 
 async fn execute<E: Executor>(
@@ -349,17 +366,14 @@ async fn execute<E: Executor>(
         .map(|licence| licence.license_path.as_str());
     let origin = Origin {
         namespace: options.namespace.to_owned(),
-        sources: sources
-            .origins
-            .iter()
-            .map(|source| (source.uri.clone(), source.digest))
-            .collect(),
+        sources: sources.digests().clone(),
         files: plan
             .files
             .iter()
             .map(|file| (file.path.clone(), file.digest))
             .collect(),
         recipe: options.recipe.clone(),
+        network: plan.network,
         licence_texts: licence_paths
             .filter(|path| !path.is_empty())
             .filter_map(|path| Some((path.to_owned(), output.text(path)?)))

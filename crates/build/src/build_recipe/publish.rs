@@ -1,11 +1,13 @@
-//! Putting packages into a repository: first the files, then the index that names them.
+//! Putting packages into a repository: first the files, then the index that names them, all under a
+//! lock and only if the index that is there can be carried on.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use apk::index::{FILE_NAME, Index, IndexEntry};
+use apk::index::{FILE_NAME, Index, IndexEntry, IndexError};
 use apk::package::Package;
+use apk::signature::{Keyring, SignatureError};
 use base::{Arch, Digest};
 use rustix::fs::FlockOperation;
 use store::{AtomicFile, Store, StoreError, WriteError};
@@ -22,6 +24,8 @@ pub(super) fn publish(
 ) -> Result<(), BuildError> {
     let folder = options.out.join(arch.apk());
     fs::create_dir_all(&folder).map_err(WriteError::at("create the folder", &folder))?;
+    let _held = lock(&folder)?;
+    let before = present_index(arch, options)?;
     let mut entries = Vec::new();
     for package in packages {
         copy_out(store, package, &folder)?;
@@ -30,24 +34,51 @@ pub(super) fn publish(
             .ok_or(StoreError::Missing(package.digest))?;
         entries.push(IndexEntry::of(&Package::open(&path)?));
     }
-    let _held = lock(&folder)?;
-    let path = folder.join(FILE_NAME);
-    let mut index = match options.signer {
-        // What this key does not vouch for yet, it must not begin to vouch for.
-        Some(signer) if path.exists() => {
-            let mut keyring = options.keyring.clone();
-            keyring.add(signer.key_name(), signer.public().clone());
-            Index::read(&path, &keyring)?
-        }
-        None if path.exists() => Index::read_unverified(&path)?,
-        _ => Index::default(),
-    };
-    let before = index.clone();
+    let mut index = before.clone().unwrap_or_default();
     index.merge(entries);
-    if index != before || !path.exists() {
-        index.write(&path, options.signer, options.epoch)?;
+    if before.is_none_or(|before| before != index) {
+        index.write(&folder.join(FILE_NAME), options.signer, options.epoch)?;
     }
     Ok(())
+}
+
+/// The index that `options.out` has already, if packages made with `options` may join it.
+///
+/// # Errors
+/// It can't be read, is signed by nobody who is trusted, or is signed while the packages will not be.
+pub(super) fn present_index(
+    arch: Arch,
+    options: &BuildOptions<'_>,
+) -> Result<Option<Index>, BuildError> {
+    let path = options.out.join(arch.apk()).join(FILE_NAME);
+    let read = match options.signer {
+        // What this key does not vouch for yet, it must not begin to vouch for.
+        Some(signer) => {
+            let mut keyring = options.keyring.clone();
+            keyring.add(signer.key_name(), signer.public().clone());
+            Index::read(&path, &keyring)
+        }
+        None => match Index::read(&path, &Keyring::default()) {
+            Err(IndexError::Signature { source, .. }) => match source {
+                SignatureError::Unsigned { skipped } if skipped.is_empty() => {
+                    Index::read_unverified(&path)
+                }
+                _ => {
+                    return Err(BuildError::SignedRepository {
+                        repository: options.out.to_owned(),
+                    });
+                }
+            },
+            other => other,
+        },
+    };
+    match read {
+        Ok(index) => Ok(Some(index)),
+        Err(IndexError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the package's file into `folder`, unless it is there.

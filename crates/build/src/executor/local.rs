@@ -293,12 +293,18 @@ impl<'a> Build<'a> {
             .timeout
             .map(|seconds| started + Duration::from_secs(seconds));
         for (position, step) in self.plan.steps.iter().enumerate() {
+            if matches!(step, PlannedStep::Run { .. })
+                && layers.find("bin/sh").is_none()
+                && layers.find("usr/bin/sh").is_none()
+            {
+                return Err(ExecuteError::NoShell);
+            }
             self.output.begin_step(step.name());
             match self.step(step, &workspace, &root)? {
                 Ending::Exited(0) => {}
                 Ending::Exited(code) => {
                     if position == 0 || self.first_run(position) {
-                        self.check_shell(&layers, &root, &workspace)?;
+                        self.check_shell(&root, &workspace)?;
                     }
                     return Err(self.failed(step, code, &workspace, &root)?);
                 }
@@ -487,15 +493,7 @@ impl<'a> Build<'a> {
     }
 
     /// Whether the shell is what kept the first step from running.
-    fn check_shell(
-        &mut self,
-        layers: &Layers,
-        root: &Held,
-        workspace: &Workspace,
-    ) -> Result<(), ExecuteError> {
-        if layers.find("bin/sh").is_none() && layers.find("usr/bin/sh").is_none() {
-            return Err(ExecuteError::NoShell);
-        }
+    fn check_shell(&mut self, root: &Held, workspace: &Workspace) -> Result<(), ExecuteError> {
         let lines = self.output.last_lines.clone();
         let command = self.output.failed_command.clone();
         let ending = self.sandboxed(
@@ -543,7 +541,7 @@ impl<'a> Build<'a> {
             )));
             self.deadline = None;
             let script = format!("cd {}; exec /bin/sh -i", quoted(working_directory));
-            self.sandboxed(&script, environment, workspace, root, Standard::Inherited)?;
+            self.sandboxed(&script, environment, workspace, root, Standard::Terminal)?;
         }
         Ok(ExecuteError::Step(Box::new(failure)))
     }

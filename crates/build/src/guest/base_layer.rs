@@ -99,7 +99,7 @@ pub(super) fn uppermost(
     if commands.is_empty() && files.is_empty() {
         return Ok(None);
     }
-    let key = Digest::of(format!("guest top 1 {commands:?} {files:?}").as_bytes());
+    let key = Digest::of(format!("guest top 2 {commands:?} {files:?}").as_bytes());
     let tree = store.tree(&key, |folder| {
         for name in &commands {
             let path = folder.join(name);
@@ -158,11 +158,18 @@ fn has_own_etc(layer: &Path) -> bool {
     etc.is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// Makes the folders that `path` lacks, whatever the caller's umask.
 fn create_folders_above(path: &Path) -> Result<(), GuestError> {
-    match path.parent() {
-        Some(above) => fs::create_dir_all(above).map_err(GuestError::at("create", above)),
-        None => Ok(()),
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|above| above.symlink_metadata().is_err())
+        .collect();
+    for above in missing.into_iter().rev() {
+        fs::create_dir(above).map_err(GuestError::at("create", above))?;
+        set_mode(above, 0o755)?;
     }
+    Ok(())
 }
 
 /// The commands that a busybox among the packages wants to be called by, without those that a
@@ -209,4 +216,40 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), GuestError> {
 fn set_mode(path: &Path, mode: u32) -> Result<(), GuestError> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .map_err(GuestError::at("set the mode of", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A umask is the whole process's, so the test is run again in one of its own.
+    #[test]
+    fn folders_are_everyones_to_read_whatever_the_umask() {
+        const INNER: &str = "POLPO_TEST_WITHIN_UMASK";
+        if std::env::var_os(INNER).is_none() {
+            let name = "guest::base_layer::tests::folders_are_everyones_to_read_whatever_the_umask";
+            let status = Command::new("/bin/sh")
+                .args(["-c", "umask 077; exec \"$@\"", "sh"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(INNER, "1")
+                .status()
+                .unwrap();
+            assert!(status.success());
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        create_folders_above(&folder.path().join("usr/local/bin/awk")).unwrap();
+        create_folders_above(&folder.path().join("usr/bin/awk")).unwrap();
+        let mode = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            metadata.permissions().mode() & 0o7777
+        };
+        assert_eq!(mode("."), 0o700);
+        for name in ["usr", "usr/local", "usr/local/bin", "usr/bin"] {
+            assert_eq!(mode(name), 0o755, "{name}");
+        }
+    }
 }

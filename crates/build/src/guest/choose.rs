@@ -1,6 +1,9 @@
 //! Which packages a guest has, and how they come into the store.
 
+use std::path::{Path, PathBuf};
+
 use apk::dependency::{Dependency, InvalidDependency};
+use apk::index::IndexEntry;
 use apk::package::{Package, PackageError};
 use apk::repository::{LoadedRepository, RepositoryError};
 use apk::solver::{Candidate, Repository, Request, Sources, Universe, Unsolvable};
@@ -28,15 +31,23 @@ pub enum ChooseError {
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// A package is no good.
-    #[error(transparent)]
-    Package(#[from] PackageError),
+    #[error("`{}` of repository {repository} can't be used: {source}", path.display())]
+    Package {
+        /// The repository.
+        repository: String,
+        /// The package's file there.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PackageError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// Chooses the packages that `wanted` asks for, as apk would, and brings them into the store.
-/// The indexes vouch for them: each is checked against its entry.
+/// The indexes vouch for them: each is checked against its entry, and its data against itself, before
+/// the store knows it by its identity.
 ///
 /// # Errors
 /// Nothing will do, or a package is missing or not the one the index speaks of.
@@ -92,7 +103,7 @@ pub fn choose(
             Some((repository, repository.index.entries.get(entry)?))
         })
         .map(|(repository, entry)| {
-            const KIND: &str = "package";
+            const KIND: &str = "checked-package";
             // Equal identity, equal package, whoever signed it: the file first seen is the one used.
             let identity = entry.identity.to_string();
             let key = Digest::of(identity.as_bytes());
@@ -100,11 +111,16 @@ pub fn choose(
             let digest = match known.filter(|digest| store.contains(digest)) {
                 Some(digest) => digest,
                 None => {
-                    let blob = store.put_file(&repository.package_path(entry)?)?;
+                    let source = repository.package_path(entry)?;
+                    let blob = store.put_file(&source)?;
                     let path = store
                         .path(&blob.digest)
                         .ok_or(StoreError::Missing(blob.digest))?;
-                    Package::open(&path)?.check_entry(entry)?;
+                    check(&path, entry).map_err(|error| ChooseError::Package {
+                        repository: repository.name.clone(),
+                        path: source,
+                        source: error,
+                    })?;
                     store.record_put(KIND, &key, &blob.digest)?;
                     blob.digest
                 }
@@ -117,4 +133,13 @@ pub fn choose(
             })
         })
         .collect()
+}
+
+/// Whether the file at `path` is, as a whole, the package that `entry` speaks of: the index vouches
+/// for its control member, and that for its data.
+fn check(path: &Path, entry: &IndexEntry) -> Result<(), PackageError> {
+    let package = Package::open(path)?;
+    package.check_entry(entry)?;
+    package.manifest(&archive::Limits::default())?;
+    Ok(())
 }

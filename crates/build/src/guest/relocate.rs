@@ -14,6 +14,7 @@ use store::Store;
 
 use super::GuestError;
 use super::merge::{Merger, Method};
+use crate::plan::key_bytes;
 
 /// Where a tree has folders and links, by paths relative to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +90,9 @@ pub(super) fn relocated(
             if !links.keys().any(|path| shape.folders.contains(path)) {
                 return Ok(tree.clone());
             }
-            let moved = serde_json::to_string(&(key, &links)).unwrap_or_default();
-            let moved = Digest::of(format!("relocated 1 {moved}").as_bytes());
+            let mut moved = b"relocated 1 ".to_vec();
+            moved.extend(key_bytes(&(key, &links)));
+            let moved = Digest::of(&moved);
             let made = store.tree(&moved, |into| {
                 // Checked first, because where an entry goes can't fail later on.
                 for folder in &shape.folders {

@@ -12,11 +12,13 @@ use std::io;
 
 use archive::tree::{FileTree, TreePath};
 use base::{Arch, Digest, DigestReader, Problem, Severity, did_you_mean};
+use serde::Serialize;
 
 use crate::analyse::Elf;
 
 /// How much a linter's findings matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// It doesn't run.
     Off,
@@ -91,7 +93,7 @@ fn suggestion(name: &str) -> String {
 }
 
 /// The linters and the levels they run at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Levels(BTreeMap<&'static str, Level>);
 
 impl Default for Levels {

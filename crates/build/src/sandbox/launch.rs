@@ -35,8 +35,12 @@ pub struct Bind {
 pub enum Standard {
     /// Input is empty; output and errors go, in order, to whoever asked for them.
     Captured,
-    /// Those of this process: for a person at a terminal.
+    /// Those of this process. If they are a terminal, what runs inside can read from it and write to
+    /// it, but has no control of it: it can't type into it (`TIOCSTI`) what the caller's shell would
+    /// take for commands.
     Inherited,
+    /// Those of this process, with control of its terminal: only for a shell that a person asked for.
+    Terminal,
 }
 
 /// How a sandbox ended.
@@ -231,7 +235,7 @@ impl Launch<'_> {
             push(&["--unshare-net"]);
         }
         push(&["--hostname", HOST_NAME, "--die-with-parent"]);
-        if self.standard == Standard::Captured {
+        if self.standard != Standard::Terminal {
             // No controlling terminal, so nothing can be typed into the caller's.
             push(&["--new-session"]);
         }

@@ -195,9 +195,17 @@ test:
     }
 
     fn build(&self, recipe: &ResolvedRecipe, rebuild: bool) -> Result<BuiltRecipe, BuildError> {
+        self.build_with(recipe, |options| options.rebuild = rebuild)
+    }
+
+    fn build_with(
+        &self,
+        recipe: &ResolvedRecipe,
+        change: impl FnOnce(&mut BuildOptions<'_>),
+    ) -> Result<BuiltRecipe, BuildError> {
         let repositories = [Repository::folder(self.path("seed"))];
         let (out, beside) = (self.path("out"), self.path("recipe/hello"));
-        let options = BuildOptions {
+        let mut options = BuildOptions {
             repositories: &repositories,
             keyring: &self.keyring,
             origins: &self.origins,
@@ -210,8 +218,9 @@ test:
             namespace: "polpo",
             recipe: None,
             levels: &self.levels,
-            rebuild,
+            rebuild: false,
         };
+        change(&mut options);
         let store = self.executor.store();
         runtime().block_on(build_recipe(
             store,
@@ -357,4 +366,139 @@ fn a_failed_build_leaves_the_repository_alone() {
         "{error}"
     );
     assert!(!workshop.path("out").exists());
+}
+
+#[test]
+fn a_damaged_package_is_forgotten_once_it_is_repaired() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    let seed = workshop.path("seed").join(Arch::host().apk());
+    let file = seed.join("busybox-1.35.0-r0.apk");
+    let good = fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 0xff;
+    fs::write(&file, bad).unwrap();
+    for _ in 0..2 {
+        let error = workshop.build(&recipe, false).unwrap_err();
+        assert!(matches!(error, BuildError::Guest { .. }), "{error}");
+        assert!(
+            error.to_string().contains(&file.display().to_string()),
+            "{error}"
+        );
+    }
+    fs::write(&file, good).unwrap();
+    assert_eq!(
+        workshop.build(&recipe, false).unwrap().outcome,
+        Outcome::Done
+    );
+}
+
+#[test]
+fn a_signed_repository_is_not_carried_on_without_a_key() {
+    let workshop = Workshop::new();
+    workshop.build(&workshop.recipe(""), false).unwrap();
+    let out = workshop.path("out");
+    let before = listing(&out);
+    let other = workshop.recipe("      echo other > usr/share/doc/hello/other");
+    let error = workshop
+        .build_with(&other, |options| options.signer = None)
+        .unwrap_err();
+    let BuildError::SignedRepository { repository } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(repository, &out);
+    assert!(error.to_string().contains("--signing-key"), "{error}");
+    assert_eq!(listing(&out), before);
+
+    // One that never was signed stays so.
+    let index = out.join(Arch::host().apk()).join(FILE_NAME);
+    fs::remove_dir_all(&out).unwrap();
+    for recipe in [workshop.recipe(""), other] {
+        let built = workshop.build_with(&recipe, |options| options.signer = None);
+        assert_eq!(built.unwrap().outcome, Outcome::Done);
+        assert_eq!(Index::read_unverified(&index).unwrap().entries.len(), 2);
+    }
+    // And a key does not begin to vouch for it.
+    let before = listing(&out);
+    let error = workshop.build(&workshop.recipe(""), false).unwrap_err();
+    assert!(matches!(error, BuildError::Index(_)), "{error}");
+    assert_eq!(listing(&out), before);
+}
+
+#[test]
+fn a_repository_of_strangers_gets_no_files() {
+    let workshop = Workshop::new();
+    let folder = workshop.path("out").join(Arch::host().apk());
+    fs::create_dir_all(&folder).unwrap();
+    let key = key::PrivateKey::generate(key::Algorithm::Rsa4096).unwrap();
+    let stranger = Signer::new("stranger.rsa.pub", key).unwrap();
+    let index = folder.join(FILE_NAME);
+    Index::default()
+        .write(&index, Some(&stranger), EPOCH)
+        .unwrap();
+    let before = listing(&workshop.path("out"));
+    let error = workshop.build(&workshop.recipe(""), false).unwrap_err();
+    assert!(matches!(error, BuildError::Index(_)), "{error}");
+    assert_eq!(listing(&workshop.path("out")), before);
+}
+
+/// The document in the package `hello`.
+fn document(workshop: &Workshop) -> String {
+    let folder = workshop.path("out").join(Arch::host().apk());
+    let package = Package::open(&folder.join("hello-1.0-r2.apk")).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    package
+        .unpack(files.path(), &archive::Limits::default())
+        .unwrap();
+    fs::read_to_string(files.path().join("var/lib/db/sbom/hello-1.0-r2.spdx.json")).unwrap()
+}
+
+#[test]
+fn what_had_the_network_is_built_anew_and_says_so() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    let words = "built with network access: sources beyond those named are unknown";
+    workshop.build(&recipe, false).unwrap();
+    assert!(!document(&workshop).contains(words));
+    for _ in 0..2 {
+        let built = workshop.build_with(&recipe, |options| options.network = Network::Allowed);
+        assert_eq!(built.unwrap().outcome, Outcome::Done);
+        assert_eq!(document(&workshop).matches(words).count(), 1);
+    }
+    // What was built without it is still known.
+    assert_eq!(
+        workshop.build(&recipe, false).unwrap().outcome,
+        Outcome::Unchanged
+    );
+    assert!(!document(&workshop).contains(words));
+}
+
+#[test]
+fn other_checks_are_another_build() {
+    let mut workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    let build = |workshop: &Workshop| workshop.build(&recipe, false).unwrap().outcome;
+    assert_eq!(build(&workshop), Outcome::Done);
+    assert_eq!(build(&workshop), Outcome::Unchanged);
+    workshop.levels = Levels::only(&[], &[]).unwrap();
+    assert_eq!(build(&workshop), Outcome::Done);
+}
+
+#[test]
+fn one_source_from_two_places_has_its_hash_at_both() {
+    let workshop = Workshop::new();
+    let hex = workshop.source.hex();
+    let recipe = workshop.recipe(&format!(
+        "  - uses: fetch
+    with:
+      uri: https://example.net/copy.tar.gz
+      expected-sha256: {hex}
+      extract: false"
+    ));
+    workshop.build(&recipe, false).unwrap();
+    let document = document(&workshop);
+    assert!(document.contains("https://example.net/copy.tar.gz"));
+    let checksum = format!("\"checksumValue\": \"{hex}\"");
+    assert_eq!(document.matches(&checksum).count(), 2, "{document}");
 }

@@ -1,5 +1,6 @@
 //! Attacks on the sandbox.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -7,6 +8,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use polpo_build::guest::GuestMode;
+use polpo_build::plan::{Limits, Network};
+use polpo_build::sandbox::{Bind, Cancel, Ending, Held, Launch, Standard, User, find_bubblewrap};
 
 use crate::support::{Bench, listing};
 
@@ -265,4 +268,55 @@ fn other_processes_are_out_of_reach() {
     child.wait().unwrap();
     assert!(text.ends_with("still here"), "{text}");
     assert_eq!(text.matches("No such").count(), 4, "{text}");
+}
+
+#[test]
+fn only_a_shell_that_was_asked_for_has_the_terminal() {
+    let bench = Bench::new();
+    let (bubblewrap, init) = (find_bubblewrap().unwrap(), bench.init());
+    for (number, (standard, own_session)) in [
+        (Standard::Captured, true),
+        (Standard::Inherited, true),
+        (Standard::Terminal, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = |name: &str| {
+            let path = bench.folder.path().join(format!("{name}-{number}"));
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let root = bench
+            .layers
+            .prepare(GuestMode::Copy, &folder("guest"))
+            .unwrap();
+        let (scratch, out) = (folder("scratch"), folder("out"));
+        let held = Held::new(&init, root, &scratch).unwrap();
+        // Seen from inside, the session of a process outside is 0.
+        let script = "cut -d' ' -f6 /proc/self/stat > /mnt/session";
+        let launch = Launch {
+            init: &init,
+            bubblewrap: &bubblewrap,
+            root: &held,
+            binds: &[Bind {
+                source: out.clone(),
+                target: "/mnt".to_owned(),
+                writable: true,
+            }],
+            environment: &BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+            command: &["/bin/sh", "-c", script].map(str::to_owned),
+            user: User::default(),
+            working_directory: None,
+            network: Network::Denied,
+            limits: &Limits::default(),
+            scratch: &scratch,
+            standard,
+        };
+        let (_writer, cancel) = Cancel::pair().unwrap();
+        let ending = launch.run(None, &cancel, &mut |_| {}).unwrap();
+        assert_eq!(ending, Ending::Exited(0));
+        let session = fs::read_to_string(out.join("session")).unwrap();
+        assert_eq!(session.trim() != "0", own_session, "{standard:?} {session}");
+    }
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use polpo_build::executor::ExecuteError;
-use polpo_build::guest::GuestMode;
+use polpo_build::guest::{GuestMode, Layers};
 use polpo_build::plan::{PlacedFile, PlannedSource, PlannedStep};
+use polpo_build::recipe::Accounts;
 
 use crate::support::{Bench, Lines, listing, runtime};
 
@@ -83,6 +84,17 @@ fn a_shell_that_will_not_do_is_named() {
     bench.step("true");
     let error = bench.build().unwrap_err();
     assert!(matches!(error, ExecuteError::NoPipefail), "{error}");
+}
+
+#[test]
+fn a_guest_without_a_shell_is_named() {
+    let mut bench = Bench::new();
+    bench.layers = Layers::stack(bench.store(), &[], &Accounts::default()).unwrap();
+    // What needs no shell is done without one.
+    bench.build().unwrap();
+    bench.step("true");
+    let error = bench.build().unwrap_err();
+    assert!(matches!(error, ExecuteError::NoShell), "{error}");
 }
 
 #[test]

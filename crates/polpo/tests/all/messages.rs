@@ -344,7 +344,7 @@ fn unsigned_index() {
     });
     insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"
     error: the repository [SCENE]/repository can't be used
-      because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: it is not signed; sign it, or allow unsigned files if it is yours
+      because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
     ");
 }
 
