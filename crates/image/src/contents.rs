@@ -1,6 +1,6 @@
 //! Reading an image's layers back: into a folder, to run it, or into a list of files, to check it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -76,22 +76,92 @@ pub enum ContentsError {
         /// The marker.
         path: String,
     },
+    /// A layer has a path twice: which of them counts is any reader's guess.
+    #[error("layer {layer} has /{} twice; make it again", path.escape_debug())]
+    Repeated {
+        /// The layer's blob.
+        layer: Digest,
+        /// The path.
+        path: String,
+    },
+    /// Something lies beneath what is no directory.
+    #[error(
+        "layer {layer} has /{}, but /{} is a {kind}; make the image again",
+        path.escape_debug(), parent.escape_debug()
+    )]
+    Parent {
+        /// The layer's blob.
+        layer: Digest,
+        /// The path.
+        path: String,
+        /// Which of its parents.
+        parent: String,
+        /// What that is.
+        kind: &'static str,
+    },
 }
 
 /// A file of an image as its layers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageFile {
     pub(crate) header: Header,
-    /// SHA-1 of a file's content or a symbolic link's target.
+    /// SHA-1 of a file's content or a symbolic link's target; a hard link's is that of the file it
+    /// named when its layer was made, which a later entry may have replaced.
     pub(crate) checksum: Option<Sha1>,
 }
 
 /// What an image's layers hold together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
+    /// By path; the root, if a layer has it, is `.`.
     pub(crate) files: BTreeMap<String, ImageFile>,
     /// apk's database and packages' SBOMs, with their bytes.
     pub(crate) kept: FileTree,
+}
+
+impl Contents {
+    /// Puts an entry where it stands, as a program that unpacks the layers would.
+    fn insert(
+        &mut self,
+        layer: Digest,
+        path: TreePath,
+        file: ImageFile,
+        kept: Option<Node>,
+    ) -> Result<(), ContentsError> {
+        for parent in std::iter::successors(path.parent(), TreePath::parent) {
+            if let Some(there) = self.files.get(parent.as_str())
+                && there.header.kind != EntryKind::Directory
+            {
+                return Err(ContentsError::Parent {
+                    layer,
+                    path: path.as_str().to_owned(),
+                    parent: parent.as_str().to_owned(),
+                    kind: there.header.kind.words(),
+                });
+            }
+        }
+        if file.header.kind == EntryKind::Directory {
+            self.kept.remove(path.as_str());
+        } else {
+            self.kept.remove_all(path.as_str());
+            let folder = format!("{}/", path.as_str());
+            let beneath: Vec<String> = self
+                .files
+                .range(folder.clone()..)
+                .map(|(other, _)| other)
+                .take_while(|other| other.starts_with(&folder))
+                .cloned()
+                .collect();
+            for other in beneath {
+                self.files.remove(&other);
+            }
+        }
+        self.files.insert(path.as_str().to_owned(), file);
+        if let Some(node) = kept {
+            self.kept.insert(path, node);
+        }
+        Ok(())
+    }
 }
 
 fn each_layer(
@@ -159,10 +229,22 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
     let mut contents = Contents::default();
     each_layer(layout, image, |layer, stream| {
         let failed = |source| ContentsError::Tar { layer, source };
-        let mut reader = Reader::new(stream, Limits::default());
+        let mut reader = Reader::new(stream, Limits::default()).strict();
+        let mut met: BTreeSet<String> = BTreeSet::new();
         while let Some(mut entry) = reader.next().map_err(failed)? {
             let header = entry.header().clone();
+            if !met.insert(header.path.clone()) {
+                return Err(ContentsError::Repeated {
+                    layer,
+                    path: header.path,
+                });
+            }
             let Ok(path) = TreePath::new(&header.path) else {
+                // The reader gives no other name that can't be a path.
+                let checksum = None;
+                contents
+                    .files
+                    .insert(".".to_owned(), ImageFile { header, checksum });
                 continue;
             };
             if path.file_name().starts_with(".wh.") {
@@ -174,6 +256,7 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
             let keep = ["usr/lib/apk/db/", "etc/apk/", "var/lib/db/sbom/"]
                 .iter()
                 .any(|folder| header.path.starts_with(folder));
+            let mut node = None;
             let checksum = match &header.kind {
                 EntryKind::File { size } if keep && *size <= KEPT_LIMIT => {
                     let mut bytes = Vec::new();
@@ -181,7 +264,7 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                         .read_to_end(&mut bytes)
                         .map_err(|source| failed(ReadError::Io(source)))?;
                     let checksum = Sha1::of(&bytes);
-                    contents.kept.insert(path.clone(), Node::file(bytes));
+                    node = Some(Node::file(bytes));
                     Some(checksum)
                 }
                 EntryKind::File { .. } => {
@@ -194,11 +277,9 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                 _ => None,
             };
             if keep && header.kind == EntryKind::Directory {
-                contents.kept.insert(path, Node::new(NodeKind::Directory));
+                node = Some(Node::new(NodeKind::Directory));
             }
-            contents
-                .files
-                .insert(header.path.clone(), ImageFile { header, checksum });
+            contents.insert(layer, path, ImageFile { header, checksum }, node)?;
         }
         Ok(())
     })?;

@@ -127,7 +127,7 @@ pub enum LayoutError {
         tags: Vec<String>,
     },
     /// No tag was given and there are several images, or none.
-    #[error("{} has {count} images; say which: {}", path.display(), names(tags))]
+    #[error("{} has {count} images; name the tag of one of them: {}", path.display(), names(tags))]
     Ambiguous {
         /// The layout.
         path: PathBuf,
@@ -428,17 +428,64 @@ impl Layout {
     /// # Errors
     /// A manifest can't be read or isn't what it is named.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<(Descriptor, Manifest)>, LayoutError> {
+        self.possible_referrers(subject)?
+            .into_iter()
+            .map(|(entry, manifest)| Ok((entry, manifest?)))
+            .collect()
+    }
+
+    /// As [`Layout::referrers`], with every manifest that can't be read: it may be such an artefact.
+    ///
+    /// # Errors
+    /// `index.json` can't be read.
+    #[expect(clippy::type_complexity, reason = "a list of results, used once")]
+    pub fn possible_referrers(
+        &self,
+        subject: &Digest,
+    ) -> Result<Vec<(Descriptor, Result<Manifest, LayoutError>)>, LayoutError> {
         let mut found = Vec::new();
         for entry in self.index()?.manifests {
             if !media_type::is_manifest(&entry.media_type) {
                 continue;
             }
-            let manifest = self.manifest(&entry)?;
-            if manifest.subject.as_ref().map(|subject| subject.digest) == Some(*subject) {
+            let manifest = self.manifest(&entry);
+            let concerns = match &manifest {
+                Ok(manifest) => {
+                    manifest.subject.as_ref().map(|subject| subject.digest) == Some(*subject)
+                }
+                Err(_) => true,
+            };
+            if concerns {
                 found.push((entry, manifest));
             }
         }
         Ok(found)
+    }
+
+    /// The entries of `index.json` that are images, not artefacts about them.
+    fn images(&self) -> Result<Vec<Descriptor>, LayoutError> {
+        let mut images = Vec::new();
+        for entry in self.index()?.manifests {
+            let is_image = if media_type::is_manifest(&entry.media_type) {
+                match self.manifest(&entry) {
+                    Ok(manifest) => manifest.subject.is_none() && manifest.artifact_type.is_none(),
+                    // A lost artefact is no reason not to find the image.
+                    Err(_)
+                        if entry.platform.is_none()
+                            && !entry.annotations.contains_key(REF_NAME) =>
+                    {
+                        false
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else {
+                media_type::is_index(&entry.media_type)
+            };
+            if is_image {
+                images.push(entry);
+            }
+        }
+        Ok(images)
     }
 
     /// The tags, sorted.
@@ -460,9 +507,9 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::UnknownTag`], [`LayoutError::Ambiguous`], or `index.json` can't be read.
     pub fn resolve(&self, tag: Option<&str>) -> Result<Descriptor, LayoutError> {
-        let index = self.index()?;
         if let Some(tag) = tag {
-            let tagged = index
+            let tagged = self
+                .index()?
                 .manifests
                 .into_iter()
                 .find(|entry| entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag));
@@ -476,13 +523,8 @@ impl Layout {
             };
         }
         let mut images: Vec<Descriptor> = Vec::new();
-        for entry in index.manifests {
-            let is_image = if media_type::is_manifest(&entry.media_type) {
-                self.manifest(&entry)?.subject.is_none()
-            } else {
-                media_type::is_index(&entry.media_type)
-            };
-            if is_image && images.iter().all(|image| image.digest != entry.digest) {
+        for entry in self.images()? {
+            if images.iter().all(|image| image.digest != entry.digest) {
                 images.push(entry);
             }
         }
@@ -506,11 +548,28 @@ impl Layout {
         let mut descriptor = match (tag, self.resolve(tag)) {
             (_, Ok(descriptor)) => descriptor,
             (None, Err(ambiguous @ LayoutError::Ambiguous { .. })) => {
-                let index = self.index()?;
-                if index.manifests.iter().any(|entry| entry.platform.is_none()) {
+                let images = self.images()?;
+                let tags: std::collections::BTreeSet<&String> = images
+                    .iter()
+                    .filter_map(|entry| entry.annotations.get(REF_NAME))
+                    .collect();
+                let fitting: std::collections::BTreeSet<Digest> = images
+                    .iter()
+                    .filter(|entry| {
+                        let platform = entry.platform.as_ref();
+                        platform.is_some_and(|platform| platform.is(arch))
+                    })
+                    .map(|entry| entry.digest)
+                    .collect();
+                // Two images of one architecture, or two names, are two different things.
+                if images.is_empty()
+                    || tags.len() > 1
+                    || fitting.len() > 1
+                    || images.iter().any(|entry| entry.platform.is_none())
+                {
                     return Err(ambiguous);
                 }
-                self.choose(&index, arch)?
+                self.choose(&Index::new(images), arch)?
             }
             (_, Err(other)) => return Err(other),
         };
@@ -796,7 +855,7 @@ mod tests {
 
         layout.tag("other", &first).unwrap();
         let error = layout.resolve(None).unwrap_err();
-        insta::assert_snapshot!(shown(&layout, error), @"DIR has 2 images; say which: latest, other");
+        insta::assert_snapshot!(shown(&layout, error), @"DIR has 2 images; name the tag of one of them: latest, other");
         let error = layout.resolve(Some("lates")).unwrap_err();
         insta::assert_snapshot!(shown(&layout, error), @"DIR has no image tagged `lates`; it has latest, other");
         assert!(matches!(
@@ -820,6 +879,47 @@ mod tests {
         assert_eq!(found.descriptor.digest, arm.digest);
         let error = layout.image(None, Arch::Riscv64).unwrap_err();
         insta::assert_snapshot!(shown(&layout, error), @"the image in DIR is not made for riscv64; it has amd64, arm64");
+    }
+
+    #[test]
+    fn an_image_is_never_chosen_silently() {
+        let folder = folder();
+        let layout = Layout::create(folder.path()).unwrap();
+        let (first, second) = (image(&layout, b"first"), image(&layout, b"second"));
+        let mut arm = image(&layout, b"arm");
+        arm.platform = Some(crate::Platform::linux(Arch::Aarch64));
+        layout.tag("latest", &first).unwrap();
+        let mut manifests = layout.index().unwrap().manifests;
+
+        // Another architecture under the same name or none is apko's way.
+        manifests.push(arm.clone());
+        layout.write_index(&Index::new(manifests.clone())).unwrap();
+        let found = layout.image(None, Arch::X86_64).unwrap();
+        assert_eq!(found.descriptor.digest, first.digest);
+        // An artefact is no image, not even if it can't be read.
+        let blob = layout.put_blob(media_type::DSSE, b"{}").unwrap();
+        let artifact = layout
+            .attach(&Manifest::artifact(media_type::DSSE, vec![blob], &first))
+            .unwrap();
+        layout.image(None, Arch::X86_64).unwrap();
+        std::fs::remove_file(layout.blob_path(&artifact.digest)).unwrap();
+        layout.image(None, Arch::X86_64).unwrap();
+        assert!(layout.referrers(&first.digest).is_err());
+        assert_eq!(layout.possible_referrers(&first.digest).unwrap().len(), 1);
+
+        // Two of one architecture, or two names, are not.
+        manifests.push(second);
+        layout.write_index(&Index::new(manifests)).unwrap();
+        let error = layout.image(None, Arch::X86_64).unwrap_err();
+        insta::assert_snapshot!(shown(&layout, error), @"DIR has 3 images; name the tag of one of them: latest");
+        let other = folder.path().join("other");
+        let layout = Layout::create(&other).unwrap();
+        layout.tag("one", &image(&layout, b"one")).unwrap();
+        let mut arm = image(&layout, b"two");
+        arm.platform = Some(crate::Platform::linux(Arch::Aarch64));
+        layout.tag("two", &arm).unwrap();
+        let error = layout.image(None, Arch::X86_64).unwrap_err();
+        insta::assert_snapshot!(shown(&layout, error), @"DIR has 2 images; name the tag of one of them: one, two");
     }
 
     #[test]

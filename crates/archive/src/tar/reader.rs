@@ -99,6 +99,7 @@ pub struct Reader<R> {
     limits: Limits,
     end: End,
     any_names: bool,
+    strict: bool,
     offset: u64,
     /// Bytes of the present entry's content, and of its padding, that are still to come.
     left: u64,
@@ -134,6 +135,7 @@ impl<R: Read> Reader<R> {
             limits,
             end: End::Blocks,
             any_names: false,
+            strict: false,
             offset: 0,
             left: 0,
             padding: 0,
@@ -159,6 +161,13 @@ impl<R: Read> Reader<R> {
     /// them: [`crate::unpack::unpack`] does.
     pub fn any_names(mut self) -> Reader<R> {
         self.any_names = true;
+        self
+    }
+
+    /// Refuses what programs read differently though it is no damage, so that all see the same files:
+    /// global extended headers, a file whose name ends in `/`, and a size of something without content.
+    pub fn strict(mut self) -> Reader<R> {
+        self.strict = true;
         self
     }
 
@@ -225,6 +234,12 @@ impl<R: Read> Reader<R> {
                     prelude.records = record::parse(&data).map_err(invalid)?;
                 }
                 Flag::GLOBAL => {
+                    if self.strict {
+                        return Err(ReadError::Unsupported {
+                            path: printable(Field::NAME.text(&block)),
+                            what: "a global extended header".to_owned(),
+                        });
+                    }
                     let data = self.metadata(&block, &mut prelude)?;
                     let invalid = |reason| ReadError::Record {
                         offset: start,
@@ -352,8 +367,24 @@ impl<R: Read> Reader<R> {
                 })
         };
         let target_text = || String::from_utf8_lossy(&target).into_owned();
+        let slash = raw_path.ends_with(b"/");
+        let refused = match flag {
+            Flag::FILE | Flag::OLD_FILE | Flag::CONTIGUOUS => {
+                let v7_directory = flag == Flag::OLD_FILE && !extended;
+                (slash && (size > 0 || self.strict && !v7_directory))
+                    .then_some("a file whose name ends in `/`")
+            }
+            _ => (self.strict && size > 0).then_some("something without content that has a size"),
+        };
+        if let Some(what) = refused {
+            return Err(ReadError::Unsupported {
+                path: printed,
+                what: what.to_owned(),
+            });
+        }
         let kind = match flag {
-            Flag::FILE | Flag::OLD_FILE if raw_path.ends_with(b"/") => EntryKind::Directory,
+            // Before ustar there was no other way to say so.
+            Flag::OLD_FILE if slash => EntryKind::Directory,
             Flag::FILE | Flag::OLD_FILE | Flag::CONTIGUOUS => EntryKind::File { size },
             Flag::HARD_LINK => EntryKind::HardLink {
                 target: String::from_utf8_lossy(normalise_bytes(&target)).into_owned(),

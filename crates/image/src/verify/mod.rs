@@ -11,7 +11,9 @@ mod statements;
 use std::collections::BTreeMap;
 
 use apk::database::{Database, DatabaseError, InstalledPackage};
-use apk::package::Manifest;
+use apk::dependency::Dependency;
+use apk::index::IndexEntry;
+use apk::package::{Manifest, PackageInfo};
 use apk::repository::LoadedRepository;
 use apk::signature::Keyring;
 use archive::Limits;
@@ -60,8 +62,17 @@ pub enum VerifyError {
 /// A package of the image and what its repository has of it.
 struct Checked<'a> {
     installed: &'a InstalledPackage,
+    /// What a signed index says of it, if one lists it.
+    listed: Option<&'a IndexEntry>,
     /// The .apk's entries and SHA-256, if the repository has this very package.
     original: Option<(Manifest, Digest)>,
+}
+
+impl Checked<'_> {
+    /// Name, version and so on: the signed index's, not what the image says, where there is a choice.
+    fn info(&self) -> &PackageInfo {
+        &self.listed.unwrap_or(&self.installed.entry).info
+    }
 }
 
 /// Checks an image: every blob against its digest, the statements about it against the keys, its
@@ -84,16 +95,17 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
     let mut findings = vec![Finding::proven(format!(
         "{layers}, the configuration and the manifest have the digests that name them"
     ))];
-    let (statements, sbom) = statements::check(request, &image.descriptor)?;
+    let (statements, sboms) = statements::check(request, &image.descriptor)?;
     findings.push(statements);
 
     let mut checked = Vec::new();
     let mut packages = Vec::new();
     for installed in &database.packages {
-        let (finding, original) = package(request, installed, &contents);
+        let (finding, listed, original) = package(request, installed, &contents);
         packages.push(finding);
         checked.push(Checked {
             installed,
+            listed,
             original,
         });
     }
@@ -104,10 +116,12 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
     findings.push(Finding::group(title, packages));
     findings.push(files::check(&contents, &checked));
     findings.push(keys(&database, request.keyring));
-    findings.push(match sbom {
-        Some(sbom) => same_packages(&sbom, &checked),
-        None => Finding::failed("no trusted SBOM says what is in the image".to_owned()),
-    });
+    findings.extend(sboms.iter().map(|sbom| same_packages(sbom, &checked)));
+    if sboms.is_empty() {
+        findings.push(Finding::failed(
+            "no trusted SBOM says what is in the image".to_owned(),
+        ));
+    }
     Ok(VerifyReport {
         image: digest,
         findings,
@@ -137,13 +151,11 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
 }
 
 /// One package: a signed index lists it, its file is intact, its sources are named.
-fn package(
-    request: &VerifyRequest<'_>,
+fn package<'a>(
+    request: &VerifyRequest<'a>,
     installed: &InstalledPackage,
     contents: &Contents,
-) -> (Finding, Option<(Manifest, Digest)>) {
-    let info = &installed.entry.info;
-    let title = format!("{} {}", info.name, info.version);
+) -> (Finding, Option<&'a IndexEntry>, Option<(Manifest, Digest)>) {
     let listed = request.repositories.iter().find_map(|repository| {
         repository
             .index
@@ -152,6 +164,8 @@ fn package(
             .find(|entry| entry.identity == installed.entry.identity)
             .map(|entry| (repository, entry))
     });
+    let info = listed.map_or(&installed.entry.info, |(_, entry)| &entry.info);
+    let title = format!("{} {}", info.name, info.version);
     let Some((repository, entry)) = listed else {
         let other = request
             .repositories
@@ -165,12 +179,14 @@ fn package(
         return (
             Finding::group(title, vec![Finding::failed(reason.to_owned())]),
             None,
+            None,
         );
     };
     let mut parts = vec![Finding::proven(format!(
         "a signed index lists it as {}",
         entry.identity
     ))];
+    parts.extend(misstated(&installed.entry.info, &entry.info));
     let opened = repository.open_package(entry).and_then(|package| {
         let failed = |source| apk::repository::RepositoryError::Package {
             repository: repository.name.clone(),
@@ -189,6 +205,11 @@ fn package(
             parts.push(Finding::proven(format!(
                 "its file {digest} is what the index names, and its data has the hashes it names"
             )));
+            if package.scripts() != &installed.scripts {
+                parts.push(Finding::failed(
+                    "the installed database has other scripts than its file".to_owned(),
+                ));
+            }
             parts.push(match package.verify(request.keyring) {
                 Ok(key) => Finding::proven(format!("its file is signed by {key}")),
                 Err(refused) => Finding::unproven(format!("its file: {refused}")),
@@ -197,7 +218,41 @@ fn package(
         }
     };
     parts.push(sources(&info.name, &info.version, contents));
-    (Finding::group(title, parts), original)
+    (Finding::group(title, parts), Some(entry), original)
+}
+
+/// What the installed database says otherwise than the signed index: scanners and apk go by it.
+fn misstated(installed: &PackageInfo, listed: &PackageInfo) -> Vec<Finding> {
+    let sorted = |dependencies: &[Dependency]| {
+        let mut words: Vec<String> = dependencies.iter().map(Dependency::to_string).collect();
+        words.sort();
+        words.join(" ")
+    };
+    let compared = [
+        ("name", installed.name.clone(), listed.name.clone()),
+        ("version", installed.version.clone(), listed.version.clone()),
+        ("architecture", installed.arch.clone(), listed.arch.clone()),
+        ("origin", installed.origin.clone(), listed.origin.clone()),
+        (
+            "dependencies",
+            sorted(&installed.depends),
+            sorted(&listed.depends),
+        ),
+        (
+            "provides",
+            sorted(&installed.provides),
+            sorted(&listed.provides),
+        ),
+    ];
+    compared
+        .into_iter()
+        .filter(|(_, found, expected)| found != expected)
+        .map(|(what, found, expected)| {
+            Finding::failed(format!(
+                "the installed database has the {what} `{found}`, the signed index `{expected}`"
+            ))
+        })
+        .collect()
 }
 
 /// What the package's own SBOM says it was built from.
@@ -300,7 +355,7 @@ fn same_packages(sbom: &Document, checked: &[Checked<'_>]) -> Finding {
     }
     let mut wrong = Vec::new();
     for package in checked {
-        let info = &package.installed.entry.info;
+        let info = package.info();
         let key = (info.name.clone(), info.version.clone());
         let Some(element) = listed.remove(&key) else {
             wrong.push(Finding::failed(format!(

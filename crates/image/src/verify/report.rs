@@ -20,7 +20,7 @@ pub enum Standing {
 pub struct Finding {
     /// How far it holds: as far as the worst of its parts.
     pub standing: Standing,
-    /// What was found, in words.
+    /// What was found, in words, without control characters.
     pub message: String,
     /// What it consists of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,7 +41,7 @@ impl Finding {
     pub fn proven(message: String) -> Finding {
         Finding {
             standing: Standing::Proven,
-            message,
+            message: plain(&message),
             parts: Vec::new(),
         }
     }
@@ -66,7 +66,7 @@ impl Finding {
     pub fn group(message: String, parts: Vec<Finding>) -> Finding {
         Finding {
             standing: worst(&parts),
-            message,
+            message: plain(&message),
             parts,
         }
     }
@@ -82,13 +82,31 @@ impl Finding {
             Standing::Unproven => "?",
             Standing::Failed => "✗",
         };
-        writeln!(f, "{before}{branch}{mark} {}", self.message)?;
+        writeln!(f, "{before}{branch}{mark} {}", plain(&self.message))?;
         let before = format!("{before}{below}");
         for (place, part) in self.parts.iter().enumerate() {
             part.draw(f, &before, place + 1 == self.parts.len())?;
         }
         Ok(())
     }
+}
+
+/// The text without what a terminal would obey: names and reasons of foreign images are in it.
+fn plain(message: &str) -> String {
+    let obeyed = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut text = String::with_capacity(message.len());
+    for character in message.chars() {
+        if obeyed(character) {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 fn worst(findings: &[Finding]) -> Standing {

@@ -11,15 +11,18 @@ use crate::attach::SIGNATURE;
 /// The largest envelope that is read.
 const ENVELOPE_LIMIT: u64 = 128 << 20;
 
-/// Checks what is said about the image, and gives the SBOM if a trusted key signed one.
+/// Checks what is said about the image, and gives the SBOMs that trusted keys signed.
 pub(super) fn check(
     request: &VerifyRequest<'_>,
     image: &Descriptor,
-) -> Result<(Finding, Option<Document>), LayoutError> {
+) -> Result<(Finding, Vec<Document>), LayoutError> {
     let mut parts = Vec::new();
     let mut trusted: Vec<Statement<Value>> = Vec::new();
-    for (descriptor, artifact) in request.layout.referrers(&image.digest)? {
-        match statement(request, image, &artifact) {
+    for (descriptor, artifact) in request.layout.possible_referrers(&image.digest)? {
+        let found = artifact
+            .map_err(|error| error.to_string())
+            .and_then(|artifact| statement(request, image, &artifact));
+        match found {
             Ok(statement) => trusted.push(statement),
             // Anyone may attach anything to an image: it is passed over, not believed.
             Err(reason) => parts.push(Finding::unproven(format!(
@@ -28,8 +31,8 @@ pub(super) fn check(
             ))),
         }
     }
-    let mut sbom = None;
-    for (predicate, what, required) in [
+    let mut sboms = Vec::new();
+    let checked = [
         (SIGNATURE, "the image is signed", true),
         (SPDX_PREDICATE, "an SBOM (SPDX) is attached", true),
         (
@@ -37,7 +40,8 @@ pub(super) fn check(
             "its provenance (SLSA 1) is attached",
             false,
         ),
-    ] {
+    ];
+    for (predicate, what, required) in checked {
         let found: Vec<&Statement<Value>> = trusted
             .iter()
             .filter(|statement| statement.predicate_type == predicate)
@@ -60,7 +64,7 @@ pub(super) fn check(
                     .ok()
                     .and_then(|bytes| Document::from_json(&bytes).ok());
                 match document {
-                    Some(document) => sbom = Some(document),
+                    Some(document) => sboms.push(document),
                     None => parts.push(Finding::failed(
                         "the attached SBOM is no SPDX 2.3 document".to_owned(),
                     )),
@@ -68,9 +72,17 @@ pub(super) fn check(
             }
         }
     }
+    for statement in &trusted {
+        let predicate = &statement.predicate_type;
+        if checked.iter().all(|(known, _, _)| known != predicate) {
+            parts.push(Finding::unproven(format!(
+                "a trusted key also makes a statement that is not checked here: {predicate}"
+            )));
+        }
+    }
     Ok((
         Finding::group("what is said about the image".to_owned(), parts),
-        sbom,
+        sboms,
     ))
 }
 
