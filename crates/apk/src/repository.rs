@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use base::Arch;
 use url::Url;
 
+use crate::dependency::Dependency;
 use crate::index::{FILE_NAME, Index, IndexEntry, IndexError};
 use crate::package::{Package, PackageError};
 use crate::signature::Keyring;
-use crate::solver::Candidate;
+use crate::solver::{self, Candidate, Request, Sources, Universe, Unsolvable};
 
 /// A repository, as a line of `/etc/apk/repositories` or an image file names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -265,4 +266,51 @@ impl LoadedRepository {
         package.check_entry(entry).map_err(failed)?;
         Ok(package)
     }
+}
+
+/// Chooses packages for `world` as apk would on an empty root of `arch`: each with the repository
+/// that it comes from, in the order in which they are installed. Earlier repositories win ties.
+///
+/// # Errors
+/// Nothing satisfies all that is asked for.
+pub fn choose<'r>(
+    repositories: &'r [LoadedRepository],
+    arch: Arch,
+    world: &[Dependency],
+) -> Result<Vec<(&'r LoadedRepository, &'r IndexEntry)>, Box<Unsolvable>> {
+    let candidates: Vec<Vec<Candidate>> = repositories
+        .iter()
+        .map(LoadedRepository::candidates)
+        .collect();
+    let tables: Vec<solver::Repository<'_>> = repositories
+        .iter()
+        .zip(&candidates)
+        .map(|(repository, packages)| solver::Repository {
+            name: &repository.name,
+            tag: repository.repository.tag.as_deref(),
+            available: true,
+            packages,
+        })
+        .collect();
+    let arches = [arch.apk()];
+    let universe = Universe::new(Sources {
+        arches: &arches,
+        repositories: &tables,
+        ..Sources::default()
+    });
+    let solution = universe
+        .solve(&Request {
+            world,
+            ..Request::default()
+        })
+        .map_err(Box::new)?;
+    // Nothing is installed, so every package chosen has a place in a repository.
+    Ok(solution
+        .packages()
+        .filter_map(|selected| {
+            let (repository, entry) = selected.place?;
+            let repository = repositories.get(repository)?;
+            Some((repository, repository.index.entries.get(entry)?))
+        })
+        .collect())
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::repository::{LoadedRepository, RepositoryError};
+use apk::repository::{self, LoadedRepository, RepositoryError};
 use apk::signature::Keyring;
-use apk::solver::{self, Candidate, Request, Sources, Universe, Unsolvable};
+use apk::solver::Unsolvable;
 use base::{Arch, Digest, Epoch};
 use serde::Serialize;
 use store::{Store, StoreError};
@@ -48,7 +48,7 @@ pub enum PlanError {
     #[error("{unsolvable}")]
     Unsolvable {
         /// The conflict.
-        unsolvable: Unsolvable,
+        unsolvable: Box<Unsolvable>,
     },
     /// A package isn't what the index says.
     #[error(transparent)]
@@ -70,9 +70,6 @@ pub enum PlanError {
         /// What there is.
         known: String,
     },
-    /// The solver chose what no index has.
-    #[error("{0} was chosen but comes from no repository; this is a defect of polpo")]
-    NoPlace(String),
 }
 
 /// Chooses the packages for `arch` out of `repositories`, whose indexes `keyring` vouched for, and
@@ -101,44 +98,10 @@ pub fn plan(
     {
         world.push(Dependency::any("s6"));
     }
-    let candidates: Vec<Vec<Candidate>> = repositories
-        .iter()
-        .map(LoadedRepository::candidates)
-        .collect();
-    let sources: Vec<solver::Repository<'_>> = repositories
-        .iter()
-        .zip(&candidates)
-        .map(|(repository, packages)| solver::Repository {
-            name: &repository.name,
-            tag: repository.repository.tag.as_deref(),
-            available: true,
-            packages,
-        })
-        .collect();
-    let arches = [arch.apk()];
-    let universe = Universe::new(Sources {
-        arches: &arches,
-        repositories: &sources,
-        ..Sources::default()
-    });
-    let solution = universe
-        .solve(&Request {
-            world: &world,
-            ..Request::default()
-        })
+    let chosen = repository::choose(repositories, arch, &world)
         .map_err(|unsolvable| PlanError::Unsolvable { unsolvable })?;
     let mut packages = Vec::new();
-    for selected in solution.packages() {
-        let found = selected.place.and_then(|(repository, package)| {
-            let repository = repositories.get(repository)?;
-            Some((repository, repository.index.entries.get(package)?))
-        });
-        let (repository, entry) = found.ok_or_else(|| {
-            PlanError::NoPlace(format!(
-                "{} {}",
-                selected.package.name, selected.package.version
-            ))
-        })?;
+    for (repository, entry) in chosen {
         let package = repository.open_package(entry)?;
         let blob = store.put_file(package.path())?;
         let verified = package

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use apk::dependency::{Dependency, InvalidDependency};
 use apk::index::IndexEntry;
 use apk::package::{Package, PackageError};
-use apk::repository::{LoadedRepository, RepositoryError};
-use apk::solver::{Candidate, Repository, Request, Sources, Universe, Unsolvable};
+use apk::repository::{self, LoadedRepository, RepositoryError};
+use apk::solver::Unsolvable;
 use base::{Arch, Digest};
 use rayon::prelude::*;
 use store::{Store, StoreError};
@@ -66,42 +66,9 @@ pub fn choose(
             })
         })
         .collect::<Result<Vec<Dependency>, ChooseError>>()?;
-    let candidates: Vec<Vec<Candidate>> = repositories
-        .iter()
-        .map(LoadedRepository::candidates)
-        .collect();
-    let tables: Vec<Repository<'_>> = repositories
-        .iter()
-        .zip(&candidates)
-        .map(|(repository, packages)| Repository {
-            name: &repository.name,
-            tag: repository.repository.tag.as_deref(),
-            available: true,
-            packages,
-        })
-        .collect();
-    let arches = [arch.apk()];
-    let universe = Universe::new(Sources {
-        arches: &arches,
-        repositories: &tables,
-        ..Sources::default()
-    });
-    let solution = universe
-        .solve(&Request {
-            world: &world,
-            ..Request::default()
-        })
-        .map_err(|unsolvable| ChooseError::Unsolvable(Box::new(unsolvable)))?;
-    let places: Vec<(usize, usize)> = solution
-        .packages()
-        .filter_map(|package| package.place)
-        .collect();
-    places
+    repository::choose(repositories, arch, &world)
+        .map_err(ChooseError::Unsolvable)?
         .into_par_iter()
-        .filter_map(|(repository, entry)| {
-            let repository = repositories.get(repository)?;
-            Some((repository, repository.index.entries.get(entry)?))
-        })
         .map(|(repository, entry)| {
             const KIND: &str = "checked-package";
             // Equal identity, equal package, whoever signed it: the file first seen is the one used.
