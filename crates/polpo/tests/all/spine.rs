@@ -153,6 +153,69 @@ fn the_same_bytes_elsewhere() {
     assert_eq!(image_digest(&layout), image_digest(&world().layout()));
 }
 
+/// What root builds, an ordinary user builds too, byte by byte. Where the tests run as an ordinary
+/// user, everything they build shows it.
+#[test]
+fn the_same_bytes_for_an_ordinary_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (store, packages) = (home.path().join("store"), home.path().join("packages"));
+    let key = home.path().join(world().signing_key().file_name().unwrap());
+    for suffix in ["", ".pub"] {
+        let [from, to] =
+            [world().signing_key(), key.clone()].map(|path| format!("{}{suffix}", path.display()));
+        fs::copy(from, to).unwrap();
+    }
+    let give = |path: &Path| {
+        Program::new("chown")
+            .args(["-R", "1000:1000"])
+            .arg(path)
+            .run()
+            .success()
+    };
+    give(home.path());
+    // The program and the recipes lie where only root may look: they come along.
+    let program = home.path().join("polpo");
+    fs::copy(env!("CARGO_BIN_EXE_polpo"), &program).unwrap();
+    for folder in [world().seed(), checkout().join("os")] {
+        Program::new("cp")
+            .arg("-r")
+            .arg(folder)
+            .arg(home.path())
+            .run()
+            .success();
+    }
+    give(home.path());
+    Program::new("setpriv")
+        .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+        .arg(&program)
+        .arg("build")
+        .args(
+            ["baselayout", "zlib"].map(|name| home.path().join(format!("os/packages/{name}.yaml"))),
+        )
+        .arg("-r")
+        .arg(home.path().join("seed"))
+        .arg("-k")
+        .arg(home.path())
+        .args(["--source-mirror", "apt:trixie", "--signing-key"])
+        .arg(&key)
+        .arg("--out-dir")
+        .arg(&packages)
+        .env("POLPO_STORE", &store)
+        .env("HOME", home.path())
+        .folder(home.path())
+        .run()
+        .success();
+    let mut made = files(&packages);
+    made.retain(|name, _| name.ends_with(".apk"));
+    assert!(made.len() >= 5, "{:?}", made.keys());
+    let mut wanted = files(&world().packages());
+    wanted.retain(|name, _| made.contains_key(name));
+    assert_same(&made, &wanted);
+}
+
 /// One core, and a umask that takes everything from everybody else.
 fn restrict(command: &mut std::process::Command) {
     let program = command.get_program().to_owned();
