@@ -6,7 +6,7 @@ use std::path::Path;
 
 use testkit::Program;
 
-use crate::world::world;
+use crate::world::{checkout, world};
 
 fn reference() -> String {
     format!("oci:{}:latest", world().layout().display())
@@ -232,4 +232,26 @@ fn collect_documents(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// The seed's packages carry documents too, one for each package of the host's distribution.
+#[test]
+fn a_validator_accepts_the_sboms_of_the_seed() {
+    let script = checkout().join("crates/polpo/tests/all/validate_sboms.py");
+    let folder = world().seed().join(std::env::consts::ARCH);
+    let packages: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "apk"))
+        .collect();
+    let said = Program::tool("python")
+        .arg("-B")
+        .arg(script)
+        .args(&packages)
+        .run()
+        .success()
+        .stdout;
+    let checked: usize = said.trim().parse().unwrap();
+    // All but the two that polpo makes itself: the base layout and the compiler's meta package.
+    assert_eq!(checked, packages.len() - 2);
 }
