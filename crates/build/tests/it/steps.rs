@@ -333,38 +333,3 @@ fn a_guest_may_have_more_packages_than_the_kernel_stacks() {
     let lowest = bench.layers.find("opt/000").unwrap();
     assert_eq!(fs::read(lowest).unwrap(), b"x");
 }
-
-/// Prints what a step costs: `cargo test -p polpo-build --test it -- --ignored --nocapture measured`.
-#[test]
-#[ignore = "a measurement"]
-fn measured() {
-    for count in [1, 200, 500] {
-        let names: Vec<String> = (0..count)
-            .map(|number| format!("opt/{number:03}"))
-            .collect();
-        let files: Vec<[(&str, &str); 1]> =
-            names.iter().map(|name| [(name.as_str(), "x")]).collect();
-        let trees: Vec<&[(&str, &str)]> = files.iter().map(|tree| &tree[..]).collect();
-        let mut bench = Bench::with(&trees);
-        for mode in [GuestMode::Overlay, GuestMode::Copy] {
-            bench.executor.guest = mode;
-            let mut times = Vec::new();
-            for steps in [1, 21] {
-                let best = (0..5).map(|_| {
-                    for _ in 0..steps {
-                        bench.step("true");
-                    }
-                    let start = Instant::now();
-                    bench.build().unwrap();
-                    start.elapsed()
-                });
-                times.push(best.min().unwrap());
-            }
-            let step = (times[1] - times[0]) / 20;
-            println!(
-                "{count} trees, {mode}: one step {:?}, each further {step:?}",
-                times[0]
-            );
-        }
-    }
-}
