@@ -1,5 +1,6 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use base::Arch;
@@ -62,6 +63,13 @@ pub(crate) enum Command {
     /// Bring sources and seeds in
     #[command(subcommand)]
     Source(Source),
+    /// Install, query, make and verify apk packages, with apk's own command line: see `polpo apk --help`
+    #[command(disable_help_flag = true)]
+    Apk {
+        /// A command of apk and its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Make keys
     #[command(subcommand)]
     Key(Key),

@@ -20,14 +20,23 @@ pub(crate) struct Session<'p> {
 
 impl<'p> Session<'p> {
     pub(crate) fn new(global: Global, progress: &'p Progress) -> Result<Session<'p>, Failure> {
-        let store_root = match global.store {
+        Session::with(global.store, global.offline, progress)
+    }
+
+    /// A session on this store, or the usual one.
+    pub(crate) fn with(
+        store: Option<PathBuf>,
+        offline: bool,
+        progress: &'p Progress,
+    ) -> Result<Session<'p>, Failure> {
+        let store_root = match store {
             Some(root) => root,
             None => Store::default_root()
                 .map_err(|error| Failure::Usage(format!("{error}; name a folder with --store")))?,
         };
         Ok(Session {
             progress,
-            offline: global.offline,
+            offline,
             store_root,
         })
     }

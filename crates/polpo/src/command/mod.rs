@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod apk;
 mod build;
 mod completions;
 mod image_build;
@@ -24,6 +25,11 @@ use crate::settings::Session;
 /// Runs a command.
 pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitCode, Failure> {
     match command {
+        Command::Apk { .. } => {
+            return Err(Failure::Usage(
+                "`apk` takes options of its own and comes first: polpo apk …".to_owned(),
+            ));
+        }
         Command::Key(Key::Generate(arguments)) => key_generate::run(&arguments, session)?,
         Command::Completions { shell } => completions::run(shell),
         Command::Source(Source::Lock(arguments)) => source_lock::run(&arguments, session)?,

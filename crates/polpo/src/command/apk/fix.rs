@@ -1,0 +1,16 @@
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::context::Context;
+use crate::output::failure::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {}
+
+pub(crate) async fn run(
+    _arguments: &Arguments,
+    _context: &Context<'_>,
+) -> Result<ExitCode, Failure> {
+    Err(Failure::Usage("`fix` is not there yet".to_owned()))
+}

@@ -1,0 +1,259 @@
+//! Options that several of apk's commands share, under apk's names.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+/// A switch that is `yes` or `no`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    Yes,
+    /// Off.
+    No,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub(crate) fn on(self) -> bool {
+        self == Switch::Yes
+    }
+}
+
+/// A switch that may also find out for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Auto {
+    /// On.
+    Yes,
+    /// Off.
+    No,
+    /// As the circumstances are.
+    #[default]
+    Auto,
+}
+
+/// The switches: `--no-NAME` is `--NAME=no`.
+const SWITCHES: [&str; 21] = [
+    "cache",
+    "cache-packages",
+    "cache-predownload",
+    "check-certificate",
+    "interactive",
+    "legacy-info",
+    "logfile",
+    "network",
+    "preserve-env",
+    "pretty-print",
+    "progress",
+    "purge",
+    "root-tmpfs",
+    "sync",
+    "clean-protected",
+    "commit-hooks",
+    "scripts",
+    "simulate",
+    "preupgrade",
+    "rootnode",
+    "xattrs",
+];
+
+/// Writes `--no-NAME` of switches as `--NAME=no`. What follows `--` stays as it is.
+pub(crate) fn spell_out(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut options = true;
+    words
+        .into_iter()
+        .map(|word| {
+            options &= word.as_bytes() != b"--";
+            let name = word.to_str().and_then(|word| word.strip_prefix("--no-"));
+            match name {
+                Some(name) if options && SWITCHES.contains(&name) => format!("--{name}=no").into(),
+                _ => word,
+            }
+        })
+        .collect()
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Manage the system in this folder
+    #[arg(
+        long,
+        short = 'p',
+        global = true,
+        value_name = "ROOT",
+        default_value = "/"
+    )]
+    pub(crate) root: PathBuf,
+    /// Architectures, the first the system's own; saved with --root when a database is made
+    #[arg(long, global = true, value_name = "ARCH")]
+    pub(crate) arch: Vec<String>,
+    /// One more repository: a URL, or a folder relative to where apk is called; may be repeated
+    #[arg(long, short = 'X', global = true, value_name = "REPOSITORY")]
+    pub(crate) repository: Vec<String>,
+    /// One more line of a repositories file; may be repeated
+    #[arg(long, global = true, value_name = "LINE")]
+    pub(crate) repository_config: Vec<String>,
+    /// Repositories file to read instead of the system's, relative to where apk is called
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) repositories_file: Option<PathBuf>,
+    /// Folder of trusted keys instead of the system's, relative to ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) keys_dir: Option<PathBuf>,
+    /// Take packages and indexes that no trusted key has signed
+    #[arg(long, global = true)]
+    pub(crate) allow_untrusted: bool,
+    /// Folder of the package cache instead of etc/apk/cache, relative to ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Minutes after which an index is asked for again; 0: always
+    #[arg(long, global = true, value_name = "MINUTES")]
+    pub(crate) cache_max_age: Option<u64>,
+    /// Ask for indexes again: --cache-max-age 0
+    #[arg(long, short = 'U', global = true)]
+    pub(crate) update_cache: bool,
+    /// Use local caches
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) cache: Switch,
+    /// Keep a copy of each package that is installed in the cache
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    pub(crate) cache_packages: Option<Switch>,
+    /// Bring all packages into the cache before anything is changed
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
+    pub(crate) cache_predownload: Switch,
+    /// Use the network; without it, what is in the cache
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) network: Switch,
+    /// Check the certificates of HTTPS servers
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) check_certificate: Switch,
+    /// Seconds without progress after which a connection is given up
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Do not use anything cached, here or in a proxy
+    #[arg(long, global = true)]
+    pub(crate) force_refresh: bool,
+    /// Enable the --force options that make sense for the command
+    #[arg(long, short = 'f', global = true)]
+    pub(crate) force: bool,
+    /// Print binary data even to a terminal
+    #[arg(long, global = true)]
+    pub(crate) force_binary_stdout: bool,
+    /// Leave out what was asked for before as far as it can't be had
+    #[arg(long, global = true)]
+    pub(crate) force_broken_world: bool,
+    /// Go on without the indexes that can't be had
+    #[arg(long, global = true)]
+    pub(crate) force_missing_repositories: bool,
+    /// Run scripts outside a chroot: they may change this machine
+    #[arg(long, global = true)]
+    pub(crate) force_no_chroot: bool,
+    /// Install what no repository has on a system that lives in memory
+    #[arg(long, global = true)]
+    pub(crate) force_non_repository: bool,
+    /// Go on although a package wants a later apk
+    #[arg(long, global = true)]
+    pub(crate) force_old_apk: bool,
+    /// Overwrite files of other packages
+    #[arg(long, global = true)]
+    pub(crate) force_overwrite: bool,
+    /// Also remove configuration files that were changed, and packages from the cache
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
+    pub(crate) purge: Switch,
+    /// Ask before anything is changed
+    #[arg(long, short = 'i', global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    pub(crate) interactive: Option<Auto>,
+    /// Write var/log/apk.log
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) logfile: Switch,
+    /// Pass the environment on to scripts
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
+    pub(crate) preserve_env: Switch,
+    /// Print `info` as apk always did, or as `query` does
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) legacy_info: Switch,
+    /// Print for people
+    #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
+    pub(crate) pretty_print: Auto,
+    /// Packages that `upgrade` renews before all others
+    #[arg(long, global = true, value_name = "DEPENDENCIES")]
+    pub(crate) preupgrade_depends: Vec<String>,
+    /// Whether ROOT is held in memory
+    #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
+    pub(crate) root_tmpfs: Auto,
+    /// Make sure that all is on disk before the command ends
+    #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
+    pub(crate) sync: Auto,
+    /// Seconds to wait for another apk to end
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
+    /// Show progress
+    #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
+    pub(crate) progress: Auto,
+    /// Write progress to this file descriptor
+    #[arg(long, global = true, value_name = "FD")]
+    pub(crate) progress_fd: Option<u32>,
+    /// Print less
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Print more; twice: even more
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Folder of the content-addressed store [default: $XDG_CACHE_HOME/polpo, else ~/.cache/polpo]
+    #[arg(long, global = true, value_name = "DIR", env = "POLPO_STORE")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+/// Options of commands that change a system.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of commands that change a system")]
+pub(crate) struct Commit {
+    /// Say what would be done and do nothing
+    #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
+    pub(crate) simulate: Switch,
+    /// Write .apk-new files beside configuration that was changed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) clean_protected: Switch,
+    /// Run the hooks in etc/apk/commit_hooks.d
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) commit_hooks: Switch,
+    /// Run the scripts of packages
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    pub(crate) scripts: Switch,
+    /// Make the system anew at boot: force what can be forced, and run no hooks
+    #[arg(long)]
+    pub(crate) initramfs_diskless_boot: bool,
+    /// Read the list of overlay files from stdin
+    #[arg(long)]
+    pub(crate) overlay_from_stdin: bool,
+}
+
+/// Options of commands that write files of format 3.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of commands that write format 3")]
+pub(crate) struct Generation {
+    /// none, deflate[:1-9] or zstd[:1-22]
+    #[arg(long, short, value_name = "ALGORITHM[:LEVEL]")]
+    pub(crate) compression: Option<String>,
+    /// Private key to sign with; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub(crate) sign_key: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spell_out;
+
+    #[test]
+    fn negative_switches_are_spelt_out() {
+        let words = ["add", "--no-scripts", "--no-chown", "--", "--no-cache"];
+        let spelt = spell_out(words.map(Into::into));
+        assert_eq!(
+            spelt,
+            ["add", "--scripts=no", "--no-chown", "--", "--no-cache"]
+        );
+    }
+}
