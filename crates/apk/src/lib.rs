@@ -4,6 +4,7 @@ pub mod database;
 pub mod dependency;
 mod identity;
 pub mod index;
+pub mod install;
 mod member;
 pub mod package;
 pub mod repository;
