@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::repository::{self, LoadedRepository, RepositoryError};
+use apk::repository::{self, ChoiceError, LoadedRepository, RepositoryError};
 use apk::signature::Keyring;
 use apk::solver::Unsolvable;
 use base::{Arch, Digest, Epoch};
@@ -98,11 +98,10 @@ pub fn plan(
     {
         world.push(Dependency::any("s6"));
     }
-    let chosen = repository::choose(repositories, arch, &world)
-        .map_err(|unsolvable| PlanError::Unsolvable { unsolvable })?;
+    let chosen = repository::choose(repositories, arch, &world)?;
     let mut packages = Vec::new();
     for (repository, entry) in chosen {
-        let package = repository.open_package(entry)?;
+        let package = repository.open_package(&entry)?;
         let blob = store.put_file(package.path())?;
         let verified = package
             .digest()
@@ -116,7 +115,7 @@ pub fn plan(
             });
         }
         packages.push(PlannedPackage {
-            entry: entry.clone(),
+            entry,
             digest: blob.digest,
             repository: repository.name.clone(),
             tag: repository.repository.tag.clone(),
@@ -129,6 +128,15 @@ pub fn plan(
         packages,
         keyring: keyring.clone(),
     })
+}
+
+impl From<ChoiceError> for PlanError {
+    fn from(error: ChoiceError) -> PlanError {
+        match error {
+            ChoiceError::Unsolvable(unsolvable) => PlanError::Unsolvable { unsolvable },
+            ChoiceError::Repository(error) => PlanError::Repository(error),
+        }
+    }
 }
 
 impl ImagePlan {

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use base::Arch;
 
 use super::{Repository, RepositoryError};
+use crate::catalogue::Catalogue;
 use crate::dependency::Dependency;
-use crate::index::{Index, IndexEntry};
+use crate::index::IndexEntry;
 use crate::package::Package;
 use crate::solver::{self, Candidate, Request, Sources, Universe, Unsolvable};
 
@@ -19,18 +20,29 @@ pub struct LoadedRepository {
     pub arch: Arch,
     /// The folder that holds the packages.
     pub folder: PathBuf,
-    /// The index.
-    pub index: Index,
+    /// What its index says.
+    pub catalogue: Catalogue,
 }
 
 impl LoadedRepository {
     /// What the solver needs, in the index's order.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.index
-            .entries
-            .iter()
-            .map(IndexEntry::candidate)
+        (0..self.catalogue.len())
+            .filter_map(|place| self.catalogue.candidate(place))
             .collect()
+    }
+
+    /// All that the index says of the package at a place of it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Catalogue`].
+    pub fn entry(&self, place: usize) -> Result<IndexEntry, RepositoryError> {
+        self.catalogue
+            .entry(place)
+            .map_err(|source| RepositoryError::Catalogue {
+                repository: self.name.clone(),
+                source,
+            })
     }
 
     /// Where an entry's package file lies.
@@ -65,16 +77,27 @@ impl LoadedRepository {
     }
 }
 
+/// Packages can't be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// Nothing satisfies all that is asked for.
+    #[error(transparent)]
+    Unsolvable(#[from] Box<Unsolvable>),
+    /// What was chosen can't be looked up.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
 /// Chooses packages for `world` as apk would on an empty root of `arch`: each with the repository
 /// that it comes from, in the order in which they are installed. Earlier repositories win ties.
 ///
 /// # Errors
-/// Nothing satisfies all that is asked for.
+/// See [`ChoiceError`].
 pub fn choose<'r>(
     repositories: &'r [LoadedRepository],
     arch: Arch,
     world: &[Dependency],
-) -> Result<Vec<(&'r LoadedRepository, &'r IndexEntry)>, Box<Unsolvable>> {
+) -> Result<Vec<(&'r LoadedRepository, IndexEntry)>, ChoiceError> {
     let candidates: Vec<Vec<Candidate>> = repositories
         .iter()
         .map(LoadedRepository::candidates)
@@ -102,12 +125,11 @@ pub fn choose<'r>(
         })
         .map_err(Box::new)?;
     // Nothing is installed, so every package chosen has a place in a repository.
-    Ok(solution
-        .packages()
-        .filter_map(|selected| {
-            let (repository, entry) = selected.place?;
-            let repository = repositories.get(repository)?;
-            Some((repository, repository.index.entries.get(entry)?))
-        })
-        .collect())
+    let chosen = solution.packages().filter_map(|selected| {
+        let (repository, place) = selected.place?;
+        Some((repositories.get(repository)?, place))
+    });
+    chosen
+        .map(|(repository, place)| Ok((repository, repository.entry(place)?)))
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 mod loaded;
 
-pub use loaded::{LoadedRepository, choose};
+pub use loaded::{ChoiceError, LoadedRepository, choose};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use base::Arch;
 use url::Url;
 
+use crate::catalogue::CatalogueError;
 use crate::index::{FILE_NAME, Index, IndexError};
 use crate::package::PackageError;
 use crate::signature::Keyring;
@@ -74,6 +75,14 @@ pub enum RepositoryError {
         repository: String,
         /// What is wrong.
         source: IndexError,
+    },
+    /// Its index says nothing of a package.
+    #[error("repository {repository}: {source}")]
+    Catalogue {
+        /// The repository.
+        repository: String,
+        /// Why.
+        source: CatalogueError,
     },
     /// It is not a folder.
     #[error("repository {repository} is not a folder of this machine; fetch its index first")]
@@ -195,7 +204,7 @@ impl Repository {
             name: self.to_string(),
             arch,
             folder,
-            index,
+            catalogue: index.into(),
         })
     }
 }

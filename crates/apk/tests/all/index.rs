@@ -214,11 +214,11 @@ fn a_folder_is_a_repository() {
     assert!(matches!(error, RepositoryError::Index { .. }), "{error}");
     let loaded = repository.open(Arch::X86_64, &signer().keyring()).unwrap();
     assert_eq!(loaded.candidates().len(), 3);
-    assert_eq!(
-        repository.open_unverified(Arch::X86_64).unwrap().index,
-        index
-    );
-    let find = |name: &str, version: &str| loaded.index.get(name, version).unwrap();
+    let unverified = repository.open_unverified(Arch::X86_64).unwrap().catalogue;
+    assert_eq!(unverified.description(), index.description);
+    let entries: Result<Vec<IndexEntry>, _> = unverified.entries().collect();
+    assert_eq!(entries.unwrap(), index.entries);
+    let find = |name: &str, version: &str| index.get(name, version).unwrap();
     let package = loaded.open_package(find("sample", "1.2.3_rc4-r5")).unwrap();
     assert_eq!(package.info(), &written.info);
     assert!(matches!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use apk::dependency::{Dependency, InvalidDependency};
 use apk::index::IndexEntry;
 use apk::package::{Package, PackageError};
-use apk::repository::{self, LoadedRepository, RepositoryError};
+use apk::repository::{self, ChoiceError, LoadedRepository, RepositoryError};
 use apk::solver::Unsolvable;
 use base::{Arch, Digest};
 use rayon::prelude::*;
@@ -66,8 +66,7 @@ pub fn choose(
             })
         })
         .collect::<Result<Vec<Dependency>, ChooseError>>()?;
-    repository::choose(repositories, arch, &world)
-        .map_err(ChooseError::Unsolvable)?
+    repository::choose(repositories, arch, &world)?
         .into_par_iter()
         .map(|(repository, entry)| {
             const KIND: &str = "checked-package";
@@ -78,12 +77,12 @@ pub fn choose(
             let digest = match known.filter(|digest| store.contains(digest)) {
                 Some(digest) => digest,
                 None => {
-                    let source = repository.package_path(entry)?;
+                    let source = repository.package_path(&entry)?;
                     let blob = store.put_file(&source)?;
                     let path = store
                         .path(&blob.digest)
                         .ok_or(StoreError::Missing(blob.digest))?;
-                    check(&path, entry).map_err(|error| ChooseError::Package {
+                    check(&path, &entry).map_err(|error| ChooseError::Package {
                         repository: repository.name.clone(),
                         path: source,
                         source: error,
@@ -93,13 +92,22 @@ pub fn choose(
                 }
             };
             Ok(GuestPackage {
-                name: entry.info.name.clone(),
-                version: entry.info.version.clone(),
+                name: entry.info.name,
+                version: entry.info.version,
                 identity,
                 digest,
             })
         })
         .collect()
+}
+
+impl From<ChoiceError> for ChooseError {
+    fn from(error: ChoiceError) -> ChooseError {
+        match error {
+            ChoiceError::Unsolvable(unsolvable) => ChooseError::Unsolvable(unsolvable),
+            ChoiceError::Repository(error) => ChooseError::Repository(error),
+        }
+    }
 }
 
 /// Whether the file at `path` is, as a whole, the package that `entry` speaks of: the index vouches

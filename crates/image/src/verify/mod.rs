@@ -63,7 +63,7 @@ pub enum VerifyError {
 struct Checked<'a> {
     installed: &'a InstalledPackage,
     /// What a signed index says of it, if one lists it.
-    listed: Option<&'a IndexEntry>,
+    listed: Option<IndexEntry>,
     /// The .apk's entries and SHA-256, if the repository has this very package.
     original: Option<(Manifest, Digest)>,
 }
@@ -71,7 +71,7 @@ struct Checked<'a> {
 impl Checked<'_> {
     /// Name, version and so on: the signed index's, not what the image says, where there is a choice.
     fn info(&self) -> &PackageInfo {
-        &self.listed.unwrap_or(&self.installed.entry).info
+        &self.listed.as_ref().unwrap_or(&self.installed.entry).info
     }
 }
 
@@ -151,43 +151,48 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
 }
 
 /// One package: a signed index lists it, its file is intact, its sources are named.
-fn package<'a>(
-    request: &VerifyRequest<'a>,
+fn package(
+    request: &VerifyRequest<'_>,
     installed: &InstalledPackage,
     contents: &Contents,
-) -> (Finding, Option<&'a IndexEntry>, Option<(Manifest, Digest)>) {
+) -> (Finding, Option<IndexEntry>, Option<(Manifest, Digest)>) {
+    let identity = &installed.entry.identity;
     let listed = request.repositories.iter().find_map(|repository| {
-        repository
-            .index
-            .entries
-            .iter()
-            .find(|entry| entry.identity == installed.entry.identity)
-            .map(|entry| (repository, entry))
+        let place = repository.catalogue.find_identity(identity)?;
+        Some((repository, repository.entry(place)))
     });
-    let info = listed.map_or(&installed.entry.info, |(_, entry)| &entry.info);
-    let title = format!("{} {}", info.name, info.version);
-    let Some((repository, entry)) = listed else {
-        let other = request
-            .repositories
-            .iter()
-            .any(|repository| repository.index.get(&info.name, &info.version).is_some());
-        let reason = if other {
-            "the signed index has another package of this name and version"
-        } else {
-            "no signed index lists it"
-        };
-        return (
-            Finding::group(title, vec![Finding::failed(reason.to_owned())]),
-            None,
-            None,
-        );
+    let unlisted = |reason: String| {
+        let info = &installed.entry.info;
+        let title = format!("{} {}", info.name, info.version);
+        let finding = Finding::group(title, vec![Finding::failed(reason)]);
+        (finding, None, None)
     };
+    let (repository, entry) = match listed {
+        Some((repository, Ok(entry))) => (repository, entry),
+        Some((_, Err(unreadable))) => return unlisted(unreadable.to_string()),
+        None => {
+            let info = &installed.entry.info;
+            let mut repositories = request.repositories.iter();
+            let other = repositories.any(|repository| {
+                let catalogue = &repository.catalogue;
+                catalogue.find(&info.name, &info.version).is_some()
+            });
+            let reason = if other {
+                "the signed index has another package of this name and version"
+            } else {
+                "no signed index lists it"
+            };
+            return unlisted(reason.to_owned());
+        }
+    };
+    let info = &entry.info;
+    let title = format!("{} {}", info.name, info.version);
     let mut parts = vec![Finding::proven(format!(
         "a signed index lists it as {}",
         entry.identity
     ))];
     parts.extend(misstated(&installed.entry.info, &entry.info));
-    let opened = repository.open_package(entry).and_then(|package| {
+    let opened = repository.open_package(&entry).and_then(|package| {
         let failed = |source| apk::repository::RepositoryError::Package {
             repository: repository.name.clone(),
             source,
