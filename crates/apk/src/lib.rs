@@ -1,5 +1,6 @@
 //! apk packages: versions, dependencies, indexes, installed databases and the solver.
 
+pub mod adb;
 pub mod catalogue;
 pub mod database;
 pub mod dependency;
