@@ -7,7 +7,6 @@ use crate::settings::Session;
 use super::options::Global;
 
 /// One run of an apk command.
-#[expect(dead_code, reason = "commands are being moved in")]
 pub(crate) struct Context<'p> {
     pub(crate) global: &'p Global,
     pub(crate) session: Session<'p>,

@@ -1,16 +1,285 @@
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use apk::index::{Index, IndexEntry};
+use apk::package::Package;
+use apk::signature::{Keyring, Signer};
+use base::Epoch;
 use clap::Args;
+use serde::Serialize;
 
 use super::context::Context;
+use super::making::{self, Lines, REFUSED};
 use crate::output::failure::Failure;
+use crate::output::{Format, Printer};
+use crate::settings;
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Text that is kept with the index
+    #[arg(long, short, value_name = "TEXT")]
+    description: Option<String>,
+    /// Index of which entries are taken over if their package files are no newer
+    #[arg(long, short = 'x', value_name = "INDEX")]
+    index: Option<PathBuf>,
+    /// Keep all else that --index has
+    #[arg(long)]
+    merge: bool,
+    /// Do not say which dependencies nothing provides
+    #[arg(long)]
+    no_warnings: bool,
+    /// File to write; without it, stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// With --merge, leave out what has the origin of a package that is indexed, and is not indexed
+    #[arg(long)]
+    prune_origin: bool,
+    /// Architecture that all packages are given
+    #[arg(long, value_name = "ARCH")]
+    rewrite_arch: Option<String>,
+    /// Private RSA key to sign the index with; without one it stays unsigned, as apk leaves it
+    #[arg(long, value_name = "KEY")]
+    sign_key: Option<PathBuf>,
+    /// How the outcome is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Package files
+    #[arg(value_name = "PACKAGE")]
+    packages: Vec<PathBuf>,
+}
 
-pub(crate) async fn run(
-    _arguments: &Arguments,
-    _context: &Context<'_>,
-) -> Result<ExitCode, Failure> {
-    Err(Failure::Usage("`index` is not there yet".to_owned()))
+/// What was done.
+#[derive(Serialize)]
+struct Outcome {
+    packages: usize,
+    new: usize,
+    unsatisfied: BTreeSet<String>,
+}
+
+pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
+    if arguments.output.is_none() {
+        making::check_stdout(context.global)?;
+    }
+    let keyring = making::keyring(context)?;
+    let signer = arguments
+        .sign_key
+        .as_deref()
+        .map(settings::signer)
+        .transpose()?;
+    let mut lines = Lines::new(context.global);
+    let Some(gathered) = gather(arguments, context, keyring.as_ref(), &mut lines)? else {
+        return Ok(ExitCode::from(REFUSED));
+    };
+    let new = gathered.new;
+    let unsatisfied = match arguments.no_warnings {
+        true => BTreeSet::new(),
+        false => gathered.unsatisfied(),
+    };
+    let index = Index {
+        description: arguments.description.clone().unwrap_or_default(),
+        entries: gathered.listed(arguments),
+        ..Index::default()
+    };
+    let packages = index.entries.len();
+    write(arguments, &index, signer.as_ref())?;
+    if !unsatisfied.is_empty() {
+        making::warn(
+            context,
+            &format!(
+                "No provider for the dependencies:\n{}",
+                making::indented(unsatisfied.iter().map(String::as_str))
+            ),
+        );
+        making::warn(
+            context,
+            &format!(
+                "Total of {} unsatisfiable package names. Your repository may be broken.",
+                unsatisfied.len()
+            ),
+        );
+    }
+    if arguments.output.is_some() {
+        lines.say(
+            1,
+            &format!("Index has {packages} packages (of which {new} are new)"),
+        );
+        let outcome = Outcome {
+            packages,
+            new,
+            unsatisfied,
+        };
+        Printer::new(arguments.format).print(&outcome, |_| lines.into_text())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The packages that were named and those of the earlier index.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<Gather>,
+    new: usize,
+}
+
+struct Gather {
+    entry: IndexEntry,
+    /// It was named, not merely in the earlier index.
+    named: bool,
+}
+
+impl Gathered {
+    /// Adds a package. One of the same identity is the same: the first one stays.
+    fn add(&mut self, entry: IndexEntry) -> Option<&mut Gather> {
+        let known = self
+            .entries
+            .iter()
+            .position(|known| known.entry.identity == entry.identity);
+        let place = known.unwrap_or_else(|| {
+            self.entries.push(Gather {
+                entry,
+                named: false,
+            });
+            self.entries.len() - 1
+        });
+        self.entries.get_mut(place)
+    }
+
+    /// What the index lists: sorted by name as people read it, then by version.
+    fn listed(self, arguments: &Arguments) -> Vec<IndexEntry> {
+        let origins: BTreeSet<String> = self
+            .entries
+            .iter()
+            .filter(|gather| gather.named)
+            .map(|gather| gather.entry.info.origin.clone())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        let mut entries: Vec<IndexEntry> = self
+            .entries
+            .into_iter()
+            .filter(|gather| {
+                gather.named
+                    || arguments.merge
+                        && !(arguments.prune_origin && origins.contains(&gather.entry.info.origin))
+            })
+            .map(|gather| gather.entry)
+            .collect();
+        entries.sort_by(order);
+        entries
+    }
+
+    /// Names that something needs and nothing has.
+    fn unsatisfied(&self) -> BTreeSet<String> {
+        let mut wanted = BTreeSet::new();
+        let mut provided = BTreeSet::new();
+        for Gather { entry, .. } in &self.entries {
+            let needs = entry.info.depends.iter().filter(|term| !term.conflict);
+            wanted.extend(needs.map(|term| term.name.as_str()));
+            provided.insert(entry.info.name.as_str());
+            provided.extend(entry.info.provides.iter().map(|term| term.name.as_str()));
+        }
+        wanted
+            .difference(&provided)
+            .map(|name| (*name).to_owned())
+            .collect()
+    }
+}
+
+fn order(left: &IndexEntry, right: &IndexEntry) -> Ordering {
+    let folded = |entry: &IndexEntry| entry.info.name.to_ascii_lowercase();
+    folded(left)
+        .cmp(&folded(right))
+        .then_with(|| left.info.name.cmp(&right.info.name))
+        .then_with(|| apk::version::compare(&left.info.version, &right.info.version))
+}
+
+/// None if some package could not be read, which was said.
+fn gather(
+    arguments: &Arguments,
+    context: &Context<'_>,
+    keyring: Option<&Keyring>,
+    lines: &mut Lines,
+) -> Result<Option<Gathered>, Failure> {
+    let mut gathered = Gathered::default();
+    let mut earlier = None;
+    if let Some(path) = &arguments.index
+        && let Ok((modified, _)) = making::modified_and_size(path)
+    {
+        let index = match keyring {
+            Some(keyring) => Index::read(path, keyring),
+            None => Index::read_unverified(path),
+        };
+        let index =
+            index.map_err(|error| Failure::failed("the earlier index can't be used", error))?;
+        earlier = Some(modified);
+        for entry in index.entries {
+            gathered.add(entry);
+        }
+    }
+    let by_file: BTreeMap<(String, u64), usize> = gathered
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(place, gather)| ((gather.entry.file_name(), gather.entry.size), place))
+        .collect();
+    let mut failed = false;
+    for path in &arguments.packages {
+        let Ok((modified, size)) = making::modified_and_size(path) else {
+            let message = format!("File '{}' is unaccessible", path.display());
+            making::warn(context, &message);
+            continue;
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let known = by_file
+            .get(&(name.into_owned(), size))
+            .filter(|_| earlier.is_some_and(|earlier| earlier >= modified));
+        let gather = match known {
+            Some(place) => {
+                lines.say(2, &format!("{}: indexed from old index", path.display()));
+                gathered.entries.get_mut(*place)
+            }
+            None => match read(path, keyring) {
+                Ok(entry) => {
+                    lines.say(2, &format!("{}: indexed new package", path.display()));
+                    gathered.new += 1;
+                    gathered.add(entry)
+                }
+                Err(error) => {
+                    making::complain(context, &error.to_string());
+                    failed = true;
+                    continue;
+                }
+            },
+        };
+        if let Some(gather) = gather {
+            gather.named = true;
+            if let Some(arch) = &arguments.rewrite_arch {
+                gather.entry.info.arch.clone_from(arch);
+            }
+        }
+    }
+    Ok((!failed).then_some(gathered))
+}
+
+fn read(path: &Path, keyring: Option<&Keyring>) -> Result<IndexEntry, apk::package::PackageError> {
+    let package = Package::open(path)?;
+    if let Some(keyring) = keyring {
+        package.verify(keyring)?;
+    }
+    Ok(IndexEntry::of(&package))
+}
+
+fn write(arguments: &Arguments, index: &Index, signer: Option<&Signer>) -> Result<(), Failure> {
+    let epoch = making::source_date_epoch()?.unwrap_or(Epoch(0));
+    match &arguments.output {
+        Some(path) => index
+            .write(path, signer, epoch)
+            .map_err(|error| Failure::failed(format!("{} is not written", path.display()), error)),
+        None => {
+            let bytes = index
+                .to_bytes(signer, epoch)
+                .map_err(|error| Failure::failed("the index is not written", error))?;
+            making::to_stdout(&bytes)
+        }
+    }
 }

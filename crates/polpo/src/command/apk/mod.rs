@@ -17,6 +17,7 @@ mod fix;
 mod index;
 mod info;
 mod list;
+mod making;
 mod manifest;
 mod mkndx;
 mod mkpkg;
