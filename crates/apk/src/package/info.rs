@@ -55,6 +55,15 @@ pub struct PackageInfo {
     pub replaces_priority: Option<u64>,
     /// `triggers`: patterns of directories, `+` before one that is passed only when modified.
     pub triggers: Vec<String>,
+    /// What goes well with it. Format 3 alone has it, as it has tags and layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recommends: Vec<Dependency>,
+    /// Tags to find it by: letters, digits and `+,-.:=/[]_`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The layer that it is installed into: 0 the root, 1 a volume for what changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<u64>,
     /// `datahash`: SHA-256 of the compressed data member.
     pub datahash: Option<Digest>,
     /// What could not be understood. Not written.

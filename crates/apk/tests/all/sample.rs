@@ -53,6 +53,9 @@ pub(crate) fn info() -> PackageInfo {
         provider_priority: Some(7),
         replaces_priority: Some(9),
         triggers: vec!["/usr/share/sample/*".to_owned(), "+/etc".to_owned()],
+        recommends: Vec::new(),
+        tags: Vec::new(),
+        layer: None,
         datahash: None,
         defects: Vec::new(),
     }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use apk::dependency::Identity;
 use apk::index::{Index, IndexEntry};
 use apk::package::Package;
 use apk::signature::{Keyring, Signer};
@@ -80,7 +81,6 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     let index = Index {
         description: arguments.description.clone().unwrap_or_default(),
         entries: gathered.listed(arguments),
-        ..Index::default()
     };
     let packages = index.entries.len();
     write(arguments, &index, signer.as_ref())?;
@@ -119,6 +119,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
 #[derive(Default)]
 struct Gathered {
     entries: Vec<Gather>,
+    places: BTreeMap<Identity, usize>,
     new: usize,
 }
 
@@ -131,17 +132,14 @@ struct Gather {
 impl Gathered {
     /// Adds a package. One of the same identity is the same: the first one stays.
     fn add(&mut self, entry: IndexEntry) -> Option<&mut Gather> {
-        let known = self
-            .entries
-            .iter()
-            .position(|known| known.entry.identity == entry.identity);
-        let place = known.unwrap_or_else(|| {
+        let next = self.entries.len();
+        let place = *self.places.entry(entry.identity).or_insert(next);
+        if place == next {
             self.entries.push(Gather {
                 entry,
                 named: false,
             });
-            self.entries.len() - 1
-        });
+        }
         self.entries.get_mut(place)
     }
 
