@@ -22,7 +22,10 @@ fn main() -> ExitCode {
     build::sandbox::init_if_requested();
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some(words) = for_apk(&words) {
-        let arguments = command::apk::Arguments::read(words.iter().cloned());
+        let arguments = match command::apk::Arguments::read(words) {
+            Ok(arguments) => arguments,
+            Err(answered) => return answer(&answered),
+        };
         let progress = arguments.progress();
         let result = start(|| command::apk::run(&arguments, &progress));
         return finish(result, &progress);
@@ -60,6 +63,17 @@ fn start<F: Future<Output = Result<ExitCode, Failure>>>(
         .build()
         .map_err(|error| Failure::failed("the asynchronous runtime can't start", error))?
         .block_on(work())
+}
+
+fn answer(answered: &command::apk::Answered) -> ExitCode {
+    // Nobody can be told that the stream is gone; the exit code still says how it ended.
+    let text = answered.text.as_bytes();
+    if answered.refused {
+        let _ = std::io::stderr().lock().write_all(text);
+        return ExitCode::from(2);
+    }
+    let _ = std::io::stdout().lock().write_all(text);
+    ExitCode::SUCCESS
 }
 
 fn finish(result: Result<ExitCode, Failure>, progress: &Progress) -> ExitCode {

@@ -7,6 +7,7 @@
 
 mod error;
 mod root;
+mod settings;
 mod transaction;
 
 pub use error::InstallError;

@@ -6,6 +6,7 @@ mod adbsign;
 mod add;
 mod audit;
 mod cache;
+mod console;
 mod context;
 mod convdb;
 mod convndx;
@@ -26,18 +27,24 @@ mod policy;
 mod query;
 mod search;
 mod stats;
+mod system;
 mod update;
 mod upgrade;
 mod verify;
 mod version;
+mod words;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use base::Arch;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
-use options::{Auto, Global, spell_out};
+use options::{Auto, Global};
+use words::Words;
 
 use crate::output::failure::Failure;
 use crate::output::{Progress, ProgressKind};
@@ -46,12 +53,10 @@ use crate::output::{Progress, ProgressKind};
 #[derive(Debug, Parser)]
 #[command(
     name = "apk",
-    version,
     max_term_width = 100,
     subcommand_required = true,
-    infer_long_args = true,
-    arg_required_else_help = true,
-    disable_version_flag = true,
+    args_override_self = true,
+    disable_help_subcommand = true,
     after_help = "An option shown with [=<BOOL>] also has the form --no-OPTION.\n\
         Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration, 130 interrupted."
 )]
@@ -60,6 +65,9 @@ pub(crate) struct Arguments {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// What is wrong with the configuration file.
+    #[arg(skip)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,27 +128,98 @@ pub(crate) enum Command {
     Convdb(convdb::Arguments),
 }
 
+/// The command line was answered, or refused, before any command.
+pub(crate) struct Answered {
+    /// For stdout where it was asked for, else for stderr.
+    pub(crate) text: String,
+    pub(crate) refused: bool,
+}
+
 impl Arguments {
-    /// Reads the words after `apk`.
-    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Arguments {
-        let name = OsString::from("apk");
-        Arguments::parse_from(std::iter::once(name).chain(spell_out(words)))
+    /// Reads the words after `apk`, and apk's configuration file.
+    pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Answered> {
+        let mut commands = Arguments::command();
+        commands.build();
+        let refused = |text: String| Answered {
+            text: format!("{text}\n"),
+            refused: true,
+        };
+        let mut warnings = Vec::new();
+        let words = Words::read(words, &configuration(), &commands, |invalid| {
+            warnings.push(invalid.to_string());
+        })
+        .map_err(|invalid| refused(format!("ERROR: {invalid}")))?;
+        let asked = |text: String| Answered {
+            text,
+            refused: false,
+        };
+        if words.options.iter().any(|word| word == "--version") {
+            return Err(asked(version()));
+        }
+        if words.options.iter().any(|word| word == "--print-arch") {
+            return Err(asked(format!("{}\n", Arch::host().apk())));
+        }
+        let help = words.options.iter().any(|word| word == "--help");
+        let Some(name) = words.command.as_ref().filter(|_| !help) else {
+            let command = match &words.command {
+                Some(name) => commands.find_subcommand_mut(name),
+                None => None,
+            };
+            let help = match command {
+                Some(command) => command.render_long_help(),
+                None => commands.render_long_help(),
+            };
+            return Err(asked(format!("{}\n{help}", version())));
+        };
+        let mut line: Vec<OsString> = vec!["apk".into(), name.into()];
+        line.extend(words.options);
+        line.push("--".into());
+        line.extend(words.operands);
+        let mut arguments = commands
+            .try_get_matches_from(line)
+            .and_then(|matches| Arguments::from_arg_matches(&matches))
+            .map_err(|error| refused(error.render().to_string()))?;
+        arguments.warnings = warnings;
+        Ok(arguments)
     }
 
     /// How progress is shown.
     pub(crate) fn progress(&self) -> Progress {
         let kind = match self.global.progress {
             Auto::Yes => ProgressKind::Bars,
-            Auto::No => ProgressKind::Lines,
-            Auto::Auto => ProgressKind::Auto,
+            Auto::Auto if std::io::stderr().is_terminal() => ProgressKind::Bars,
+            Auto::No | Auto::Auto => ProgressKind::None,
         };
         Progress::new(kind, self.global.verbose > 0)
     }
 }
 
+/// What `--version` says: whose command line it is, and who reads it.
+fn version() -> String {
+    format!(
+        "apk-tools 3.0.6 (polpo {}), compiled for {}.\n",
+        env!("CARGO_PKG_VERSION"),
+        Arch::host().apk()
+    )
+}
+
+/// The text of the file that holds options for every run: `$APK_CONFIG`, `/etc/apk/config`, or
+/// else `/lib/apk/config`.
+fn configuration() -> String {
+    let named = std::env::var_os("APK_CONFIG").map(PathBuf::from);
+    let file = named.unwrap_or_else(|| PathBuf::from("/etc/apk/config"));
+    // apk, too, goes on without a file that can't be read.
+    std::fs::read_to_string(file)
+        .or_else(|_| std::fs::read_to_string("/lib/apk/config"))
+        .unwrap_or_default()
+}
+
 /// Runs a command.
 pub(crate) async fn run(arguments: &Arguments, progress: &Progress) -> Result<ExitCode, Failure> {
-    let context = Context::new(&arguments.global, progress)?;
+    let context = Context::new(&arguments.global, progress);
+    for warning in &arguments.warnings {
+        context.console.warning(warning);
+    }
     match &arguments.command {
         Command::Add(arguments) => add::run(arguments, &context).await,
         Command::Del(arguments) => del::run(arguments, &context).await,

@@ -1,10 +1,10 @@
 //! Options that several of apk's commands share, under apk's names.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
+
+use crate::output::Format;
 
 /// A switch that is `yes` or `no`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,47 +32,6 @@ pub(crate) enum Auto {
     /// As the circumstances are.
     #[default]
     Auto,
-}
-
-/// The switches: `--no-NAME` is `--NAME=no`.
-const SWITCHES: [&str; 21] = [
-    "cache",
-    "cache-packages",
-    "cache-predownload",
-    "check-certificate",
-    "interactive",
-    "legacy-info",
-    "logfile",
-    "network",
-    "preserve-env",
-    "pretty-print",
-    "progress",
-    "purge",
-    "root-tmpfs",
-    "sync",
-    "clean-protected",
-    "commit-hooks",
-    "scripts",
-    "simulate",
-    "preupgrade",
-    "rootnode",
-    "xattrs",
-];
-
-/// Writes `--no-NAME` of switches as `--NAME=no`. What follows `--` stays as it is.
-pub(crate) fn spell_out(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut options = true;
-    words
-        .into_iter()
-        .map(|word| {
-            options &= word.as_bytes() != b"--";
-            let name = word.to_str().and_then(|word| word.strip_prefix("--no-"));
-            match name {
-                Some(name) if options && SWITCHES.contains(&name) => format!("--{name}=no").into(),
-                _ => word,
-            }
-        })
-        .collect()
 }
 
 /// Options of every command.
@@ -196,15 +155,28 @@ pub(crate) struct Global {
     /// Write progress to this file descriptor
     #[arg(long, global = true, value_name = "FD")]
     pub(crate) progress_fd: Option<u32>,
-    /// Print less
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
+    /// Print less: repeated, it takes back --verbose
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) quiet: u8,
     /// Print more; twice: even more
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Print the version
+    #[arg(long, short = 'V', global = true)]
+    pub(crate) version: bool,
+    /// Print this program's own architecture
+    #[arg(long, global = true)]
+    pub(crate) print_arch: bool,
     /// Folder of the content-addressed store [default: $XDG_CACHE_HOME/polpo, else ~/.cache/polpo]
     #[arg(long, global = true, value_name = "DIR", env = "POLPO_STORE")]
     pub(crate) store: Option<PathBuf>,
+}
+
+impl Global {
+    /// 1 is usual; `-q` takes one off, `-v` adds one.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.verbose.saturating_add(1).saturating_sub(self.quiet)
+    }
 }
 
 /// Options of commands that change a system.
@@ -229,6 +201,9 @@ pub(crate) struct Commit {
     /// Read the list of overlay files from stdin
     #[arg(long)]
     pub(crate) overlay_from_stdin: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// Options of commands that write files of format 3.
@@ -241,19 +216,4 @@ pub(crate) struct Generation {
     /// Private key to sign with; may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) sign_key: Vec<PathBuf>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spell_out;
-
-    #[test]
-    fn negative_switches_are_spelt_out() {
-        let words = ["add", "--no-scripts", "--no-chown", "--", "--no-cache"];
-        let spelt = spell_out(words.map(Into::into));
-        assert_eq!(
-            spelt,
-            ["add", "--scripts=no", "--no-chown", "--", "--no-cache"]
-        );
-    }
 }

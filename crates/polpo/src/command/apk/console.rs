@@ -1,0 +1,121 @@
+//! What apk's commands say: results on stdout, warnings and errors on stderr, in apk's words.
+#![expect(dead_code, reason = "commands are being moved in")]
+
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base::{Event, Reporter};
+
+use super::options::Global;
+use crate::output::failure::Failure;
+use crate::output::{Format, Progress};
+
+/// Where a run of an apk command speaks, and how much it says.
+pub(crate) struct Console<'p> {
+    verbosity: u8,
+    /// Only the document at the end goes to stdout.
+    document: AtomicBool,
+    progress: &'p Progress,
+}
+
+impl<'p> Console<'p> {
+    pub(crate) fn new(global: &Global, progress: &'p Progress) -> Console<'p> {
+        Console {
+            verbosity: global.verbosity(),
+            document: AtomicBool::new(false),
+            progress,
+        }
+    }
+
+    /// 1 is usual, 0 with `-q`, more with `-v`.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.verbosity
+    }
+
+    /// From now on stdout carries a document in this form: lines for people are left out if it is
+    /// JSON.
+    pub(crate) fn document(&self, format: Format) {
+        self.document
+            .store(format == Format::Json, Ordering::Relaxed);
+    }
+
+    /// Whether stdout carries a JSON document.
+    pub(crate) fn is_document(&self) -> bool {
+        self.document.load(Ordering::Relaxed)
+    }
+
+    /// A line of a result.
+    pub(crate) fn line(&self, line: &str) {
+        if !self.document.load(Ordering::Relaxed) {
+            self.write(&mut io::stdout().lock(), &format!("{line}\n"));
+        }
+    }
+
+    /// A line of a result, unless `-q`.
+    pub(crate) fn message(&self, line: &str) {
+        if self.verbosity >= 1 {
+            self.line(line);
+        }
+    }
+
+    /// A line that `-v` asks for.
+    pub(crate) fn detail(&self, line: &str) {
+        if self.verbosity >= 2 {
+            self.line(line);
+        }
+    }
+
+    /// Something that is wrong, yet stops nothing.
+    pub(crate) fn warning(&self, text: &str) {
+        self.say("WARNING: ", text);
+    }
+
+    /// What went wrong.
+    pub(crate) fn error(&self, text: &str) {
+        self.say("ERROR: ", text);
+    }
+
+    /// Text for stderr, as it is.
+    pub(crate) fn explanation(&self, text: &str) {
+        self.say("", text.trim_end());
+    }
+
+    /// Asks whether to go on; anything but yes means no, the end of the input means yes.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        self.write(&mut io::stdout().lock(), question);
+        let mut answer = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|error| Failure::failed("the answer can't be read", error))?;
+        Ok(answer.is_empty() || answer.starts_with(['y', 'Y', '\n']))
+    }
+
+    fn say(&self, prefix: &str, text: &str) {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        self.progress.line(&format!("{prefix}{first}"));
+        for line in lines {
+            self.progress.line(line);
+        }
+    }
+
+    fn write(&self, stream: &mut impl Write, text: &str) {
+        // Whoever read the output has seen enough; the exit code still says how it ended.
+        let _ = stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush());
+    }
+}
+
+/// What a transaction tells on its way.
+impl Reporter for Console<'_> {
+    fn report(&self, event: Event<'_>) {
+        match event {
+            Event::Step { name, .. } => self.message(name),
+            Event::Output { line, .. } => self.message(line),
+            Event::Notice { message } => self.explanation(message),
+            event => self.progress.report(event),
+        }
+    }
+}
