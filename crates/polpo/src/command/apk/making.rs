@@ -49,15 +49,12 @@ impl Lines {
 
 /// Warns on stderr, unless told to be quiet twice.
 pub(crate) fn warn(context: &Context<'_>, message: &str) {
-    context
-        .session
-        .progress
-        .line(&format!("WARNING: {message}"));
+    context.console.warning(message);
 }
 
 /// Says on stderr what is wrong with one of several things; the command goes on with the others.
 pub(crate) fn complain(context: &Context<'_>, message: &str) {
-    context.session.progress.line(&format!("ERROR: {message}"));
+    context.console.error(message);
 }
 
 /// The time that outputs carry: `SOURCE_DATE_EPOCH`, if it is set.
