@@ -20,6 +20,7 @@ mod atomic;
 mod disk;
 mod fetch;
 mod mirror;
+mod network;
 
 pub use atomic::{AtomicFile, WriteError, write_atomically};
 pub use disk::{Blob, Store, StoreError, TreeError};
@@ -27,3 +28,4 @@ pub use fetch::{
     Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Refusal, Source, fetch,
 };
 pub use mirror::{InvalidMirror, Mirror};
+pub use network::can_fetch;

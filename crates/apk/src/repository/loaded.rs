@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use base::Arch;
 
-use super::{Repository, RepositoryError};
+use super::{Location, NamePattern, Repository, RepositoryError};
 use crate::catalogue::Catalogue;
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
@@ -18,8 +18,10 @@ pub struct LoadedRepository {
     pub name: String,
     /// The architecture that was asked for.
     pub arch: Arch,
-    /// The folder that holds the packages.
-    pub folder: PathBuf,
+    /// What the names of packages are put behind.
+    pub base: Location,
+    /// How packages are called.
+    pub names: NamePattern,
     /// What its index says.
     pub catalogue: Catalogue,
 }
@@ -45,19 +47,61 @@ impl LoadedRepository {
             })
     }
 
-    /// Where an entry's package file lies.
+    /// Where an entry's package may be, best first. apk looks for one that suits every
+    /// architecture in a folder of its own; others keep it beside the index.
     ///
     /// # Errors
     /// [`RepositoryError::FileName`] when its name or version would lead elsewhere.
-    pub fn package_path(&self, entry: &IndexEntry) -> Result<PathBuf, RepositoryError> {
-        let name = entry.file_name();
-        if name.contains('/') || archive::tar::safe_path(&name).is_err() {
-            return Err(RepositoryError::FileName {
-                repository: self.name.clone(),
-                name: name.escape_debug().to_string(),
-            });
+    pub fn package_places(&self, entry: &IndexEntry) -> Result<Vec<Location>, RepositoryError> {
+        let mut places = vec![self.package_place(entry)?];
+        if entry.info.arch == "noarch" {
+            let mut beside = entry.clone();
+            beside.info.arch = self.arch.apk().to_owned();
+            let beside = self.package_place(&beside)?;
+            if !places.contains(&beside) {
+                places.push(beside);
+            }
         }
-        Ok(self.folder.join(name))
+        Ok(places)
+    }
+
+    fn package_place(&self, entry: &IndexEntry) -> Result<Location, RepositoryError> {
+        let name = self.names.file_name(entry);
+        let refused = || RepositoryError::FileName {
+            repository: self.name.clone(),
+            name: name.escape_debug().to_string(),
+        };
+        let plain = !entry.file_name().contains('/') && !entry.info.arch.contains('/');
+        if self.names.is_absolute() && plain {
+            return Location::parse(&name).map_err(|_| refused());
+        }
+        if !plain || archive::tar::safe_path(&name).is_err() {
+            return Err(refused());
+        }
+        Ok(self.base.join(&name))
+    }
+
+    /// Where an entry's package file lies, in a repository of this machine.
+    ///
+    /// # Errors
+    /// [`RepositoryError::FileName`] when its name or version would lead elsewhere,
+    /// [`RepositoryError::Remote`] when it is not on this machine.
+    pub fn package_path(&self, entry: &IndexEntry) -> Result<PathBuf, RepositoryError> {
+        let mut paths = Vec::new();
+        for place in self.package_places(entry)? {
+            match place {
+                Location::Folder(path) => paths.push(path),
+                url => {
+                    return Err(RepositoryError::Remote {
+                        repository: self.name.clone(),
+                        place: url.to_string(),
+                    });
+                }
+            }
+        }
+        // The last is the one that errors name.
+        let last = paths.pop().unwrap_or_default();
+        Ok(paths.into_iter().find(|path| path.exists()).unwrap_or(last))
     }
 
     /// Opens an entry's package and checks that it is the one the index speaks of. The signature

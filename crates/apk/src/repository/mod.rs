@@ -1,8 +1,15 @@
 //! Where packages come from: a folder or a URL with an index per architecture.
 
+mod grammar;
 mod loaded;
+mod naming;
 
+pub use grammar::{
+    FILE as LIST_FILE, FOLDERS as LIST_FOLDERS, LineProblem, LineReason, ListError,
+    MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, RepositoryList,
+};
 pub use loaded::{ChoiceError, LoadedRepository, choose};
+pub use naming::{InvalidNamePattern, NamePattern};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,41 +22,49 @@ use crate::index::{FILE_NAME, Index, IndexError};
 use crate::package::PackageError;
 use crate::signature::Keyring;
 
+/// A v3 index's file name in a repository's folder of an architecture.
+pub const V3_FILE_NAME: &str = "Packages.adb";
+
 /// A repository, as a line of `/etc/apk/repositories` or an image file names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Repository {
-    /// Where it is.
+    /// Where it is: what its index and packages lie below, or the index itself.
     pub location: Location,
+    /// Where its index is, seen from there.
+    pub layout: Layout,
     /// Its tag without `@`: only terms with the tag draw from it.
     pub tag: Option<String>,
 }
 
-/// A repository's place. The index of an architecture is `<place>/<arch>/APKINDEX.tar.gz`, its
-/// packages lie beside it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a repository's index and packages lie, seen from its location (apk-repositories(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// `v2`: the index is `<arch>/APKINDEX.tar.gz`, the packages lie in folders of their
+    /// architecture.
+    V2,
+    /// `v3`: the same with `<arch>/Packages.adb`.
+    V3,
+    /// `ndx`: the location is the index, of one architecture; the packages lie beside it.
+    Index,
+}
+
+/// A place.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
-    /// A folder of this machine.
+    /// A path of this machine.
     Folder(PathBuf),
-    /// An `http` or `https` URL.
+    /// A URL that can be fetched, with the credentials that its line has.
     Url(Url),
 }
 
 /// The line names no repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRepository {
-    /// The URL can't be used.
-    #[error(
-        "`{text}` is no repository: {reason}; expected [@tag] followed by a folder or an http(s) URL"
-    )]
-    Location {
-        /// The line.
-        text: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The tag is empty or nothing follows it.
-    #[error("`{0}` is no repository: a tag is written `@name folder-or-URL`")]
-    Tag(String),
+#[error("`{text}` is no repository: {reason}")]
+pub struct InvalidRepository {
+    /// The line, credentials left out.
+    pub text: String,
+    /// What is wrong.
+    pub reason: LineReason,
 }
 
 /// A repository can't be opened, or a package of it can't be used.
@@ -84,11 +99,13 @@ pub enum RepositoryError {
         /// Why.
         source: CatalogueError,
     },
-    /// It is not a folder.
-    #[error("repository {repository} is not a folder of this machine; fetch its index first")]
+    /// It, or a package of it, is not on this machine.
+    #[error("repository {repository}: {place} is not on this machine; fetch it first")]
     Remote {
         /// The repository.
         repository: String,
+        /// What is elsewhere.
+        place: String,
     },
     /// An entry's name or version can't be a file's.
     #[error("repository {repository} lists a package `{name}`, which can't be a file's name")]
@@ -109,89 +126,115 @@ pub enum RepositoryError {
 }
 
 impl Repository {
-    /// Reads `[@tag] place`, where the place is a folder, a `file:` URL, or an `http(s)` URL.
+    /// Reads `[v2|v3|ndx] [@tag] place`, where the place is a folder, a `file:` URL, or a URL that
+    /// can be fetched. A place that ends in `.adb` or `.tar.gz` is an index.
     ///
     /// # Errors
     /// See [`InvalidRepository`].
     pub fn parse(text: &str) -> Result<Repository, InvalidRepository> {
-        let line = text.trim();
-        let (tag, place) = match line.strip_prefix('@') {
-            Some(tagged) => match tagged.split_once([' ', '\t']) {
-                Some((tag, place)) if !tag.is_empty() => (Some(tag.to_owned()), place.trim()),
-                _ => return Err(InvalidRepository::Tag(text.to_owned())),
-            },
-            None => (None, line),
-        };
-        let invalid = |reason: String| InvalidRepository::Location {
-            text: text.to_owned(),
-            reason,
-        };
-        if place.is_empty() {
-            return Err(invalid("nothing is named".to_owned()));
-        }
-        let location = if let Some(path) = place.strip_prefix("file://") {
-            Location::Folder(path.into())
-        } else if place.contains("://") {
-            let url = Url::parse(place).map_err(|error| invalid(error.to_string()))?;
-            if !matches!(url.scheme(), "http" | "https") {
-                return Err(invalid(format!("{}: is not supported", url.scheme())));
-            }
-            Location::Url(url)
-        } else {
-            Location::Folder(place.into())
-        };
-        Ok(Repository { location, tag })
+        grammar::single(text).map_err(|(text, reason)| InvalidRepository { text, reason })
     }
 
     /// A folder of this machine, without a tag.
     pub fn folder(path: impl Into<PathBuf>) -> Repository {
         Repository {
             location: Location::Folder(path.into()),
+            layout: Layout::V2,
             tag: None,
         }
     }
 
-    /// The folder of an architecture's index and packages, where it is on this machine.
+    /// Whether it is not on this machine.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.location, Location::Url(_))
+    }
+
+    /// Where the index of an architecture is.
+    pub fn index(&self, arch: Arch) -> Location {
+        let file = match self.layout {
+            Layout::V2 => FILE_NAME,
+            Layout::V3 => V3_FILE_NAME,
+            Layout::Index => return self.location.clone(),
+        };
+        self.location.join(&format!("{arch}/{file}"))
+    }
+
+    /// What the names of packages are put behind.
+    pub(crate) fn base(&self) -> Location {
+        match self.layout {
+            Layout::V2 | Layout::V3 => self.location.clone(),
+            Layout::Index => self.location.parent(),
+        }
+    }
+
+    /// How packages are called where the index does not say.
+    pub(crate) fn names(&self) -> NamePattern {
+        NamePattern::standard(match self.layout {
+            Layout::V2 | Layout::V3 => NamePattern::REPOSITORY,
+            Layout::Index => NamePattern::BESIDE_INDEX,
+        })
+    }
+
+    /// The folder of an architecture's index, where it is on this machine.
     pub fn arch_folder(&self, arch: Arch) -> Option<PathBuf> {
-        match &self.location {
-            Location::Folder(folder) => Some(folder.join(arch.apk())),
+        match self.index(arch).parent() {
+            Location::Folder(folder) => Some(folder),
             Location::Url(_) => None,
         }
     }
 
-    /// Reads the index for `arch`, which a key of the keyring must have signed.
+    /// Reads the index for `arch`, which a key of the keyring must have signed. It must be on this
+    /// machine.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     pub fn open(&self, arch: Arch, keyring: &Keyring) -> Result<LoadedRepository, RepositoryError> {
-        self.load(arch, |path| Index::read(path, keyring))
+        self.open_local(arch, Some(keyring))
     }
 
-    /// Reads the index for `arch`, whoever made it.
+    /// Reads the index for `arch`, whoever made it. It must be on this machine.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     pub fn open_unverified(&self, arch: Arch) -> Result<LoadedRepository, RepositoryError> {
-        self.load(arch, Index::read_unverified)
+        self.open_local(arch, None)
     }
 
-    fn load(
+    fn open_local(
         &self,
         arch: Arch,
-        read: impl FnOnce(&Path) -> Result<Index, IndexError>,
+        keyring: Option<&Keyring>,
     ) -> Result<LoadedRepository, RepositoryError> {
-        let folder = self
-            .arch_folder(arch)
-            .ok_or_else(|| RepositoryError::Remote {
+        match self.index(arch) {
+            Location::Folder(path) => self.open_index(arch, &path, keyring),
+            url => Err(RepositoryError::Remote {
                 repository: self.to_string(),
-            })?;
-        let path = folder.join(FILE_NAME);
-        let index = read(&path).map_err(|source| match source {
+                place: url.to_string(),
+            }),
+        }
+    }
+
+    /// Makes a repository of its index for `arch`, which is the file at `path`. Without a keyring,
+    /// whoever made it.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub(crate) fn open_index(
+        &self,
+        arch: Arch,
+        path: &Path,
+        keyring: Option<&Keyring>,
+    ) -> Result<LoadedRepository, RepositoryError> {
+        let read = match keyring {
+            Some(keyring) => Index::read(path, keyring),
+            None => Index::read_unverified(path),
+        };
+        let index = read.map_err(|source| match source {
             IndexError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 RepositoryError::NoIndex {
                     repository: self.to_string(),
                     arch,
-                    path: path.clone(),
+                    path: path.to_owned(),
                 }
             }
             source => RepositoryError::Index {
@@ -203,21 +246,75 @@ impl Repository {
             repository: self.clone(),
             name: self.to_string(),
             arch,
-            folder,
+            base: self.base(),
+            names: self.names(),
             catalogue: index.into(),
         })
     }
 }
 
+impl Location {
+    /// The place of a relative path below this one.
+    #[must_use]
+    pub fn join(&self, relative: &str) -> Location {
+        match self {
+            Location::Folder(folder) => Location::Folder(folder.join(relative)),
+            Location::Url(url) => {
+                let mut url = url.clone();
+                // Fails for URLs without a host, which no location is.
+                if let Ok(mut segments) = url.path_segments_mut() {
+                    segments.pop_if_empty().extend(relative.split('/'));
+                }
+                Location::Url(url)
+            }
+        }
+    }
+
+    /// The place that holds this one.
+    fn parent(&self) -> Location {
+        match self {
+            Location::Folder(path) => {
+                Location::Folder(path.parent().map(Path::to_owned).unwrap_or_default())
+            }
+            Location::Url(url) => {
+                let mut url = url.clone();
+                if let Ok(mut segments) = url.path_segments_mut() {
+                    segments.pop_if_empty().pop();
+                }
+                Location::Url(url)
+            }
+        }
+    }
+}
+
 impl fmt::Display for Repository {
-    /// As [`Repository::parse`] reads it.
+    /// As [`Repository::parse`] reads it, but for credentials, which are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layout {
+            Layout::V3 => f.write_str("v3 ")?,
+            Layout::Index if !grammar::names_index(&self.location) => f.write_str("ndx ")?,
+            Layout::V2 if grammar::names_index(&self.location) => f.write_str("v2 ")?,
+            Layout::V2 | Layout::Index => {}
+        }
         if let Some(tag) = &self.tag {
             write!(f, "@{tag} ")?;
         }
-        match &self.location {
+        self.location.fmt(f)
+    }
+}
+
+impl fmt::Display for Location {
+    /// The path, or the URL without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Location::Folder(folder) => folder.display().fmt(f),
-            Location::Url(url) => url.fmt(f),
+            Location::Url(url) => f.write_str(&grammar::without_credentials(url.as_str())),
         }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
