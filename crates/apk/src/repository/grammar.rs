@@ -305,6 +305,7 @@ impl RepositoryList {
         let base = match base.trim_end_matches('/') {
             "" if base.is_empty() => return Err((word.at, LineReason::Empty)),
             "" => "/",
+            trimmed if trimmed.ends_with(':') => &base,
             trimmed => trimmed,
         };
         if standing == Standing::File && !is_place(base) {
