@@ -2,7 +2,8 @@
 //!
 //! A signature is a gzip member before what it covers, with one tar entry
 //! `.SIGN.<algorithm>.<key file name>` (apk-package(5), v2). It covers the compressed bytes of the
-//! control member of a package, and everything that follows of an index.
+//! control member of a package, and everything that follows of an index. In format 3 it is a block
+//! ([`crate::adb::Signature`]) that names its key by a hash.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use archive::tar::WriteError;
 use base::Epoch;
 use key::{FileError, KeyError, PrivateKey, PublicKey, Scheme};
 
+use crate::adb;
 use crate::member::{End, Owner, small_member};
 
 /// Larger signature entries are passed over, as apk does.
@@ -149,8 +151,10 @@ pub enum KeyringError {
         /// The path.
         path: PathBuf,
     },
-    /// The key is no RSA key: apk verifies no other signatures.
-    #[error("key {name} is no RSA key; apk verifies RSA signatures only")]
+    /// The key is no RSA key: in format 2, apk verifies no other signatures.
+    #[error(
+        "key {name} is no RSA key; apk verifies RSA signatures only, except in files of format 3"
+    )]
     NotRsa {
         /// The key's name.
         name: String,
@@ -288,6 +292,57 @@ impl Keyring {
     }
 }
 
+impl Keyring {
+    /// As [`Keyring::verify`], for the signatures of a file of format 3, which name their keys by
+    /// a hash.
+    ///
+    /// # Errors
+    /// See [`SignatureError`].
+    pub fn verify_adb(&self, head: &adb::Head, schema: u32) -> Result<&str, SignatureError> {
+        let signed = adb::Signed::new(schema, &head.payload);
+        let mut wrong = None;
+        for signature in &head.signatures {
+            let Some(message) = signed.message(signature.hash, signature.key) else {
+                continue;
+            };
+            let mut trusted = self.keys.iter();
+            let Some((name, key)) = trusted.find(|(_, key)| key.short_id() == signature.key) else {
+                continue;
+            };
+            if key
+                .verify(key.sha512_scheme(), &message, &signature.bytes)
+                .is_ok()
+            {
+                return Ok(name);
+            }
+            wrong.get_or_insert(name);
+        }
+        Err(match wrong {
+            Some(key_name) => SignatureError::Wrong {
+                key_name: key_name.clone(),
+            },
+            None if head.signatures.is_empty() => SignatureError::Unsigned {
+                skipped: match head.skipped {
+                    0 => Vec::new(),
+                    count => vec![format!("{count} signature blocks of another version")],
+                },
+            },
+            None => SignatureError::UnknownKey {
+                signed_by: head
+                    .signatures
+                    .iter()
+                    .map(adb::Signature::key_name)
+                    .collect(),
+                trusted: self
+                    .keys
+                    .iter()
+                    .map(|(name, key)| format!("{name} ({})", hex::encode(key.short_id())))
+                    .collect(),
+            },
+        })
+    }
+}
+
 fn key_files(folder: &Path) -> Result<Vec<PathBuf>, KeyringError> {
     let failed = |source| KeyringError::Folder {
         path: folder.to_owned(),
@@ -310,6 +365,8 @@ pub struct Signer {
     key_name: String,
     key: PrivateKey,
     public: PublicKey,
+    /// Of entries in format 2; that of blocks in format 3 is always with SHA-512.
+    scheme: Scheme,
 }
 
 impl Signer {
@@ -319,10 +376,29 @@ impl Signer {
     /// # Errors
     /// The key is no RSA key, or the name can't stand in a signature entry.
     pub fn new(key_name: impl Into<String>, key: PrivateKey) -> Result<Signer, KeyringError> {
-        let name = key_name.into();
-        if !matches!(key, PrivateKey::Rsa(_)) {
-            return Err(KeyringError::NotRsa { name });
+        let signer = Signer::of_any_kind(key_name, key)?;
+        if signer.public.is_rsa() {
+            Ok(signer)
+        } else {
+            Err(signer.not_rsa())
         }
+    }
+
+    fn not_rsa(&self) -> KeyringError {
+        KeyringError::NotRsa {
+            name: self.key_name.clone(),
+        }
+    }
+
+    /// As [`Signer::new`], of a key that may be ECDSA: it signs files of format 3 alone.
+    ///
+    /// # Errors
+    /// The name can't stand in a signature entry.
+    pub fn of_any_kind(
+        key_name: impl Into<String>,
+        key: PrivateKey,
+    ) -> Result<Signer, KeyringError> {
+        let name = key_name.into();
         // `.SIGN.RSA256.` and the name share the 100 bytes of a ustar name.
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
         if name.is_empty() || name.len() > 87 || !name.bytes().all(plain) {
@@ -333,6 +409,7 @@ impl Signer {
                 key_name: name,
                 key,
                 public,
+                scheme: Scheme::RsaSha256,
             }),
             Err(source) => Err(KeyringError::Failed { name, source }),
         }
@@ -343,6 +420,19 @@ impl Signer {
     /// # Errors
     /// The file can't be read or holds no RSA key.
     pub fn load(path: &Path) -> Result<Signer, KeyringError> {
+        let signer = Signer::load_any_kind(path)?;
+        if signer.public.is_rsa() {
+            Ok(signer)
+        } else {
+            Err(signer.not_rsa())
+        }
+    }
+
+    /// As [`Signer::load`], of a key that may be ECDSA: it signs files of format 3 alone.
+    ///
+    /// # Errors
+    /// The file can't be read or holds no key.
+    pub fn load_any_kind(path: &Path) -> Result<Signer, KeyringError> {
         let key = key::load_private(path)?;
         let name = path
             .file_name()
@@ -350,7 +440,40 @@ impl Signer {
             .ok_or_else(|| KeyringError::Name {
                 path: path.to_owned(),
             })?;
-        Signer::new(format!("{name}.pub"), key)
+        Signer::of_any_kind(format!("{name}.pub"), key)
+    }
+
+    /// The same, with SHA-512 in place of SHA-256 in the entries that it makes: `RSA512`, which
+    /// apk 2 does not know.
+    #[must_use]
+    pub fn with_sha512(self) -> Signer {
+        Signer {
+            scheme: Scheme::RsaSha512,
+            ..self
+        }
+    }
+
+    /// A signature of format 3.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn sign_adb(&self, signed: &adb::Signed) -> Result<adb::Signature, KeyringError> {
+        let key = self.public.short_id();
+        let message = signed
+            .message(adb::Signature::HASH, key)
+            .unwrap_or_default();
+        let bytes = self
+            .key
+            .sign_with(self.public.sha512_scheme(), &message)
+            .map_err(|source| self.failed(source))?;
+        Ok(adb::Signature::new(key, bytes))
+    }
+
+    fn failed(&self, source: KeyError) -> KeyringError {
+        KeyringError::Failed {
+            name: self.key_name.clone(),
+            source,
+        }
     }
 
     /// The file name of the public half.
@@ -371,19 +494,24 @@ impl Signer {
     }
 
     /// The gzip member that goes in front of `message`: one tar entry
-    /// `.SIGN.RSA256.<key file name>`, its mtime `epoch`, without end-of-archive blocks.
+    /// `.SIGN.RSA256.<key file name>` (or `RSA512`), its mtime `epoch`, without end-of-archive
+    /// blocks.
     ///
     /// # Errors
-    /// The cryptographic library failed.
+    /// The key is no RSA key, or the cryptographic library failed.
     pub fn sign(&self, message: &[u8], epoch: Epoch) -> Result<Vec<u8>, KeyringError> {
+        if !self.public.is_rsa() {
+            return Err(self.not_rsa());
+        }
         let signature = self
             .key
-            .sign(message)
-            .map_err(|source| KeyringError::Failed {
-                name: self.key_name.clone(),
-                source,
-            })?;
-        let entry = format!(".SIGN.RSA256.{}", self.key_name);
+            .sign_with(self.scheme, message)
+            .map_err(|source| self.failed(source))?;
+        let algorithm = match self.scheme {
+            Scheme::RsaSha512 => "RSA512",
+            _ => "RSA256",
+        };
+        let entry = format!(".SIGN.{algorithm}.{}", self.key_name);
         small_member(
             &[(entry.as_str(), 0o644, signature.as_slice())],
             Owner::Root,

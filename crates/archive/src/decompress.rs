@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::{Decompress, FlushDecompress, Status};
+
 use crate::gzip::Members;
 use crate::limits::Meter;
 use crate::{LimitExceeded, Limits};
@@ -23,6 +25,8 @@ pub enum Format {
     Zstd,
     /// The .lzma file format that precedes .xz.
     Lzma,
+    /// RFC 1951, bare. Nothing tells it by its first bytes: who knows it is one says so.
+    Deflate,
 }
 
 impl Format {
@@ -35,6 +39,7 @@ impl Format {
             Format::Xz => "xz",
             Format::Zstd => "zstd",
             Format::Lzma => "lzma",
+            Format::Deflate => "deflate",
         }
     }
 }
@@ -75,18 +80,13 @@ pub fn sniff(start: &[u8]) -> Format {
     }
 }
 
-/// Decompresses `input`, whatever its format; several streams one after the other are one. `limits`
+/// Decompresses `input`, whatever its format [`sniff`] knows; several streams one after the other are one. `limits`
 /// hold for bytes, ratio and memory, and exceeding them is an error of the returned reader, as is a
 /// truncated stream.
 pub fn open<'a>(
-    input: impl Read + Send + 'a,
+    mut input: impl Read + Send + 'a,
     limits: Limits,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let compressed = Arc::new(AtomicU64::new(0));
-    let mut input = Counted {
-        inner: input,
-        count: compressed.clone(),
-    };
     let mut start = Vec::new();
     input.by_ref().take(64).read_to_end(&mut start)?;
     let format = sniff(&start);
@@ -94,7 +94,21 @@ pub fn open<'a>(
     if memory.is_some_and(|window| window > limits.memory) {
         return Err(LimitExceeded::Memory(limits.memory).into());
     }
-    let input = BufReader::with_capacity(64 << 10, Cursor::new(start).chain(input));
+    open_as(format, Cursor::new(start).chain(input), limits)
+}
+
+/// As [`open`], of a format that is known. The windows of xz streams are not looked at.
+pub fn open_as<'a>(
+    format: Format,
+    input: impl Read + Send + 'a,
+    limits: Limits,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let compressed = Arc::new(AtomicU64::new(0));
+    let input = Counted {
+        inner: input,
+        count: compressed.clone(),
+    };
+    let input = BufReader::with_capacity(64 << 10, input);
     let failed = |source| io::Error::other(DecompressError { format, source });
     let inner: Box<dyn Read + Send + 'a> = match format {
         Format::Plain => Box::new(input),
@@ -120,6 +134,11 @@ pub fn open<'a>(
             let decoder = lzma_rust2::LzmaReader::new_mem_limit(input, kibibytes, None);
             Box::new(decoder.map_err(failed)?)
         }
+        Format::Deflate => Box::new(Inflater {
+            input,
+            inflate: Decompress::new(false),
+            done: false,
+        }),
     };
     Ok(Box::new(Checked {
         inner,
@@ -128,6 +147,45 @@ pub fn open<'a>(
         compressed,
         decompressed: 0,
     }))
+}
+
+/// One deflate stream that must end, and be all there is.
+struct Inflater<R> {
+    input: R,
+    inflate: Decompress,
+    done: bool,
+}
+
+impl<R: BufRead> Read for Inflater<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.done && !buffer.is_empty() {
+            let input = self.input.fill_buf()?;
+            let ended = input.is_empty();
+            let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(input, buffer, FlushDecompress::None)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let read = (self.inflate.total_in() - read) as usize;
+            let written = (self.inflate.total_out() - written) as usize;
+            self.input.consume(read);
+            if status == Status::StreamEnd {
+                self.done = true;
+                if !self.input.fill_buf()?.is_empty() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "other bytes follow its end",
+                    ));
+                }
+            } else if ended && written == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if written > 0 {
+                return Ok(written);
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// The window that an .xz file's first block asks for (The .xz File Format, 2.1.1, 3.1 and 5.3.1);
@@ -250,6 +308,7 @@ mod tests {
             Format::Xz => &["xz", "-c"],
             Format::Zstd => return zstd::encode_all(content, 3).unwrap(),
             Format::Lzma => &["xz", "-c", "--format=lzma"],
+            Format::Deflate => return deflated(content),
         };
         let mut child = Command::new(arguments[0])
             .args(&arguments[1..])
@@ -269,6 +328,48 @@ mod tests {
         let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::new(6));
         encoder.write_all(content).unwrap();
         encoder.finish().unwrap()
+    }
+
+    /// What python's zlib makes of it, which knows bare streams.
+    fn deflated(content: &[u8]) -> Vec<u8> {
+        let script = "import sys, zlib; c = zlib.compressobj(9, zlib.DEFLATED, -15); \
+                      sys.stdout.buffer.write(c.compress(sys.stdin.buffer.read()) + c.flush())";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let content = content.to_vec();
+        let writer = std::thread::spawn(move || input.write_all(&content));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        output.stdout
+    }
+
+    #[test]
+    fn bare_deflate_streams_are_whole_or_errors() {
+        let inflate = |bytes: &[u8]| -> io::Result<Vec<u8>> {
+            let mut content = Vec::new();
+            open_as(Format::Deflate, bytes, Limits::default())?.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        for content in [&b""[..], b"content", &b"much of it ".repeat(50_000)] {
+            let bytes = compressed(Format::Deflate, content);
+            assert!(inflate(&bytes).unwrap() == content);
+            for kept in 0..bytes.len() {
+                let error = inflate(&bytes[..kept]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{kept}");
+            }
+            let error = inflate(&[&bytes[..], b"x"].concat())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("other bytes follow its end"), "{error}");
+        }
+        let bomb = compressed(Format::Deflate, &vec![0; 80 << 20]);
+        let error = inflate(&bomb).unwrap_err().to_string();
+        assert!(error.contains("decompression bomb"), "{error}");
     }
 
     fn read(bytes: &[u8], limits: Limits) -> io::Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! The few DER shapes that turn a bare PKCS#1 public key into a SubjectPublicKeyInfo.
+//! The few DER shapes that turn a bare PKCS#1 public key into a SubjectPublicKeyInfo, and back.
 
 /// `SEQUENCE { OBJECT IDENTIFIER rsaEncryption, NULL }` (RFC 3279, 2.3.1).
 const RSA_ENCRYPTION: [u8; 15] = [
@@ -28,4 +28,32 @@ fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(contents);
     out
+}
+
+/// What a SubjectPublicKeyInfo wraps: the contents of its BIT STRING.
+pub(crate) fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
+    let (body, _) = contents(0x30, spki)?;
+    let (_, rest) = contents(0x30, body)?;
+    let (bits, _) = contents(0x03, rest)?;
+    match bits.split_first()? {
+        (0, key) => Some(key),
+        _ => None,
+    }
+}
+
+/// The contents of the element that `bytes` begin with, and what follows it.
+fn contents(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
+    let (length, rest) = match length {
+        short @ ..=0x7f => (usize::from(*short), rest),
+        long @ 0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
+            let length = digits
+                .iter()
+                .fold(0, |length, digit| length << 8 | usize::from(*digit));
+            (length, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
 }

@@ -1,4 +1,4 @@
-//! Key pairs and signatures: RSA with PKCS#1 v1.5 padding and ECDSA over P-256, in PEM files.
+//! Key pairs and signatures: RSA with PKCS#1 v1.5 padding and ECDSA, in PEM files.
 //!
 //! The arithmetic is aws-lc's. SHA-1 signatures are verified, because old apk packages and
 //! indexes carry nothing else, and never made.
@@ -11,7 +11,7 @@ mod public;
 
 pub use files::{FileError, load_private, load_public, public_path, save_pair};
 pub use private::{Algorithm, PrivateKey};
-pub use public::{PublicKey, Scheme};
+pub use public::{Curve, PublicKey, Scheme};
 
 /// Why a key can't be used or a signature isn't good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +44,13 @@ pub enum KeyError {
         wanted: &'static str,
     },
     /// The bytes are no key of a kind that is supported.
-    #[error("not a usable RSA (2048 to 8192 bits) or ECDSA P-256 key: {reason}")]
+    #[error("not a usable RSA (2048 to 8192 bits) or ECDSA (P-256, P-384, P-521) key: {reason}")]
     Rejected {
         /// What the parser said.
         reason: String,
     },
     /// The scheme asks for the other kind of key.
-    #[error("a {scheme:?} signature can't be checked with this kind of key")]
+    #[error("a {scheme:?} signature can't be made or checked with this kind of key")]
     WrongScheme {
         /// The scheme.
         scheme: Scheme,

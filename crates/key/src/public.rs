@@ -1,7 +1,9 @@
 use std::fmt;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA512_ASN1,
+    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
 use base::Digest;
@@ -19,12 +21,45 @@ pub enum Scheme {
     RsaSha1,
     /// ECDSA over P-256 and SHA-256, the signature in DER.
     EcdsaSha256,
+    /// ECDSA over any curve and SHA-512, the signature in DER; of files of apk's format 3.
+    EcdsaSha512,
+}
+
+/// An elliptic curve of NIST's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Curve {
+    /// secp256r1.
+    P256,
+    /// secp384r1.
+    P384,
+    /// secp521r1.
+    P521,
+}
+
+impl Curve {
+    /// Every curve.
+    pub const ALL: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
+
+    pub(crate) fn scheme(self) -> Scheme {
+        match self {
+            Curve::P256 => Scheme::EcdsaSha256,
+            Curve::P384 | Curve::P521 => Scheme::EcdsaSha512,
+        }
+    }
+
+    fn with_sha512(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Curve::P256 => &ECDSA_P256_SHA512_ASN1,
+            Curve::P384 => &ECDSA_P384_SHA512_ASN1,
+            Curve::P521 => &ECDSA_P521_SHA512_ASN1,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Rsa,
-    EcdsaP256,
+    Ecdsa(Curve),
 }
 
 /// A public key, held as its SubjectPublicKeyInfo.
@@ -55,7 +90,7 @@ impl PublicKey {
     /// Takes a SubjectPublicKeyInfo in DER (RFC 5280).
     ///
     /// # Errors
-    /// It is no RSA key of 1024 to 8192 bits nor one on P-256.
+    /// It is no RSA key of 1024 to 8192 bits nor one on a curve that is known.
     pub fn from_spki(spki: Vec<u8>) -> Result<PublicKey, KeyError> {
         // A bare point or a PKCS#1 key would parse too; the id must be that of one form.
         if spki.first() != Some(&0x30) {
@@ -63,9 +98,12 @@ impl PublicKey {
                 reason: "it is no SubjectPublicKeyInfo".to_owned(),
             });
         }
-        if ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &spki).is_ok() {
+        let curve = Curve::ALL
+            .into_iter()
+            .find(|curve| ParsedPublicKey::new(curve.with_sha512(), &spki).is_ok());
+        if let Some(curve) = curve {
             return Ok(PublicKey {
-                kind: Kind::EcdsaP256,
+                kind: Kind::Ecdsa(curve),
                 spki,
             });
         }
@@ -95,11 +133,32 @@ impl PublicKey {
         Digest::of(&self.spki)
     }
 
+    /// The key's name in signatures of apk's format 3: the first 16 bytes of SHA-512 of what the
+    /// SubjectPublicKeyInfo wraps (an RSAPublicKey, or a point of the curve).
+    pub fn short_id(&self) -> [u8; 16] {
+        let key = der::subject_public_key(&self.spki).unwrap_or_default();
+        let digest = digest::digest(&digest::SHA512, key);
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// Whether it is an RSA key.
+    pub fn is_rsa(&self) -> bool {
+        self.kind == Kind::Rsa
+    }
+
+    /// The scheme with SHA-512 that suits this key.
+    pub fn sha512_scheme(&self) -> Scheme {
+        match self.kind {
+            Kind::Rsa => Scheme::RsaSha512,
+            Kind::Ecdsa(_) => Scheme::EcdsaSha512,
+        }
+    }
+
     /// The scheme that [`crate::PrivateKey::sign`] of this key's other half uses.
     pub fn scheme(&self) -> Scheme {
         match self.kind {
             Kind::Rsa => Scheme::RsaSha256,
-            Kind::EcdsaP256 => Scheme::EcdsaSha256,
+            Kind::Ecdsa(curve) => curve.scheme(),
         }
     }
 
@@ -113,7 +172,8 @@ impl PublicKey {
             (Scheme::RsaSha256, Kind::Rsa) => &RSA_PKCS1_2048_8192_SHA256,
             (Scheme::RsaSha512, Kind::Rsa) => &RSA_PKCS1_2048_8192_SHA512,
             (Scheme::RsaSha1, Kind::Rsa) => &RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
-            (Scheme::EcdsaSha256, Kind::EcdsaP256) => &ECDSA_P256_SHA256_ASN1,
+            (Scheme::EcdsaSha256, Kind::Ecdsa(Curve::P256)) => &ECDSA_P256_SHA256_ASN1,
+            (Scheme::EcdsaSha512, Kind::Ecdsa(curve)) => curve.with_sha512(),
             _ => return Err(KeyError::WrongScheme { scheme }),
         };
         aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, &self.spki)

@@ -45,6 +45,16 @@ fn every_form_that_openssl_writes_is_read() {
             "ec -in k",
             Scheme::EcdsaSha256,
         ),
+        (
+            "ecparam -genkey -name secp384r1 -out k",
+            "ec -in k",
+            Scheme::EcdsaSha512,
+        ),
+        (
+            "ecparam -genkey -name secp521r1 -out k",
+            "ec -in k",
+            Scheme::EcdsaSha512,
+        ),
     ] {
         run(make);
         let public = PublicKey::from_pem(&run("pkey -in k -pubout")).unwrap();
@@ -98,11 +108,64 @@ fn every_form_that_openssl_writes_is_read() {
             Err(KeyError::Rejected { .. })
         ));
     }
-    run("ecparam -genkey -noout -name secp384r1 -out k");
+    run("ecparam -genkey -noout -name secp256k1 -out k");
     assert!(matches!(
         private_error(&run("pkey -in k")),
         KeyError::Rejected { .. }
     ));
+}
+
+#[test]
+fn sha512_suits_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| String::from_utf8(openssl(folder.path(), arguments)).unwrap();
+    fs::write(folder.path().join("message"), "what is signed").unwrap();
+    for make in [
+        "genrsa -out k 2048",
+        "ecparam -genkey -noout -name prime256v1 -out k",
+        "ecparam -genkey -noout -name secp384r1 -out k",
+        "ecparam -genkey -noout -name secp521r1 -out k",
+    ] {
+        run(make);
+        let private = PrivateKey::from_pem(&run("pkey -in k")).unwrap();
+        let public = private.public().unwrap();
+        let scheme = public.sha512_scheme();
+        let ours = private.sign_with(scheme, b"what is signed").unwrap();
+        public.verify(scheme, b"what is signed", &ours).unwrap();
+        assert_eq!(
+            public.verify(scheme, b"what is singed", &ours),
+            Err(KeyError::BadSignature),
+            "{make}"
+        );
+        fs::write(folder.path().join("ours"), &ours).unwrap();
+        run("pkey -in k -pubout -out k.pub");
+        run("dgst -sha512 -verify k.pub -signature ours message");
+        let theirs = openssl(folder.path(), "dgst -sha512 -sign k message");
+        public.verify(scheme, b"what is signed", &theirs).unwrap();
+        for wrong in [Scheme::RsaSha1, Scheme::EcdsaSha256, Scheme::RsaSha256] {
+            let result = private.sign_with(wrong, b"");
+            assert!(
+                wrong == public.scheme() || result == Err(KeyError::WrongScheme { scheme: wrong }),
+                "{make}"
+            );
+        }
+    }
+}
+
+#[test]
+fn short_ids_are_those_of_what_the_key_info_wraps() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| String::from_utf8(openssl(folder.path(), arguments)).unwrap();
+    run("genrsa -out k 2048");
+    run("rsa -in k -RSAPublicKey_out -outform DER -out der");
+    let public = PublicKey::from_pem(&run("pkey -in k -pubout")).unwrap();
+    let digest = run("dgst -sha512 -r der");
+    let hex: String = public
+        .short_id()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(digest.get(..32), Some(hex.as_str()));
 }
 
 #[test]
@@ -207,7 +270,7 @@ fn a_saved_pair_is_private_and_never_overwritten() {
 fn secrets_do_not_show() {
     let folder = tempfile::tempdir().unwrap();
     let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
-    assert_eq!(format!("{key:?}"), "PrivateKey::EcdsaP256(..)");
+    assert_eq!(format!("{key:?}"), "PrivateKey::Ecdsa(P256, ..)");
     let path = folder.path().join("k");
     let damaged = key
         .to_pem()
