@@ -1,5 +1,6 @@
-//! Checks of polpo's own tree: `cargo run -p xtask -- layers`.
+//! Checks of polpo's own tree and generators for it: `cargo run -p xtask -- COMMAND`.
 
+mod index;
 mod layers;
 
 use std::process::ExitCode;
@@ -7,7 +8,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
 
 commands:
-  layers    check that each crate uses only crates of lower levels";
+  layers    check that each crate uses only crates of lower levels
+";
 
 #[allow(
     clippy::print_stderr,
@@ -18,8 +20,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["layers"] => layers::check(),
+        ["generate-index", ref words @ ..] => index::generate(words),
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{USAGE}  {}", index::USAGE);
             return ExitCode::from(2);
         }
     };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use apk::dependency::Dependency;
 
 use super::convert::{Facts, Terms};
-use super::relation::{self, Operator, Relation};
+use super::relation::{Operator, Relation};
 use super::resolve::is_ignored;
 use super::version::{agrees, map_version};
 use super::{LockedPackage, Seed, SeedError};
@@ -22,7 +22,7 @@ pub(super) fn terms(seed: &Seed, known: &Known<'_>) -> Result<BTreeMap<String, T
     let owners = owners(seed, known)?;
     let mut virtuals: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (name, (_, facts)) in known {
-        for provided in relation::parse(&facts.virtuals).into_iter().flatten() {
+        for provided in Relation::parse(&facts.virtuals).into_iter().flatten() {
             virtuals.entry(provided.name).or_default().insert(name);
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn terms(seed: &Seed, known: &Known<'_>) -> Result<BTreeMap<String, T
                 depends.insert(need.clone());
             }
         }
-        for group in relation::parse(&facts.relations) {
+        for group in Relation::parse(&facts.relations) {
             if is_ignored(seed, name, &group) {
                 continue;
             }

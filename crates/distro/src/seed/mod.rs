@@ -24,5 +24,6 @@ pub use error::SeedError;
 pub use import::{Import, Imported, import};
 pub use lock::{Lock, LockedPackage};
 pub use policy::{MetaPackage, Seed};
+pub use relation::{Operator, Relation};
 pub use resolve::resolve;
-pub use version::map_version;
+pub use version::{agrees, map_version};

@@ -6,24 +6,38 @@ use super::debian_version;
 
 /// One alternative of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Relation {
+pub struct Relation {
     /// The package's name, or that of a virtual one.
-    pub(super) name: String,
+    pub name: String,
     /// Operator and version.
-    pub(super) constraint: Option<(Operator, String)>,
+    pub constraint: Option<(Operator, String)>,
 }
 
 /// How a version is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operator {
+pub enum Operator {
+    /// `<<`
     Less,
+    /// `<=`, and `<`, which Debian takes for the same.
     AtMost,
+    /// `=`
     Equal,
+    /// `>=`, and `>`, which Debian takes for the same.
     AtLeast,
+    /// `>>`
     Greater,
 }
 
 impl Relation {
+    /// The relations of a field: each a list of alternatives.
+    pub fn parse(field: &str) -> Vec<Vec<Relation>> {
+        field
+            .split(',')
+            .map(|group| group.split('|').filter_map(one).collect::<Vec<_>>())
+            .filter(|group| !group.is_empty())
+            .collect()
+    }
+
     /// Whether a package of this version will do.
     pub(super) fn accepts(&self, version: &str) -> bool {
         self.constraint.as_ref().is_none_or(|(operator, named)| {
@@ -37,15 +51,6 @@ impl Relation {
             }
         })
     }
-}
-
-/// The dependencies of a field: each a list of alternatives.
-pub(super) fn parse(field: &str) -> Vec<Vec<Relation>> {
-    field
-        .split(',')
-        .map(|group| group.split('|').filter_map(one).collect::<Vec<_>>())
-        .filter(|group| !group.is_empty())
-        .collect()
 }
 
 fn one(text: &str) -> Option<Relation> {
@@ -82,7 +87,9 @@ mod tests {
 
     #[test]
     fn fields() {
-        let groups = parse("libc6 (>= 2.34), perl:any | awk (<<2) [amd64],\n debconf (= 1:0.5-1),");
+        let groups = Relation::parse(
+            "libc6 (>= 2.34), perl:any | awk (<<2) [amd64],\n debconf (= 1:0.5-1),",
+        );
         assert_eq!(groups.len(), 3);
         assert_eq!(groups[1][0].name, "perl");
         assert_eq!(
@@ -91,6 +98,6 @@ mod tests {
         );
         assert!(groups[2][0].accepts("1:0.5-1") && !groups[2][0].accepts("0.5-1"));
         assert!(groups[0][0].accepts("2.36-9") && !groups[0][0].accepts("2.34~rc1"));
-        assert!(parse(" ").is_empty());
+        assert!(Relation::parse(" ").is_empty());
     }
 }

@@ -6,7 +6,7 @@ use base::{Arch, Reporter, Task, Unit, Verb};
 use store::Store;
 use store::apt::{Apt, Lists, Package};
 
-use super::relation::{self, Relation};
+use super::relation::Relation;
 use super::{Lock, LockedPackage, Seed, SeedError};
 
 /// Names every .deb that the seed's packages need, for each of `arches`. Recommendations are not
@@ -55,7 +55,7 @@ impl<'p> Suite<'p> {
         }
         let mut providers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for package in by_name.values() {
-            for provided in relation::parse(&package.provides).into_iter().flatten() {
+            for provided in Relation::parse(&package.provides).into_iter().flatten() {
                 providers
                     .entry(provided.name)
                     .or_default()
@@ -103,7 +103,7 @@ fn closure(seed: &Seed, arch: Arch, list: &[Package]) -> Result<Vec<LockedPackag
     }
     while let Some(package) = queue.pop_front() {
         let fields = format!("{},{}", package.pre_depends, package.depends);
-        for group in relation::parse(&fields) {
+        for group in Relation::parse(&fields) {
             if is_ignored(seed, &package.name, &group) {
                 continue;
             }

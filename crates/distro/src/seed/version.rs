@@ -56,7 +56,7 @@ const COLUMNS: u64 = 100_000_000;
 const LONGEST: usize = 15;
 
 /// Whether `version`, converted, stands to `named`, converted, as it does in Debian.
-pub(super) fn agrees(version: &str, named: &str) -> bool {
+pub fn agrees(version: &str, named: &str) -> bool {
     let epoch = |text: &str| {
         text.split_once(':')
             .map_or("0", |(epoch, _)| epoch)

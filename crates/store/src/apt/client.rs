@@ -304,7 +304,10 @@ impl Apt {
     }
 
     /// The text of all lists, fetched when they are missing.
-    fn list_texts(&self) -> Result<Vec<String>, AptError> {
+    ///
+    /// # Errors
+    /// The lists can't be fetched or read.
+    pub fn list_texts(&self) -> Result<Vec<String>, AptError> {
         let mut files = self.list_files()?;
         if files.is_empty() {
             self.update()?;
