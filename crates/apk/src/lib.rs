@@ -9,6 +9,7 @@ pub mod index;
 pub mod install;
 mod member;
 pub mod package;
+pub mod pattern;
 pub mod repository;
 pub mod signature;
 pub mod solver;

@@ -5,7 +5,10 @@
 //! solver found: apk's own rules (apk-tools' `database.c`, `commit.c`, `fs_fsys.c`) decide who owns
 //! a file, what is protected, which script runs when, and what is written into the database.
 
+mod beneath;
 mod error;
+mod owners;
+mod protect;
 mod root;
 mod settings;
 mod transaction;
