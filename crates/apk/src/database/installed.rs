@@ -6,7 +6,7 @@ use base::Sha1;
 
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
-use crate::index::text::{Record, TextError, field, write_fields};
+use crate::index::text::{Record, TextError, field, write_package, write_replaces};
 use crate::package::{Entry, Manifest, Package, Script};
 
 /// A package of an installed database.
@@ -111,7 +111,7 @@ impl Permissions {
         // Writing to a string can't fail.
         let _ = write!(out, "{letter}:{}:{}:{:o}", self.uid, self.gid, self.mode);
         if let Some(hash) = &self.attributes {
-            let _ = write!(out, ":{hash}");
+            let _ = write!(out, ":{}", short(*hash));
         }
         out.push('\n');
     }
@@ -122,7 +122,7 @@ const USUAL_FILE: u32 = 0o644;
 
 /// SHA-1 of the attributes in order of their names: each name and value after its length in four
 /// bytes, most significant first (apk's `apk_fileinfo_hash_xattr`).
-fn attributes_hash(attributes: &BTreeMap<String, Vec<u8>>) -> Option<Identity> {
+pub(crate) fn attributes_hash(attributes: &BTreeMap<String, Vec<u8>>) -> Option<Identity> {
     if attributes.is_empty() {
         return None;
     }
@@ -166,11 +166,12 @@ impl InstalledPackage {
     }
 
     fn write(&self, out: &mut String) {
-        write_fields(out, &self.entry);
+        write_package(out, &self.entry, &short(self.entry.identity));
         // Writing to a string can't fail.
         if !self.tags.is_empty() {
             let _ = writeln!(out, "g:{}", self.tags.join(" "));
         }
+        write_replaces(out, &self.entry.info);
         if let Some(tag) = &self.repository_tag {
             let _ = writeln!(out, "s:{tag}");
         }
@@ -193,7 +194,7 @@ impl InstalledPackage {
                 let _ = writeln!(out, "R:{}", file.name);
                 file.permissions.write(out, 'a', USUAL_FILE);
                 if let Some(checksum) = &file.checksum {
-                    let _ = writeln!(out, "Z:{checksum}");
+                    let _ = writeln!(out, "Z:{}", short(*checksum));
                 }
             }
         }
@@ -235,13 +236,33 @@ fn directories(entries: &[Entry]) -> Vec<InstalledDirectory> {
         .collect()
 }
 
+/// Hashes of an installed database have 160 bits: a SHA-256 is cut, as `f:S` tells.
+pub(crate) fn short(identity: Identity) -> Identity {
+    match identity {
+        Identity::Sha1(_) => identity,
+        Identity::Sha256(digest) => {
+            let mut bytes = [0; 20];
+            bytes.copy_from_slice(&digest.as_bytes()[..20]);
+            Identity::Sha1(Sha1::from_bytes(bytes))
+        }
+    }
+}
+
+/// Packages in the order that apk lists them in: by name without regard to case, then by name.
+pub(crate) fn sorted(packages: &[InstalledPackage]) -> Vec<&InstalledPackage> {
+    let mut sorted: Vec<&InstalledPackage> = packages.iter().collect();
+    sorted.sort_by_cached_key(|package| {
+        let name = &package.entry.info.name;
+        (name.to_ascii_lowercase(), name.clone())
+    });
+    sorted
+}
+
 /// The text of `installed`: the packages sorted by name, each with the fields of an index in
 /// apk's order, then its directories and files.
 pub fn to_text(packages: &[InstalledPackage]) -> String {
-    let mut sorted: Vec<&InstalledPackage> = packages.iter().collect();
-    sorted.sort_by(|left, right| left.entry.info.name.cmp(&right.entry.info.name));
     let mut out = String::new();
-    for package in sorted {
+    for package in sorted(packages) {
         package.write(&mut out);
     }
     out

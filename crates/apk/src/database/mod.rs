@@ -5,27 +5,27 @@
 //! where `lib` is a link to `usr/lib`).
 
 mod installed;
+pub(crate) mod scripts;
 
 pub use installed::{
     Broken, InstalledDirectory, InstalledFile, InstalledPackage, Permissions, parse, to_text,
 };
+pub(crate) use installed::{attributes_hash, short, sorted};
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use archive::Limits;
-use archive::tar::{self, End, Header};
+use archive::tar;
 use archive::tree::{FileTree, Node, TreePath};
 use base::Epoch;
 use key::{KeyError, PublicKey};
 
 use crate::dependency::{Dependency, Identity, InvalidDependency};
 use crate::index::TextError;
-use crate::package::{MAXIMUM_SCRIPT, Script};
 use crate::signature::Keyring;
 
 /// Bytes of a database's file that is read.
-const MAXIMUM_FILE: u64 = 300 << 20;
+pub(crate) const MAXIMUM_FILE: u64 = 300 << 20;
 
 /// Where the installed database lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,9 +91,6 @@ pub enum DatabaseError {
         /// What is wrong.
         source: tar::ReadError,
     },
-    /// The scripts can't be written.
-    #[error("the scripts of the installed database can't be written: {0}")]
-    WriteScripts(#[from] tar::WriteError),
     /// A key is none.
     #[error("`etc/apk/keys/{name}`: {source}")]
     Key {
@@ -150,8 +147,14 @@ impl Database {
         let folder = place.folder();
         let installed = to_text(&self.packages).into_bytes();
         files.push((format!("{folder}/installed"), installed));
-        files.push((format!("{folder}/scripts.tar"), self.scripts(epoch)?));
-        files.push((format!("{folder}/triggers"), self.triggers().into_bytes()));
+        files.push((
+            format!("{folder}/scripts.tar"),
+            scripts::to_archive(&self.packages),
+        ));
+        files.push((
+            format!("{folder}/triggers"),
+            triggers(&self.packages).into_bytes(),
+        ));
 
         let mut tree = FileTree::new();
         let directory = Node::directory().with_mtime(epoch.0);
@@ -169,44 +172,6 @@ impl Database {
         Ok(tree)
     }
 
-    /// Packages in the order that the database lists them in.
-    fn sorted(&self) -> Vec<&InstalledPackage> {
-        let mut packages: Vec<&InstalledPackage> = self.packages.iter().collect();
-        packages.sort_by(|left, right| left.entry.info.name.cmp(&right.entry.info.name));
-        packages
-    }
-
-    /// `name-version.<identity>.<script>` for each script, the identity in hex: base64 has slashes.
-    fn scripts(&self, epoch: Epoch) -> Result<Vec<u8>, DatabaseError> {
-        let mut tar = tar::Writer::new(Vec::new());
-        for package in self.sorted() {
-            let info = &package.entry.info;
-            let identity = match package.entry.identity {
-                Identity::Sha1(hash) => format!("X1{}", hash.hex()),
-                Identity::Sha256(hash) => format!("X2{}", hash.hex()),
-            };
-            for (script, bytes) in &package.scripts {
-                let name = format!("{}-{}.{identity}.{script}", info.name, info.version);
-                let mut header = Header::file(name, bytes.len() as u64);
-                header.mode = 0o755;
-                header.mtime = epoch.0;
-                tar.append(&header, bytes.as_slice())?;
-            }
-        }
-        Ok(tar.finish()?)
-    }
-
-    fn triggers(&self) -> String {
-        self.sorted()
-            .iter()
-            .filter(|package| !package.entry.info.triggers.is_empty())
-            .map(|package| {
-                let patterns = package.entry.info.triggers.join(" ");
-                format!("{} {patterns}\n", package.entry.identity)
-            })
-            .collect()
-    }
-
     /// Reads the database out of a system's tree: by `usr/lib` or, failing that, `lib`. What is
     /// missing is empty. Scripts of packages that are not installed are passed over.
     ///
@@ -218,47 +183,18 @@ impl Database {
             .find(|place| tree.contains(&format!("{}/installed", place.folder())))
             .unwrap_or_default();
         let folder = place.folder();
+        let bytes = |file: &str| bytes(tree, file);
+        let packages = read_packages(folder, &bytes)?;
         let list = |file: &str| -> Result<Vec<String>, DatabaseError> {
-            Ok(text(tree, file)?
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                .map(str::to_owned)
-                .collect())
+            Ok(lines_of(&text(&bytes, file)?))
         };
-        let file = format!("{folder}/installed");
-        let mut packages =
-            parse(&text(tree, &file)?).map_err(|source| DatabaseError::Text { file, source })?;
-        let by_identity: BTreeMap<Identity, usize> = packages
-            .iter()
-            .enumerate()
-            .map(|(place, package)| (package.entry.identity, place))
-            .collect();
-        for line in list(&format!("{folder}/triggers"))? {
-            let mut words = line.split_ascii_whitespace();
-            let identity = words.next().and_then(|word| word.parse().ok());
-            if let Some(package) = identity
-                .and_then(|identity: Identity| by_identity.get(&identity))
-                .and_then(|place| packages.get_mut(*place))
-            {
-                package.entry.info.triggers = words.map(str::to_owned).collect();
-            }
-        }
-        for (identity, script, bytes) in scripts(tree, folder)? {
-            if let Some(package) = by_identity
-                .get(&identity)
-                .and_then(|place| packages.get_mut(*place))
-            {
-                package.scripts.insert(script, bytes);
-            }
-        }
         let mut keys = Keyring::default();
         for (path, node) in tree.children("etc/apk/keys") {
             if !node.is_file() {
                 continue;
             }
             let name = path.file_name();
-            let key = PublicKey::from_pem(&text(tree, path.as_str())?).map_err(|source| {
+            let key = PublicKey::from_pem(&text(&bytes, path.as_str())?).map_err(|source| {
                 DatabaseError::Key {
                     name: name.to_owned(),
                     source,
@@ -268,7 +204,7 @@ impl Database {
         }
         Ok(Database {
             arches: list("etc/apk/arch")?,
-            world: Dependency::parse_list(&text(tree, "etc/apk/world")?)?,
+            world: Dependency::parse_list(&text(&bytes, "etc/apk/world")?)?,
             repositories: list("etc/apk/repositories")?,
             keys,
             packages,
@@ -320,59 +256,68 @@ fn bytes(tree: &FileTree, file: &str) -> Result<Option<Vec<u8>>, DatabaseError> 
     Ok(Some(bytes))
 }
 
-fn text(tree: &FileTree, file: &str) -> Result<String, DatabaseError> {
-    String::from_utf8(bytes(tree, file)?.unwrap_or_default()).map_err(|_| DatabaseError::NotUtf8 {
+/// Reads a file of the database, as none where there is no such file.
+pub(crate) type ReadFile<'a> = dyn Fn(&str) -> Result<Option<Vec<u8>>, DatabaseError> + 'a;
+
+/// A file's text, empty where there is none.
+pub(crate) fn text(read: &ReadFile<'_>, file: &str) -> Result<String, DatabaseError> {
+    String::from_utf8(read(file)?.unwrap_or_default()).map_err(|_| DatabaseError::NotUtf8 {
         file: file.to_owned(),
     })
 }
 
-type StoredScript = (Identity, Script, Vec<u8>);
-
-/// The scripts of `scripts.tar`, or else of `scripts.tar.gz`, as apk looks for them.
-fn scripts(tree: &FileTree, folder: &str) -> Result<Vec<StoredScript>, DatabaseError> {
-    let limits = Limits {
-        bytes: MAXIMUM_FILE,
-        ..Limits::default()
-    };
-    for name in ["scripts.tar", "scripts.tar.gz"] {
-        let file = format!("{folder}/{name}");
-        let Some(bytes) = bytes(tree, &file)? else {
-            continue;
-        };
-        let failed = |source| DatabaseError::Scripts {
-            file: file.clone(),
-            source,
-        };
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut members = archive::gzip::Members::new(bytes.as_slice(), limits);
-            return match members.next() {
-                Ok(Some(member)) => read_scripts(member, limits).map_err(failed),
-                Ok(None) => Ok(Vec::new()),
-                Err(error) => Err(failed(tar::ReadError::Io(error.into()))),
-            };
-        }
-        return read_scripts(bytes.as_slice(), limits).map_err(failed);
-    }
-    Ok(Vec::new())
+/// The lines of a file that say something.
+pub(crate) fn lines_of(text: &str) -> Vec<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
-fn read_scripts(archive: impl Read, limits: Limits) -> Result<Vec<StoredScript>, tar::ReadError> {
-    let mut tar = tar::Reader::new(archive, limits).ending(End::Lenient);
-    let mut scripts = Vec::new();
-    while let Some(mut entry) = tar.next()? {
-        let header = entry.header();
-        if header.kind.size() > MAXIMUM_SCRIPT {
-            continue;
-        }
-        // `name-version.<identity>.<script>`, where a version has dots of its own.
-        let mut parts = header.path.rsplitn(3, '.');
-        let script = parts.next().and_then(Script::from_name);
-        let identity = parts.next().and_then(|identity| identity.parse().ok());
-        if let (Some(script), Some(identity)) = (script, identity) {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(tar::ReadError::Io)?;
-            scripts.push((identity, script, bytes));
+/// The packages of the database in `folder`, with their triggers and scripts. Scripts of packages
+/// that are not installed are passed over.
+pub(crate) fn read_packages(
+    folder: &str,
+    read: &ReadFile<'_>,
+) -> Result<Vec<InstalledPackage>, DatabaseError> {
+    let file = format!("{folder}/installed");
+    let mut packages =
+        parse(&text(read, &file)?).map_err(|source| DatabaseError::Text { file, source })?;
+    let by_identity: BTreeMap<Identity, usize> = packages
+        .iter()
+        .enumerate()
+        .map(|(place, package)| (short(package.entry.identity), place))
+        .collect();
+    for line in lines_of(&text(read, &format!("{folder}/triggers"))?) {
+        let mut words = line.split_ascii_whitespace();
+        let identity = words.next().and_then(|word| word.parse().ok());
+        if let Some(package) = identity
+            .and_then(|identity: Identity| by_identity.get(&short(identity)))
+            .and_then(|place| packages.get_mut(*place))
+        {
+            package.entry.info.triggers = words.map(str::to_owned).collect();
         }
     }
-    Ok(scripts)
+    for (identity, script, bytes) in scripts::read(folder, read)? {
+        if let Some(package) = by_identity
+            .get(&short(identity))
+            .and_then(|place| packages.get_mut(*place))
+        {
+            package.scripts.insert(script, bytes);
+        }
+    }
+    Ok(packages)
+}
+
+/// The text of `triggers`.
+pub(crate) fn triggers(packages: &[InstalledPackage]) -> String {
+    sorted(packages)
+        .iter()
+        .filter(|package| !package.entry.info.triggers.is_empty())
+        .map(|package| {
+            let patterns = package.entry.info.triggers.join(" ");
+            format!("{} {patterns}\n", short(package.entry.identity))
+        })
+        .collect()
 }

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use super::{Index, IndexEntry};
-use crate::dependency::Identity;
+use crate::dependency::{Dependency, Identity};
 use crate::package::{Defect, PackageInfo};
 
 /// A line of an index or an installed database can't be understood.
@@ -178,15 +178,36 @@ impl Index {
 
 /// The fields of an entry, each in a line, without the blank line that ends it.
 pub(crate) fn write_fields(out: &mut String, entry: &IndexEntry) {
+    write_package(out, entry, &entry.identity);
+    write_replaces(out, &entry.info);
+}
+
+fn write_line(out: &mut String, letter: char, value: &str) {
+    out.push(letter);
+    out.push(':');
+    // A value can't begin a field of its own.
+    out.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    out.push('\n');
+}
+
+fn write_terms(out: &mut String, letter: char, terms: &[Dependency]) {
+    if terms.is_empty() {
+        return;
+    }
+    let mut value = String::new();
+    for term in terms {
+        let separator = if value.is_empty() { "" } else { " " };
+        // Writing to a string can't fail.
+        let _ = write!(value, "{separator}{term}");
+    }
+    write_line(out, letter, &value);
+}
+
+/// The fields that apk reads in indexes.
+pub(crate) fn write_package(out: &mut String, entry: &IndexEntry, identity: &Identity) {
     let info = &entry.info;
-    let mut line = |letter: char, value: &str| {
-        out.push(letter);
-        out.push(':');
-        // A value can't begin a field of its own.
-        out.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
-        out.push('\n');
-    };
-    line('C', &entry.identity.to_string());
+    let mut line = |letter: char, value: &str| write_line(out, letter, value);
+    line('C', &identity.to_string());
     line('P', &info.name);
     line('V', &info.version);
     if !info.arch.is_empty() {
@@ -215,20 +236,15 @@ pub(crate) fn write_fields(out: &mut String, entry: &IndexEntry) {
         ('D', &info.depends),
         ('p', &info.provides),
         ('i', &info.install_if),
-        ('r', &info.replaces),
     ] {
-        if terms.is_empty() {
-            continue;
-        }
-        let mut value = String::new();
-        for term in terms {
-            let separator = if value.is_empty() { "" } else { " " };
-            // Writing to a string can't fail.
-            let _ = write!(value, "{separator}{term}");
-        }
-        line(letter, &value);
+        write_terms(out, letter, terms);
     }
+}
+
+/// `r:` and `q:`.
+pub(crate) fn write_replaces(out: &mut String, info: &PackageInfo) {
+    write_terms(out, 'r', &info.replaces);
     if let Some(priority) = info.replaces_priority.filter(|priority| *priority > 0) {
-        line('q', &priority.to_string());
+        write_line(out, 'q', &priority.to_string());
     }
 }

@@ -7,7 +7,9 @@
 
 mod beneath;
 mod error;
+mod ledger;
 mod owners;
+mod precedence;
 mod protect;
 mod root;
 mod settings;
