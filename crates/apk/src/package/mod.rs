@@ -22,6 +22,7 @@ mod info;
 mod manifest;
 mod read;
 mod segments;
+mod visit;
 mod write;
 
 pub use error::{PackageError, Part};

@@ -359,7 +359,7 @@ impl Package {
     }
 
     /// Whether an entry may stand where it stands; gives the checksum it is installed with.
-    fn place(
+    pub(super) fn place(
         &self,
         header: &tar::Header,
         computed: Option<Sha1>,
@@ -451,10 +451,14 @@ impl Package {
         Ok(result)
     }
 
-    fn check_datahash(&self, limits: &Limits) -> Result<Digest, PackageError> {
-        let recorded = self.info.datahash.ok_or_else(|| PackageError::NoDatahash {
+    pub(super) fn recorded_datahash(&self) -> Result<Digest, PackageError> {
+        self.info.datahash.ok_or_else(|| PackageError::NoDatahash {
             path: self.path.clone(),
-        })?;
+        })
+    }
+
+    pub(super) fn check_datahash(&self, limits: &Limits) -> Result<Digest, PackageError> {
+        let recorded = self.recorded_datahash()?;
         let actual = self.hash(self.data_offset)?;
         if actual == recorded {
             return Ok(actual);
@@ -571,7 +575,7 @@ impl Package {
 }
 
 /// What stands at a path, for those that refer to it.
-enum Known {
+pub(super) enum Known {
     Directory,
     File(Sha1),
     Other,

@@ -1,0 +1,235 @@
+//! Reading the data of a package once, on two threads: one inflates and hashes what is compressed,
+//! the other hands out entries and hashes their contents.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use archive::Limits;
+use archive::gzip::{GzipError, MemberSummary, Members};
+use archive::tar;
+use base::Sha1;
+use sha1::Digest as _;
+
+use super::{Entry, Manifest, Package, PackageError, Part};
+
+/// Decompressed bytes that are handed over at a time, and how many such pieces wait.
+const PIECE: usize = 256 << 10;
+const WAITING: usize = 8;
+
+impl Package {
+    /// Reads all of the data once and gives `each` every entry with its contents, of which it may
+    /// leave some unread. A file's or hard link's checksum isn't known yet then.
+    ///
+    /// Checked are the same things as in [`Package::manifest`], but the datahash at the end: until
+    /// this returns, nothing that `each` was given is vouched for.
+    ///
+    /// # Errors
+    /// See [`PackageError`], and those of `each`.
+    pub fn visit<E: From<PackageError>>(
+        &self,
+        limits: &Limits,
+        mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<Manifest, E> {
+        let recorded = self.recorded_datahash()?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let mut stopped = None;
+        let (entries, summary) = std::thread::scope(|scope| {
+            let inflating = scope.spawn(move || self.inflate(limits, &sender));
+            let mut pieces = Pieces::new(receiver);
+            let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
+            // Whoever still inflates has nobody left to send to.
+            drop(pieces);
+            (entries, inflating.join())
+        });
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        let summary = summary.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (entries, summary) {
+            (Ok(entries), Ok(summary)) if summary.sha256 == recorded => Ok(Manifest {
+                identity: self.identity(),
+                datahash: summary.sha256,
+                length: summary.decompressed,
+                entries,
+            }),
+            (Ok(_), Ok(summary)) => Err(PackageError::WrongDatahash {
+                path: self.path().to_owned(),
+                recorded,
+                actual: summary.sha256,
+            }
+            .into()),
+            (Err(error), _) | (_, Err(error)) => {
+                // Bytes that are not the right ones say more than what they were taken for.
+                self.check_datahash(limits)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Inflates the data member into pieces.
+    fn inflate(
+        &self,
+        limits: &Limits,
+        sender: &SyncSender<io::Result<Vec<u8>>>,
+    ) -> Result<MemberSummary, PackageError> {
+        let result = self.send_pieces(limits, sender);
+        match result {
+            Ok(summary) => Ok(summary),
+            Err(error) => {
+                let failed = self.gzip(Part::Data, error);
+                // The reader stops here; the reason is this function's result.
+                let _ = sender.send(Err(io::Error::other("its data can't be inflated")));
+                Err(failed)
+            }
+        }
+    }
+
+    fn send_pieces(
+        &self,
+        limits: &Limits,
+        sender: &SyncSender<io::Result<Vec<u8>>>,
+    ) -> Result<MemberSummary, GzipError> {
+        let mut members = Members::new(self.range(self.data_offset(), self.size()), *limits);
+        let Some(mut member) = members.next()? else {
+            return Err(GzipError::Truncated { offset: 0 });
+        };
+        loop {
+            let mut piece = vec![0; PIECE];
+            let mut filled = 0;
+            while filled < piece.len() {
+                match member.read(&mut piece[filled..]) {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(inner(error)),
+                }
+            }
+            if filled == 0 {
+                break;
+            }
+            piece.truncate(filled);
+            if sender.send(Ok(piece)).is_err() {
+                // Who read has stopped, and has its own reason.
+                return Err(GzipError::Io(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        let summary = member.finish()?;
+        if members.next()?.is_some() {
+            return Err(GzipError::NotGzip {
+                offset: summary.compressed,
+            });
+        }
+        Ok(summary)
+    }
+
+    fn visit_entries<E>(
+        &self,
+        limits: &Limits,
+        pieces: &mut Pieces,
+        each: &mut impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+        stopped: &mut Option<E>,
+    ) -> Result<Vec<Entry>, PackageError> {
+        let mut tar = tar::Reader::new(pieces, *limits);
+        let mut entries = Vec::new();
+        let mut known = BTreeMap::new();
+        while let Some(mut content) = tar.next().map_err(|error| self.tar(Part::Data, error))? {
+            let header = content.header().clone();
+            // The root: its mode is not the package's to say.
+            if header.path == "." {
+                continue;
+            }
+            let symlink = match &header.kind {
+                tar::EntryKind::Symlink { target } => Some(Sha1::of(target.as_bytes())),
+                _ => None,
+            };
+            let mut entry = Entry::new(&header, symlink);
+            let mut hashed = Hashed {
+                content: &mut content,
+                hasher: sha1::Sha1::new(),
+            };
+            if let Err(error) = each(&entry, &mut hashed) {
+                *stopped = Some(error);
+                return Ok(entries);
+            }
+            io::copy(&mut hashed, &mut io::sink())
+                .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
+            let computed = match &header.kind {
+                tar::EntryKind::File { .. } => {
+                    Some(Sha1::from_bytes(hashed.hasher.finalize().into()))
+                }
+                _ => symlink,
+            };
+            if let (Some(recorded), Some(actual)) = (header.checksum, computed)
+                && recorded != actual
+            {
+                return Err(PackageError::WrongFileChecksum {
+                    path: self.path().to_owned(),
+                    entry: header.path,
+                    recorded,
+                    actual,
+                });
+            }
+            entry.checksum = self.place(&header, computed, &mut known)?;
+            entries.push(entry);
+        }
+        // To the end, so that all of it is hashed.
+        io::copy(tar.into_inner(), &mut io::sink())
+            .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
+        Ok(entries)
+    }
+}
+
+/// The error of a gzip stream that was wrapped for reading.
+fn inner(error: io::Error) -> GzipError {
+    match error.downcast::<GzipError>() {
+        Ok(error) => error,
+        Err(error) => GzipError::Io(error),
+    }
+}
+
+/// The decompressed bytes, as they come from the other thread.
+struct Pieces {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    start: usize,
+}
+
+impl Pieces {
+    fn new(receiver: Receiver<io::Result<Vec<u8>>>) -> Pieces {
+        Pieces {
+            receiver,
+            piece: Vec::new(),
+            start: 0,
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.piece.len() {
+            match self.receiver.recv() {
+                Ok(piece) => (self.piece, self.start) = (piece?, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len() - self.start);
+        buffer[..count].copy_from_slice(&self.piece[self.start..self.start + count]);
+        self.start += count;
+        Ok(count)
+    }
+}
+
+/// An entry's contents, hashed while they are read.
+struct Hashed<'c, R> {
+    content: &'c mut R,
+    hasher: sha1::Sha1,
+}
+
+impl<R: Read> Read for Hashed<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
