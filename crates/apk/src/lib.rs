@@ -11,6 +11,7 @@ mod member;
 pub mod package;
 pub mod pattern;
 pub mod repository;
+pub mod serialize;
 pub mod signature;
 pub mod solver;
 pub mod version;
