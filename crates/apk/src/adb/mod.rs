@@ -18,6 +18,7 @@ mod error;
 mod read;
 pub mod schema;
 mod signature;
+mod target;
 mod value;
 
 pub use block::BlockKind;
@@ -28,4 +29,5 @@ pub use container::{DataBlock, Head, Reader, Writer};
 pub use error::AdbError;
 pub use read::{Adb, Object};
 pub use signature::{Signature, Signed};
+pub use target::Target;
 pub use value::{MAXIMUM_PAYLOAD, Tag, Value, ValueKind};
