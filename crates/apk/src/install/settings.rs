@@ -12,27 +12,6 @@ const MAXIMUM_SETTING: u64 = 1 << 20;
 /// Files of a system that a person or a package sets it up with. They are read without the
 /// database, and are where apk looks for them.
 impl super::Root {
-    /// The files that name repositories, each by its path below the root and with its text:
-    /// `etc/apk/repositories`, then the `*.list` of `etc/apk/repositories.d` and
-    /// `lib/apk/repositories.d` by name; a name in the former hides one in the latter.
-    ///
-    /// # Errors
-    /// One can't be read.
-    pub fn repository_files_of(root: &Path) -> Result<Vec<(String, String)>, InstallError> {
-        let mut files = Vec::new();
-        let own = "etc/apk/repositories";
-        if let Some(text) = read(&root.join(own))? {
-            files.push((own.to_owned(), text));
-        }
-        let folders = ["etc/apk/repositories.d", "lib/apk/repositories.d"];
-        for (file, path) in setting_files(root, &folders, |name| name.ends_with(".list"))? {
-            if let Some(text) = read(&path)? {
-                files.push((file, text));
-            }
-        }
-        Ok(files)
-    }
-
     /// The keys of `etc/apk/keys` and `lib/apk/keys`, or of `folder` alone. Files that hold no
     /// public key are passed over, as apk does.
     ///

@@ -1,5 +1,4 @@
 //! What apk's commands say: results on stdout, warnings and errors on stderr, in apk's words.
-#![expect(dead_code, reason = "commands are being moved in")]
 
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +29,15 @@ impl<'p> Console<'p> {
     /// 1 is usual, 0 with `-q`, more with `-v`.
     pub(crate) fn verbosity(&self) -> u8 {
         self.verbosity
+    }
+
+    /// How many columns a line has: the terminal's, or apk's 50 where there is none.
+    pub(crate) fn width(&self) -> usize {
+        rustix::termios::tcgetwinsize(io::stdout())
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|columns| *columns > 25)
+            .unwrap_or(50)
     }
 
     /// From now on stdout carries a document in this form: lines for people are left out if it is

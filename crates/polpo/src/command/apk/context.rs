@@ -1,18 +1,18 @@
 //! What apk's commands work on: a root, its repositories and its keys, as the options name them.
-#![expect(dead_code, reason = "commands are being moved in")]
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use apk::index::IndexError;
+use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
-use apk::repository::{LoadedRepository, Location, Repository, RepositoryError};
+use apk::repository::{LoadedRepository, Location, Repository, RepositoryError, RepositoryList};
 use apk::signature::{Keyring, SignatureError};
 use base::Arch;
 
 use super::console::Console;
-use super::options::Global;
+use super::options::{Commit, Global};
+use super::package_cache::PackageCache;
 use super::system::System;
 use crate::output::Progress;
 use crate::output::failure::Failure;
@@ -21,9 +21,20 @@ use crate::settings::Session;
 /// One run of an apk command.
 pub(crate) struct Context<'p> {
     pub(crate) global: &'p Global,
+    /// The options of commands that change a system, if the command is one.
+    pub(crate) commit: Option<&'p Commit>,
     pub(crate) console: Console<'p>,
     progress: &'p Progress,
     keyring: OnceCell<Keyring>,
+}
+
+/// What `--force-…` lets pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forces {
+    pub(crate) overwrite: bool,
+    pub(crate) broken_world: bool,
+    pub(crate) non_repository: bool,
+    pub(crate) missing_repositories: bool,
 }
 
 /// What a command wants opened. The default is what a command that looks at the system wants.
@@ -41,6 +52,8 @@ pub(crate) struct Needs {
     pub(crate) other_repositories: bool,
     /// Indexes that are older than `--cache-max-age` are asked for again.
     pub(crate) refresh: bool,
+    /// Minutes after which an index counts as old, where another age than usual counts.
+    pub(crate) max_age: Option<u64>,
     /// `--arch` counts for the system at `/` too.
     pub(crate) any_arch: bool,
 }
@@ -54,16 +67,26 @@ impl Default for Needs {
             system_repositories: true,
             other_repositories: true,
             refresh: false,
+            max_age: None,
             any_arch: false,
         }
     }
 }
 
 impl<'p> Context<'p> {
-    pub(crate) fn new(global: &'p Global, progress: &'p Progress) -> Context<'p> {
+    pub(crate) fn new(
+        global: &'p Global,
+        commit: Option<&'p Commit>,
+        progress: &'p Progress,
+    ) -> Context<'p> {
+        let console = Console::new(global, progress);
+        if let Some(commit) = commit {
+            console.document(commit.format);
+        }
         Context {
             global,
-            console: Console::new(global, progress),
+            commit,
+            console,
             progress,
             keyring: OnceCell::new(),
         }
@@ -76,6 +99,46 @@ impl<'p> Context<'p> {
             !self.global.network.on(),
             self.progress,
         )
+    }
+
+    /// What the options let pass.
+    pub(crate) fn forces(&self) -> Forces {
+        let global = self.global;
+        let boot = self
+            .commit
+            .is_some_and(|commit| commit.initramfs_diskless_boot);
+        Forces {
+            overwrite: global.force || global.force_overwrite || boot,
+            broken_world: global.force_broken_world || boot,
+            non_repository: global.force || global.force_non_repository || boot,
+            missing_repositories: global.force_missing_repositories,
+        }
+    }
+
+    /// Whether nothing is to be changed.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.commit.is_some_and(|commit| commit.simulate.on())
+    }
+
+    /// What a command needs that changes the system, unless it only says what it would do.
+    pub(crate) fn needs_change(&self, create: Create) -> Needs {
+        let boot = self
+            .commit
+            .is_some_and(|commit| commit.initramfs_diskless_boot);
+        let simulated = self.is_simulated();
+        Needs {
+            access: match simulated {
+                true => Access::Read,
+                false => Access::Write,
+            },
+            create: match create {
+                _ if simulated => Create::Never,
+                Create::Never if boot => Create::Database,
+                create => create,
+            },
+            refresh: self.global.network.on(),
+            ..Needs::default()
+        }
     }
 
     /// The folder of the system.
@@ -96,6 +159,39 @@ impl<'p> Context<'p> {
         let keyring = Root::keyring_of(self.root(), self.global.keys_dir.as_deref())
             .map_err(|error| Failure::failed("the trusted keys can't be read", error))?;
         Ok(self.keyring.get_or_init(|| keyring))
+    }
+
+    /// The file of a package: out of a folder, the cache, or from elsewhere. Why it can't be had,
+    /// in words.
+    pub(crate) async fn obtain(
+        &self,
+        system: &System,
+        repository: usize,
+        entry: &IndexEntry,
+    ) -> Result<PathBuf, String> {
+        if let Some(found) = system.cache.as_ref().and_then(|cache| cache.find(entry)) {
+            return Ok(found);
+        }
+        let loaded = system
+            .repositories
+            .get(repository)
+            .ok_or_else(|| "its repository is gone".to_owned())?;
+        loaded
+            .package_path(entry)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Whether all repositories are as they should be; if not, that is said.
+    pub(crate) fn check_repositories(&self, system: &System) -> bool {
+        let whole = system.unavailable + system.stale == 0;
+        if whole || self.forces().missing_repositories {
+            return true;
+        }
+        self.console.error(
+            "Not continuing due to stale/unavailable repositories. \
+             Use --force-missing-repositories to continue.",
+        );
+        false
     }
 
     /// The architectures, the system's own first.
@@ -123,10 +219,13 @@ impl<'p> Context<'p> {
         let mut system = System {
             arches,
             root,
+            cache: PackageCache::of(self.root(), self.global)?,
             ..System::default()
         };
-        for repository in self.repositories(needs)? {
-            self.load(&repository, &mut system)?;
+        let arch = system.arch()?;
+        for repository in self.repositories(needs, arch)? {
+            system.index_places.push(repository.index(arch).to_string());
+            self.load(&repository, arch, &mut system)?;
         }
         Ok(system)
     }
@@ -148,61 +247,35 @@ impl<'p> Context<'p> {
     }
 
     /// The repositories in apk's order: those of the command line, then those of the system.
-    fn repositories(&self, needs: &Needs) -> Result<Vec<Repository>, Failure> {
-        let mut lines: Vec<(String, String)> = Vec::new();
+    fn repositories(&self, needs: &Needs, arch: Arch) -> Result<Vec<Repository>, Failure> {
+        let mut list = RepositoryList::new(arch);
         if needs.other_repositories {
-            let place = || "<command line>".to_owned();
             for line in &self.global.repository {
-                lines.push((place(), line.clone()));
+                list.argument("--repository", line);
             }
             for text in &self.global.repository_config {
-                lines.extend(text.lines().map(|line| (place(), line.to_owned())));
+                list.file("--repository-config", text);
             }
         }
         if needs.system_repositories {
-            for (file, text) in self.repository_files()? {
-                lines.extend(text.lines().map(|line| (file.clone(), line.to_owned())));
+            match &self.global.repositories_file {
+                Some(file) => list.open(file),
+                None => list.open_root(self.root()),
             }
+            .map_err(|error| Failure::failed("failed to read repositories", error))?;
         }
-        let mut repositories: Vec<Repository> = Vec::new();
-        for (place, line) in lines {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            match Repository::parse(line) {
-                Ok(repository) if repositories.contains(&repository) => {}
-                Ok(repository) => repositories.push(repository),
-                Err(error) => self.console.warning(&format!("{place}: {error}")),
-            }
+        for problem in list.problems() {
+            self.console.warning(&problem.to_string());
         }
-        Ok(repositories)
+        Ok(list.repositories().to_vec())
     }
 
-    fn repository_files(&self) -> Result<Vec<(String, String)>, Failure> {
-        let failed = |error| Failure::failed("the list of repositories can't be read", error);
-        match &self.global.repositories_file {
-            None => Root::repository_files_of(self.root()).map_err(failed),
-            Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(|error| {
-                    Failure::failed(
-                        format!("failed to read repositories: {}", file.display()),
-                        error,
-                    )
-                })?;
-                Ok(vec![(file.display().to_string(), text)])
-            }
-        }
-    }
-
-    fn load(&self, repository: &Repository, system: &mut System) -> Result<(), Failure> {
-        let arch: Arch = system
-            .arches
-            .first()
-            .map(String::as_str)
-            .unwrap_or_default()
-            .parse()
-            .map_err(|error: base::UnknownArch| Failure::Usage(error.to_string()))?;
+    fn load(
+        &self,
+        repository: &Repository,
+        arch: Arch,
+        system: &mut System,
+    ) -> Result<(), Failure> {
         let loaded: Result<LoadedRepository, RepositoryError> = match self.global.allow_untrusted {
             true => repository.open_unverified(arch),
             false => repository.open(arch, self.keyring()?),
@@ -210,11 +283,8 @@ impl<'p> Context<'p> {
         match loaded {
             Ok(loaded) => system.repositories.push(loaded),
             Err(error) => {
-                let place = match repository.arch_folder(arch) {
-                    Some(folder) => folder.join(apk::index::FILE_NAME).display().to_string(),
-                    None => repository.to_string(),
-                };
-                let action = match repository.location {
+                let place = repository.index(arch);
+                let action = match place {
                     Location::Folder(_) => "opening",
                     Location::Url(_) => {
                         system.unavailable += 1;

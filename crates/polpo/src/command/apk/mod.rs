@@ -6,6 +6,7 @@ mod adbsign;
 mod add;
 mod audit;
 mod cache;
+mod commit;
 mod console;
 mod context;
 mod convdb;
@@ -23,6 +24,9 @@ mod manifest;
 mod mkndx;
 mod mkpkg;
 mod options;
+mod package_cache;
+mod pattern;
+mod plan;
 mod policy;
 mod query;
 mod search;
@@ -43,7 +47,7 @@ use base::Arch;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
-use options::{Auto, Global};
+use options::{Auto, Commit, Global};
 use words::Words;
 
 use crate::output::failure::Failure;
@@ -126,6 +130,19 @@ pub(crate) enum Command {
     Convndx(convndx::Arguments),
     /// Turn the installed database into format 3
     Convdb(convdb::Arguments),
+}
+
+impl Command {
+    /// The options of commands that change a system.
+    fn commit(&self) -> Option<&Commit> {
+        match self {
+            Command::Add(arguments) => Some(&arguments.commit),
+            Command::Del(arguments) => Some(&arguments.commit),
+            Command::Fix(arguments) => Some(&arguments.commit),
+            Command::Upgrade(arguments) => Some(&arguments.commit),
+            _ => None,
+        }
+    }
 }
 
 /// The command line was answered, or refused, before any command.
@@ -216,7 +233,7 @@ fn configuration() -> String {
 
 /// Runs a command.
 pub(crate) async fn run(arguments: &Arguments, progress: &Progress) -> Result<ExitCode, Failure> {
-    let context = Context::new(&arguments.global, progress);
+    let context = Context::new(&arguments.global, arguments.command.commit(), progress);
     for warning in &arguments.warnings {
         context.console.warning(warning);
     }

@@ -1,11 +1,20 @@
 //! A system that was opened: what is installed and what can be had.
-#![expect(dead_code, reason = "commands are being moved in")]
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use apk::database::InstalledPackage;
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::install::Root;
+use apk::install::{Root, Statistics};
+use apk::package::PackageInfo;
 use apk::repository::LoadedRepository;
 use apk::solver::{Candidate, Installed, Repository, Sources, Unindexed, UnindexedKind, Universe};
+use base::Arch;
+
+use super::package_cache::PackageCache;
+use super::plan::Supply;
+use crate::output::failure::Failure;
 
 /// What [`Context::open`](super::context::Context::open) found.
 #[derive(Default)]
@@ -16,6 +25,10 @@ pub(crate) struct System {
     pub(crate) arches: Vec<String>,
     /// Those whose indexes were read, in order.
     pub(crate) repositories: Vec<LoadedRepository>,
+    /// Where the indexes of all repositories are, read or not.
+    pub(crate) index_places: Vec<String>,
+    /// Where packages and indexes are kept.
+    pub(crate) cache: Option<PackageCache>,
     /// How many remote repositories have no index at hand.
     pub(crate) unavailable: usize,
     /// How many remote repositories have only an old index at hand.
@@ -28,13 +41,114 @@ pub(crate) struct Extra {
     pub(crate) entry: IndexEntry,
     pub(crate) kind: UnindexedKind,
     /// Where the file lies, of a file.
-    pub(crate) file: Option<std::path::PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl System {
     /// What was asked for.
     pub(crate) fn world(&self) -> &[Dependency] {
         self.root.as_ref().map_or(&[], Root::world)
+    }
+
+    /// The architecture whose indexes are read.
+    pub(crate) fn arch(&self) -> Result<Arch, Failure> {
+        let name = self.arches.first().map_or("", String::as_str);
+        name.parse()
+            .map_err(|error: base::UnknownArch| Failure::Usage(error.to_string()))
+    }
+
+    /// What the index of a repository says of the package at a place.
+    pub(crate) fn entry(&self, repository: usize, place: usize) -> Result<IndexEntry, Failure> {
+        let loaded = self
+            .repositories
+            .get(repository)
+            .ok_or_else(|| Failure::Usage("a repository is gone".to_owned()))?;
+        loaded
+            .entry(place)
+            .map_err(|error| Failure::failed("a package can't be looked up", error))
+    }
+
+    /// The installed packages, in the order of the database.
+    pub(crate) fn installed(&self) -> &[InstalledPackage] {
+        self.root.as_ref().map_or(&[], Root::installed)
+    }
+
+    /// The installed packages, as the solver sees them.
+    pub(crate) fn installed_candidates(&self) -> Vec<Candidate> {
+        let installed = self.installed().iter();
+        installed.map(|package| package.entry.candidate()).collect()
+    }
+
+    /// Whether a package, one that it provides or a term speaks of a name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.world().iter().any(|term| term.name == name)
+            || self.installed().iter().any(|package| {
+                let info = &package.entry.info;
+                info.name == name || terms(info).any(|term| term.name == name)
+            })
+            || self
+                .repositories
+                .iter()
+                .any(|repository| repository.catalogue.providers(name).next().is_some())
+    }
+
+    /// Every name of a package or of something provided, and those of the world; sorted.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> =
+            self.world().iter().map(|term| term.name.clone()).collect();
+        for package in self.installed() {
+            let info = &package.entry.info;
+            names.insert(info.name.clone());
+            names.extend(info.provides.iter().map(|term| term.name.clone()));
+        }
+        for repository in &self.repositories {
+            for candidate in repository.candidates() {
+                names.insert(candidate.name);
+                names.extend(candidate.provides.into_iter().map(|term| term.name));
+            }
+        }
+        names
+    }
+
+    /// Whether a repository has a name.
+    pub(crate) fn is_available(&self, name: &str) -> bool {
+        let mut repositories = self.repositories.iter();
+        repositories.any(|repository| repository.catalogue.providers(name).next().is_some())
+    }
+
+    /// Whether the bytes of a package need no network.
+    pub(crate) fn is_local(&self, supply: &Supply) -> bool {
+        match supply {
+            Supply::Repository { repository, .. } => {
+                let repository = self.repositories.get(*repository);
+                repository.is_some_and(|loaded| !loaded.repository.is_remote())
+            }
+            Supply::File(..) | Supply::Virtual(_) | Supply::None => true,
+        }
+    }
+
+    /// What is installed, counted.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let packages = self.installed();
+        let mut directories = BTreeSet::new();
+        let mut statistics = Statistics {
+            packages: packages.len(),
+            ..Statistics::default()
+        };
+        for package in packages {
+            statistics.bytes = statistics
+                .bytes
+                .saturating_add(package.entry.info.installed_size);
+            for directory in &package.directories {
+                statistics.files += directory.files.len();
+                let mut path = directory.path.as_str();
+                while directories.insert(path) && !path.is_empty() {
+                    path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                }
+            }
+        }
+        statistics.directories = directories.len();
+        statistics
     }
 
     /// Hands `work` all packages that can be chosen.
@@ -59,12 +173,9 @@ impl System {
                 packages,
             })
             .collect();
-        let packages = self.root.as_ref().map_or(&[][..], Root::installed);
-        let installed: Vec<Candidate> = packages
-            .iter()
-            .map(|package| package.entry.candidate())
-            .collect();
-        let installed: Vec<Installed<'_>> = packages
+        let installed = self.installed_candidates();
+        let installed: Vec<Installed<'_>> = self
+            .installed()
             .iter()
             .zip(&installed)
             .map(|(installed, package)| Installed {
@@ -91,4 +202,12 @@ impl System {
         });
         work(&universe)
     }
+}
+
+/// All that a package speaks of.
+fn terms(info: &PackageInfo) -> impl Iterator<Item = &Dependency> {
+    info.provides
+        .iter()
+        .chain(&info.depends)
+        .chain(&info.install_if)
 }
