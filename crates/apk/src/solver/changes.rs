@@ -381,6 +381,9 @@ impl Solver<'_, '_, '_> {
         let matches = term
             .dependency
             .matches(version, candidate.identity.as_ref());
+        // See `is_provided`.
+        let unversioned = version.is_none() && term.dependency.constraint.is_some();
+        let matches = matches && !(unversioned && self.any_unversioned_provider);
         Some(matches != term.dependency.conflict)
     }
 }

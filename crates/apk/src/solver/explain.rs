@@ -3,42 +3,96 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
+use super::remedy::{Adjustment, Cause, Search};
+use super::repair::heads;
 use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
 use crate::dependency::Dependency;
 
-/// One conflict in words: what, why, and what would help.
+/// One conflict in words: what clashes, and the way there.
 #[derive(Default)]
 struct Explanation {
     what: String,
     why: Vec<String>,
-    help: Vec<String>,
 }
 
 impl fmt::Display for Unsolvable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no choice of packages satisfies all that is asked for")?;
         let mut said = BTreeSet::new();
-        for explanation in self.explanations() {
+        if self.causes.len() > 1 {
+            write!(f, "; {} things stand in the way", self.causes.len())?;
+        }
+        if self.causes.is_empty() {
+            self.write_conflicts(f, &self.conflicts, &mut said)?;
+        }
+        for cause in &self.causes {
+            self.write_conflicts(f, &cause.clashes(), &mut said)?;
+            if !cause.renames() {
+                for note in cause.conflicts.iter().filter_map(alike) {
+                    write!(f, "\n    {note}")?;
+                }
+            }
+            let mut word = "help";
+            for remedy in &cause.remedies {
+                write!(f, "\n    {word}: {remedy}")?;
+                word = "or";
+            }
+        }
+        match self.search {
+            Search::Complete => Ok(()),
+            Search::Limited => f.write_str(
+                "\n  the search for changes that would help ended at its limit: there may be others",
+            ),
+        }
+    }
+}
+
+impl Cause {
+    /// Those of the conflicts that all terms have part in, if there are such: the others only
+    /// follow from them.
+    fn clashes(&self) -> Vec<Conflict> {
+        let whole = self.conflicts.iter().filter(|conflict| {
+            let heads = heads(std::slice::from_ref(*conflict));
+            let mut terms = self.terms.iter();
+            terms.all(|term| heads.contains(&term.to_string()))
+        });
+        let whole: Vec<Conflict> = whole.cloned().collect();
+        match whole.is_empty() {
+            true => self.conflicts.clone(),
+            false => whole,
+        }
+    }
+
+    fn renames(&self) -> bool {
+        let changes = self.remedies.iter().flat_map(|remedy| &remedy.changes);
+        changes
+            .into_iter()
+            .any(|change| matches!(change, Adjustment::Rename { .. }))
+    }
+}
+
+impl Unsolvable {
+    fn write_conflicts(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        conflicts: &[Conflict],
+        said: &mut BTreeSet<String>,
+    ) -> fmt::Result {
+        for explanation in self.explanations(conflicts) {
             write!(f, "\n  {}", explanation.what)?;
             for why in explanation.why {
                 if said.insert(why.clone()) {
                     write!(f, "\n    {why}")?;
                 }
             }
-            for help in explanation.help {
-                write!(f, "\n    help: {help}")?;
-            }
         }
         Ok(())
     }
-}
 
-impl Unsolvable {
-    /// One for each cause: what two packages have against each other is said once, and what
+    /// One for each clash: what two packages have against each other is said once, and what
     /// follows from another conflict not at all.
-    fn explanations(&self) -> Vec<Explanation> {
-        let masked: BTreeSet<String> = self
-            .conflicts
+    fn explanations(&self, conflicts: &[Conflict]) -> Vec<Explanation> {
+        let masked: BTreeSet<String> = conflicts
             .iter()
             .filter_map(|conflict| match conflict {
                 Conflict::Package(rejected) if !rejected.masked.is_empty() => {
@@ -48,10 +102,17 @@ impl Unsolvable {
             })
             .collect();
         let mut explanations: Vec<Explanation> = Vec::new();
-        for conflict in &self.conflicts {
+        for conflict in conflicts {
             let explanation = match conflict {
                 Conflict::UnknownTag { term, known } => unknown_tag(term, known),
                 Conflict::Missing(missing) => self.missing(missing),
+                Conflict::TooManyTags { tags, limit } => Explanation {
+                    what: format!(
+                        "{tags} repository tags are in use, but no more than {limit} can be told \
+                         apart; leave some repositories out, or let several share a tag"
+                    ),
+                    ..Explanation::default()
+                },
                 Conflict::DeadEnd { package, satisfies } => dead_end(package, satisfies),
                 Conflict::Package(rejected) => {
                     let by_masked =
@@ -79,34 +140,19 @@ impl Unsolvable {
             true => format!("{} is needed", missing.name),
             false => sentence(&demands),
         };
-        let name = &missing.name;
-        let (what, help) = match missing.providers.as_slice() {
-            [] => {
-                let what = format!("{what}, which nothing provides in {}", self.searched());
-                let help = match &missing.suggestion {
-                    Some((meant, package)) if package.starts_with(meant.as_str()) => {
-                        format!("did you mean {meant}?")
-                    }
-                    Some((meant, package)) => {
-                        format!("did you mean {meant}, which {package} provides?")
-                    }
-                    None => format!("correct the name, or add a repository that has {name}"),
-                };
-                (what, help)
+        let what = match missing.providers.as_slice() {
+            [] => format!("{what}, which nothing provides in {}", self.searched()),
+            [only] => {
+                format!("{what}, which {only} provides, but not so that it is chosen unasked")
             }
-            [only] => (
-                format!("{what}, which {only} provides, but not so that it is chosen unasked"),
-                format!("ask for {only} by name"),
-            ),
-            providers => (
-                format!("{what}, which several packages provide and none by preference"),
-                format!("ask for one of them by name: {}", list(providers, "or")),
+            providers => format!(
+                "{what}, which {} provide and none by preference",
+                list(providers, "and")
             ),
         };
         Explanation {
             what,
-            why: demands.iter().filter_map(|demand| reason(demand)).collect(),
-            help: vec![help],
+            why: demands.iter().filter_map(|demand| way(demand)).collect(),
         }
     }
 
@@ -129,21 +175,23 @@ impl Unsolvable {
             false => sentence(&wanted),
         };
         let mut explanation = Explanation {
-            why: wanted.iter().filter_map(|demand| reason(demand)).collect(),
+            why: wanted.iter().filter_map(|demand| way(demand)).collect(),
             ..Explanation::default()
         };
         if let Some(arch) = &rejected.arch {
             let arches = self.arches.join(", ");
             explanation.what = format!("{wants}, but {label} is for {arch}, not for {arches}");
-            let help = format!("add a repository that has {} for {arches}", rejected.name);
-            explanation.help.push(help);
         } else if rejected.uninstallable {
             let defects = rejected.defects.join("; ");
             let colon = if defects.is_empty() { "" } else { ": " };
             explanation.what = format!("{wants}, but {label} cannot be installed{colon}{defects}");
-            explanation.help.push(ANOTHER.to_owned());
         } else if !rejected.masked.is_empty() {
-            explain_masked(&mut explanation, rejected, &wanted, &wants);
+            let masked = list(&rejected.masked, "and");
+            let tagged = rejected.masked.iter().all(|place| place.starts_with('@'));
+            explanation.what = match tagged {
+                true => format!("{wants}, but {label} is only in a repository tagged {masked}"),
+                false => format!("{wants}, but {label} is out of reach ({masked})"),
+            };
         } else if let Some(rival) = rejected.rivals.first() {
             explain_rival(&mut explanation, rejected, rival, &wanted);
         } else if let Some(broken) = rejected.breaks.first() {
@@ -152,8 +200,6 @@ impl Unsolvable {
         explanation
     }
 }
-
-const ANOTHER: &str = "build the package anew, or ask for another version";
 
 /// Who wants the package, rather than something in its place.
 fn wanted(rejected: &Rejected) -> Vec<&Demand> {
@@ -167,62 +213,39 @@ fn dead_end(package: &str, satisfies: &[Demand]) -> Explanation {
         true => format!("{package} is needed"),
         false => sentence(&demands),
     };
-    let help = "the search does not go back on a choice: guide it by asking for the packages and \
-                versions that you want";
     Explanation {
-        what: format!("{wants}, but {package} had been ruled out before other choices were made"),
-        why: demands.iter().filter_map(|demand| reason(demand)).collect(),
-        help: vec![help.to_owned()],
+        what: format!(
+            "{wants}, but {package} had been ruled out before other choices were made, and the \
+             search does not go back on a choice"
+        ),
+        why: demands.iter().filter_map(|demand| way(demand)).collect(),
     }
 }
 
 fn unknown_tag(term: &Dependency, known: &[String]) -> Explanation {
     let tag = term.tag.as_deref().unwrap_or_default();
     let known: Vec<String> = known.iter().map(|tag| format!("@{tag}")).collect();
-    let help = match known.as_slice() {
-        [] => format!("leave out the tag, or give a repository the tag @{tag}"),
-        [only] => format!("leave out the tag, or use {only}"),
-        known => format!("leave out the tag, or use {}", list(known, "or")),
+    let there = match known.as_slice() {
+        [] => "no repository has a tag".to_owned(),
+        [only] => format!("the only tag is {only}"),
+        known => format!("there are {}", list(known, "and")),
     };
     Explanation {
         what: format!("{term} is asked for, but no repository has the tag @{tag}"),
-        why: Vec::new(),
-        help: vec![help],
+        why: vec![there],
     }
 }
 
-fn explain_masked(
-    explanation: &mut Explanation,
-    rejected: &Rejected,
-    wanted: &[&Demand],
-    wants: &str,
-) {
-    let label = rejected.label();
-    let masked = list(&rejected.masked, "and");
-    if rejected.masked.iter().any(|place| !place.starts_with('@')) {
-        explanation.what = format!("{wants}, but {label} is out of reach ({masked})");
-        let help = "allow the network, or fetch the package beforehand";
-        explanation.help.push(help.to_owned());
-        return;
-    }
-    explanation.what = format!("{wants}, but {label} is only in a repository tagged {masked}");
-    let by_world = wanted.iter().find(|demand| demand.by.is_none());
-    let term = match by_world {
-        Some(demand) => demand.term.clone(),
-        None => Dependency::any(rejected.name.as_str()),
+/// A name that may have been meant, for one that nothing provides.
+fn alike(conflict: &Conflict) -> Option<String> {
+    let Conflict::Missing(missing) = conflict else {
+        return None;
     };
-    let tagged = rejected.masked.iter().map(|tag| {
-        let tag = Some(tag.trim_start_matches('@').to_owned());
-        Dependency {
-            tag,
-            ..term.clone()
-        }
-        .to_string()
-    });
-    let tagged: Vec<String> = tagged.collect();
-    explanation
-        .help
-        .push(format!("ask for {}", list(&tagged, "or")));
+    let (meant, package) = missing.suggestion.as_ref()?;
+    Some(match package.starts_with(meant.as_str()) {
+        true => format!("much like it is {package}"),
+        false => format!("much like it is {meant}, which {package} provides"),
+    })
 }
 
 fn explain_rival(
@@ -238,7 +261,6 @@ fn explain_rival(
     };
     if rival.package == label {
         explanation.what = format!("{label} conflicts with itself: it provides {name} twice");
-        explanation.help.push(ANOTHER.to_owned());
     } else {
         // The same words from either side, so that they are said once.
         let mut pair = [label.as_str(), rival.package.as_str()];
@@ -246,13 +268,10 @@ fn explain_rival(
         let [first, second] = pair;
         explanation.what =
             format!("{first} and {second} both own the name {name}, which only one package can");
-        explanation
-            .help
-            .push("leave out what needs one of them".to_owned());
     }
-    if !wanted.is_empty() {
-        explanation.why.insert(0, sentence(wanted));
-    }
+    let by_world = wanted.iter().filter(|demand| demand.by.is_none());
+    let by_world = by_world.map(|demand| sentence(&[demand]));
+    explanation.why.splice(0..0, by_world);
 }
 
 fn explain_broken(
@@ -262,12 +281,11 @@ fn explain_broken(
     wanted: &[&Demand],
     wants: &str,
 ) {
-    explanation.why.extend(reason(broken));
+    explanation.why.extend(way(broken));
     let name = &broken.term.name;
     let breaks = sentence(&[broken]);
     if broken.term.conflict {
         explanation.what = format!("{breaks}, but {wants}");
-        explanation.help.push("leave out one of them".to_owned());
         return;
     }
     let there = rejected.alternatives.iter().map(|(label, _)| label.clone());
@@ -284,7 +302,7 @@ fn explain_broken(
     let mut terms = vec![&broken.term];
     if will_do(&terms).is_none() {
         explanation.what = format!("{breaks}, but there is no such version");
-        explanation.help.push(format!("there are {there}"));
+        explanation.why.push(format!("there are {there}"));
         return;
     }
     let wanted = wanted.iter().map(|demand| &demand.term);
@@ -292,15 +310,13 @@ fn explain_broken(
     match will_do(&terms) {
         None if terms.len() > 1 => {
             explanation.what = format!("{breaks} and {wants}, but no {name} is all of that");
-            explanation.help.push(format!("there are {there}"));
+            explanation.why.push(format!("there are {there}"));
         }
         None => explanation.what = format!("{breaks}, but {wants}"),
         Some(labels) => {
             explanation.what = format!("{breaks}, but {} was chosen", rejected.label());
-            let help = "something else stands against it; ask for it by name to see what";
-            explanation
-                .help
-                .push(format!("{labels} would do, but {help}"));
+            let why = "but something else stands against it";
+            explanation.why.push(format!("{labels} would do, {why}"));
         }
     }
 }
@@ -346,26 +362,23 @@ fn clause(term: &Dependency, by_world: bool, packages: &[String]) -> String {
     text
 }
 
-/// `b-1 is needed by a-3, which is needed by app-1, which is asked for`
-fn reason(demand: &Demand) -> Option<String> {
-    const SHOWN: usize = 3;
-    let by = demand.by.as_deref()?;
-    let Some((world, packages)) = demand.because.split_last() else {
-        return Some(format!("{by} comes by itself, as its install_if is met"));
-    };
-    let mut chain = by.to_owned();
-    let mut link = " is needed by";
-    for package in packages.iter().take(SHOWN) {
-        _ = write!(chain, "{link} {package}");
-        link = ", which is needed by";
+/// `a → a-3 → b-1 → d<2.0`: the way from a term of the world to the demand.
+fn way(demand: &Demand) -> Option<String> {
+    const SHOWN: usize = 5;
+    demand.by.as_deref()?;
+    let mut links = demand.chain.clone();
+    links.push(demand.term.to_string());
+    if links.len() > SHOWN + 2 {
+        // The beginning says whose doing it is, the end what clashes.
+        let left_out = links.len() - SHOWN;
+        let between = 2..links.len() - (SHOWN - 2);
+        links.splice(between, [format!("({left_out} more)")]);
     }
-    match packages.len() {
-        0 if by.starts_with(world.as_str()) => chain.push_str(" is asked for"),
-        0 => _ = write!(chain, " is asked for as {world}"),
-        length if length <= SHOWN => chain.push_str(", which is asked for"),
-        length => _ = write!(chain, " and, {} further on, by {world}", length - SHOWN),
-    }
-    Some(chain)
+    let way = links.join(" → ");
+    Some(match demand.unasked {
+        true => format!("by its install_if: {way}"),
+        false => way,
+    })
 }
 
 /// `a, b and c`, but no more than a person reads.

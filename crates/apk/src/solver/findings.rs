@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use base::did_you_mean;
 
 use super::changes::Step;
+use super::propagate::MOST_TAGS;
+use super::remedy::Search;
 use super::state::Solver;
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED};
 use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
@@ -45,6 +47,18 @@ pub(super) fn unknown_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
     }
 }
 
+/// There are more tags than bits for them.
+pub(super) fn too_many_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
+    let conflict = Conflict::TooManyTags {
+        tags: solver.universe.tags().len(),
+        limit: MOST_TAGS,
+    };
+    Unsolvable {
+        conflicts: vec![conflict],
+        ..surroundings(solver)
+    }
+}
+
 /// What made the search fail. `steps` are those to the incomplete solution.
 pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> Unsolvable {
     let mut findings = Findings::new(solver, steps);
@@ -76,6 +90,8 @@ fn surroundings(solver: &Solver<'_, '_, '_>) -> Unsolvable {
     let sources = solver.universe.sources();
     Unsolvable {
         conflicts: Vec::new(),
+        causes: Vec::new(),
+        search: Search::Complete,
         repositories: sources
             .repositories
             .iter()
@@ -176,7 +192,8 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                 }
                 let mut state = state;
                 let priority = universe.package(id).candidate.provider_priority;
-                if state != VIRTUAL && priority == 0 && !self.owns(id, name) {
+                let by_name = priority != 0 || self.solver.any_unversioned_provider;
+                if state != VIRTUAL && !by_name && !self.owns(id, name) {
                     state = VIRTUAL;
                 }
                 if self.packages[id as usize] & state != 0 {
@@ -238,23 +255,27 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     fn demand(&self, by: Option<PackageId>, term: &Term<'_>) -> Demand {
-        let mut because = Vec::new();
+        let mut chain = Vec::new();
+        let mut unasked = by.is_some();
         let mut at = by;
-        while let Some(reason) = at.and_then(|package| self.reasons.get(&package)) {
-            at = None;
-            match reason {
-                Reason::World(term) => because.push(term.dependency.to_string()),
-                Reason::Follows => {}
-                Reason::Package(package) => {
-                    because.push(self.label(*package));
-                    at = Some(*package);
+        while let Some(package) = at {
+            chain.push(self.label(package));
+            at = match self.reasons.get(&package) {
+                Some(Reason::Package(package)) => Some(*package),
+                Some(Reason::World(term)) => {
+                    chain.push(term.dependency.to_string());
+                    unasked = false;
+                    None
                 }
-            }
+                Some(Reason::Follows) | None => None,
+            };
         }
+        chain.reverse();
         Demand {
             by: by.map(|package| self.label(package)),
             term: term.dependency.clone(),
-            because,
+            chain,
+            unasked,
         }
     }
 

@@ -9,13 +9,17 @@ mod bucket;
 mod changes;
 mod explain;
 mod findings;
+pub mod joint;
 mod prefer;
 mod propagate;
+mod remedy;
+mod repair;
 mod request;
 mod state;
 mod universe;
 mod unsolvable;
 
+pub use remedy::{Adjustment, Cause, Preference, Remedy, Search};
 pub use request::{
     Candidate, Change, ChangeKind, Goal, Installed, Preferences, Repository, Request, Selected,
     Solution, Sources, Unindexed, UnindexedKind,

@@ -45,9 +45,17 @@ impl Solver<'_, '_, '_> {
         };
 
         // To be without version is to be earlier than all versions.
-        let versions = || compare(left.version.unwrap_or(""), right.version.unwrap_or(""));
+        let versions = || match (left.version, right.version) {
+            (Some(a), Some(b)) => compare(a, b),
+            _ if self.any_unversioned_provider => Ordering::Equal,
+            (a, b) => compare(a.unwrap_or(""), b.unwrap_or("")),
+        };
         let candidate_a = package_a.candidate;
         let candidate_b = package_b.candidate;
+        let newest = || {
+            compare(&candidate_a.version, &candidate_b.version)
+                .then_with(|| candidate_b.name.cmp(&candidate_a.name))
+        };
         by_state
             .then_with(versions)
             .then_with(|| {
@@ -60,6 +68,10 @@ impl Solver<'_, '_, '_> {
             })
             .then_with(|| only_if(!set(REMOVE), installed))
             .then_with(|| a.selectable.cmp(&b.selectable))
+            .then_with(|| match self.newest_across_repositories {
+                true => newest(),
+                false => Ordering::Equal,
+            })
             .then_with(|| package_b.rank.cmp(&package_a.rank))
     }
 }

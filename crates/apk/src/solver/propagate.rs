@@ -1,18 +1,38 @@
 use std::collections::BTreeSet;
 
 use super::request::{Request, Solution};
-use super::state::{Solver, Waiting};
+use super::state::{Banned, Solver, Waiting};
 use super::universe::{NameId, PackageId, Provider, Term, Universe};
 use super::unsolvable::Unsolvable;
 
-/// Solves, several times over if terms are to be left out.
+/// Tags are the bits of a word, of which one is for repositories that have none.
+pub(super) const MOST_TAGS: usize = 63;
+
+/// Solves; if that fails, finds out what would help.
 pub(super) fn solve<'a>(
     universe: &Universe<'a>,
     request: &Request<'_>,
 ) -> Result<Solution<'a>, Unsolvable> {
+    attempt(universe, request, &Banned::new(), &mut 0).map_err(|mut unsolvable| {
+        super::repair::find_causes(universe, request, &mut unsolvable);
+        unsolvable
+    })
+}
+
+/// Solves, several times over if terms are to be left out. Adds to `work` what it cost: how many
+/// packages and names were looked at.
+pub(super) fn attempt<'a>(
+    universe: &Universe<'a>,
+    request: &Request<'_>,
+    banned: &Banned,
+    work: &mut u64,
+) -> Result<Solution<'a>, Unsolvable> {
     let mut left_out = BTreeSet::new();
     loop {
-        let mut solver = Solver::new(universe, request, &left_out);
+        let mut solver = Solver::new(universe, request, &left_out, banned);
+        if universe.tags().len() > MOST_TAGS {
+            return Err(super::findings::too_many_tags(&solver));
+        }
         if !request.leave_out_broken {
             let unknown_tags = super::findings::unknown_tags(&solver);
             if !unknown_tags.is_empty() {
@@ -20,6 +40,7 @@ pub(super) fn solve<'a>(
             }
         }
         solver.search();
+        *work += solver.discovered + solver.reconsidered;
         let changes = solver.changes();
         if solver.failures == 0 {
             return Ok(Solution {
@@ -284,6 +305,7 @@ impl<'a> Solver<'_, 'a, '_> {
     pub(super) fn is_selectable_by_name(&self, provider: &Provider<'_>) -> bool {
         let package = self.universe.package(provider.package);
         provider.version.is_some()
+            || self.any_unversioned_provider
             || package.candidate.provider_priority != 0
             || self.name(package.name).requirers > 0
     }

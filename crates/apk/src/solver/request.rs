@@ -135,6 +135,13 @@ pub struct Request<'a> {
     /// Take no notice of conflicts between packages: all that is asked for, side by side, as
     /// `apk fetch --recursive` wants it.
     pub ignore_conflicts: bool,
+    /// Between packages that apk's preferences hold equal but for the order of repositories, the
+    /// higher version wins, and after it the name that comes first: apko's rule, so that a
+    /// repository put in front does not take over the names that both provide.
+    pub newest_across_repositories: bool,
+    /// Who provides a name without version may be chosen by it like any other, but satisfies no
+    /// term with a version, and has no part in the comparison of versions: apko's rule.
+    pub any_unversioned_provider: bool,
 }
 
 /// A package that was chosen.

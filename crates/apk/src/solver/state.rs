@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::request::{Preferences, Request};
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED, Universe, tag_bit};
@@ -25,6 +25,9 @@ pub(super) fn flags(preferences: &Preferences) -> Flags {
     .filter(|(wanted, _)| *wanted)
     .fold(0, |flags, (_, flag)| flags | flag)
 }
+
+/// Versions of packages, by name, that may not be chosen.
+pub(super) type Banned = BTreeMap<String, BTreeSet<String>>;
 
 /// Which queue of undecided names a name waits in.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -111,9 +114,13 @@ pub(super) struct Solver<'u, 'a, 'w> {
     pub(super) selectable: BTreeSet<(i32, NameId)>,
     pub(super) open: BTreeSet<(i32, NameId)>,
     pub(super) reconsidered: u64,
+    pub(super) discovered: u64,
+    banned: &'u Banned,
     pub(super) failures: u32,
     pub(super) ignore_conflicts: bool,
     pub(super) preupgrade: bool,
+    pub(super) newest_across_repositories: bool,
+    pub(super) any_unversioned_provider: bool,
     pub(super) world_flags: Flags,
     last_order: i32,
 }
@@ -124,6 +131,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         universe: &'u Universe<'a>,
         request: &Request<'w>,
         left_out: &BTreeSet<usize>,
+        banned: &'u Banned,
     ) -> Solver<'u, 'a, 'w> {
         let mut unknown: Vec<&'w str> = Vec::new();
         let mut tags: Vec<&str> = universe.tags().to_vec();
@@ -177,9 +185,13 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
             selectable: BTreeSet::new(),
             open: BTreeSet::new(),
             reconsidered: 0,
+            discovered: 0,
+            banned,
             failures: 0,
             ignore_conflicts: request.ignore_conflicts,
             preupgrade: request.preupgrade,
+            newest_across_repositories: request.newest_across_repositories,
+            any_unversioned_provider: request.any_unversioned_provider,
             world_flags: flags(&request.preferences),
             last_order: 0,
         };
@@ -236,6 +248,9 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         }
         if term.dependency.constraint.is_none() {
             return !conflict;
+        }
+        if self.any_unversioned_provider && provider.version.is_none() {
+            return conflict;
         }
         let identity = self.universe.package(provider.package).candidate.identity;
         term.dependency.matches(provider.version, identity.as_ref()) != conflict
@@ -304,15 +319,32 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         }
     }
 
+    /// The names of the packages that the world can lead to.
+    pub(super) fn reached(&mut self) -> BTreeSet<&'u str> {
+        for term in self.world.clone() {
+            self.discover(term.term.name);
+        }
+        let universe = self.universe;
+        let packages = self.packages.iter().zip(&universe.packages);
+        let packages = packages.filter(|(state, _)| state.seen);
+        packages
+            .map(|(_, package)| package.candidate.name.as_str())
+            .collect()
+    }
+
     fn discover_package(&mut self, id: PackageId) {
         let package = self.universe.package(id);
         let world_available = self.world_flags & AVAILABLE != 0;
         let state = &mut self.packages[id as usize];
         let is_virtual = package.candidate.installed_size == 0;
+        self.discovered += 1;
         state.seen = true;
         state.pinning_allowed = UNTAGGED;
         state.available = package.is_file() || package.reachable;
-        state.selectable = !package.uninstallable
+        let versions = self.banned.get(&package.candidate.name);
+        let banned = versions.is_some_and(|of| of.contains(&package.candidate.version));
+        state.selectable = !banned
+            && !package.uninstallable
             && (state.available
                 || package.is_cached()
                 || package.unindexed.is_some()

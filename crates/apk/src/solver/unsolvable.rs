@@ -1,15 +1,41 @@
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
+use super::remedy::{Cause, Search};
 use crate::dependency::Dependency;
 
-/// Why a world has no solution: the conflicts as data, of which there is at least one.
+/// Why a world has no solution, and what would give it one. There is at least one conflict.
 ///
-/// `Display` explains each in words, with what would help; [`Unsolvable::to_apk_text`] says it in
-/// apk's own form. Packages are written name-version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Display` explains it in words; [`Unsolvable::to_apk_text`] says it in apk's own form. Packages
+/// are written name-version, terms as in a world file.
+///
+/// # JSON
+/// Serialised, it is one object of the fields below by their names. What is one of several kinds
+/// (a [`Conflict`], an [`Adjustment`](super::Adjustment)) is an object that begins with `kind`, the
+/// kind's name in snake case. Fields that do not apply are null, never left out. Fields and kinds
+/// may be added; those that there are keep their meaning.
+///
+/// ```json
+/// {
+///   "conflicts": [{"kind": "package", "name": "d", "version": "2.0", "breaks": [
+///       {"by": "b-1", "term": "d<2.0", "chain": ["a", "a-3", "b-1"], "unasked": false}], …}],
+///   "causes": [{"terms": ["a"], "conflicts": […], "remedies": [
+///       {"changes": [{"kind": "drop", "term": "a"}]}]}],
+///   "search": "complete",
+///   "repositories": ["./packages"],
+///   "arches": ["x86_64"]
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unsolvable {
-    /// What stands in the way, in the order in which it was met.
+    /// What stands in the way, in the order in which apk's search meets it.
     pub conflicts: Vec<Conflict>,
+    /// The same, told apart: each cause with the smallest changes that remove it. One remedy of
+    /// each cause makes the request solvable.
+    pub causes: Vec<Cause>,
+    /// How far the search for changes came.
+    pub search: Search,
     /// The repositories that were searched.
     pub repositories: Vec<String>,
     /// The architectures that were accepted beside `noarch`.
@@ -17,7 +43,8 @@ pub struct Unsolvable {
 }
 
 /// One thing that stands in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Conflict {
     /// A term of the world has a tag that no repository has.
     UnknownTag {
@@ -30,6 +57,13 @@ pub enum Conflict {
     Missing(Missing),
     /// A package was chosen for want of a better one, but it cannot be installed.
     Package(Rejected),
+    /// There are more repository tags than can be told apart. See [`Universe`](super::Universe).
+    TooManyTags {
+        /// How many tags the repositories and installed packages have.
+        tags: usize,
+        /// How many they may have.
+        limit: usize,
+    },
     /// A package was ruled out on the way and chosen in the end, although nothing stands against
     /// it any more. There may be a solution, but apk's search does not go back to find it.
     DeadEnd {
@@ -41,7 +75,7 @@ pub enum Conflict {
 }
 
 /// A name that nothing chosen has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The name.
     pub name: String,
@@ -55,19 +89,21 @@ pub struct Missing {
 }
 
 /// Who asks for something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Demand {
     /// The package, or none if the world asks.
     pub by: Option<String>,
     /// What it asks for.
     pub term: Dependency,
-    /// Why `by` was chosen: the package that needs it, the one that needs that, and so on; last,
-    /// the term of the world.
-    pub because: Vec<String>,
+    /// How `by` came to be chosen: the term of the world, the package chosen for it, the one that
+    /// that one needs, and so on; last, `by` itself. Empty if the world asks.
+    pub chain: Vec<String>,
+    /// No term of the world begins the chain, but a package that came by its `install_if`.
+    pub unasked: bool,
 }
 
 /// A chosen package that cannot be installed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// Its name.
     pub name: String,
@@ -93,7 +129,7 @@ pub struct Rejected {
 }
 
 /// A package that stands beside another where only one may.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rival {
     /// The package.
     pub package: String,
@@ -136,6 +172,9 @@ impl Unsolvable {
                 }
                 Conflict::Missing(missing) => missing.write_apk(&mut text, width),
                 Conflict::Package(rejected) => rejected.write_apk(&mut text, width),
+                Conflict::TooManyTags { tags, limit } => {
+                    _ = writeln!(text, "  Too many repository tags: {tags}, at most {limit}")
+                }
                 Conflict::DeadEnd { .. } => {}
             }
         }

@@ -1,6 +1,7 @@
 //! apk's own solver cases: `test/solver/*.test` of apk-tools, each a command line, a world, an
 //! installed database, some indexes and the exact output expected.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ fn apk_cases() {
     let mut passed = 0;
     for name in &names {
         let case = Case::read(&folder, name);
-        let output = case.run();
+        let (output, _) = case.run();
         match (output == case.expected, NOT_YET.contains(&name.as_str())) {
             (true, false) => passed += 1,
             (false, true) => {}
@@ -47,6 +48,190 @@ fn apk_cases() {
         names.len()
     );
     assert_eq!(passed + NOT_YET.len(), 119);
+}
+
+/// What stands in the way in those of the cases that have no solution, and what would help.
+#[test]
+fn apk_cases_explained() {
+    let folder = corpus().join("apk/solver");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".test").map(str::to_owned))
+        .collect();
+    names.sort();
+    let mut text = String::new();
+    for name in &names {
+        let case = Case::read(&folder, name);
+        if let (_, Some(unsolvable)) = case.run() {
+            let arguments = case.arguments.join(" ");
+            writeln!(text, "{name}: {arguments}\n{unsolvable}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(text, @"
+    basic12: --no-network upgrade --latest
+    no choice of packages satisfies all that is asked for
+      a is asked for, but a-2 is out of reach (--no-network)
+        help: do without --latest
+        or: allow the network
+        or: drop a from the world
+    basic13: upgrade --latest
+    no choice of packages satisfies all that is asked for
+      a<2 is asked for, but a-2 was chosen
+        a-1 would do, but something else stands against it
+        help: do without --latest
+        or: relax a<2 to a<=2
+        or: drop a<2 from the world
+    basic19: add badarch
+    no choice of packages satisfies all that is asked for
+      badarch is asked for, but badarch-1 is for badarch, not for x86_64
+        help: drop badarch from the world
+        or: add a repository that has badarch for x86_64
+    conflict2: add a b>1
+    no choice of packages satisfies all that is asked for
+      a-1 rules out b>1 (`!b>1`), but b>1 is asked for
+        a → a-1 → !b>1
+        help: relax b>1 to b>=1
+        or: drop a from the world
+        or: drop b>1 from the world
+        or: build a-1 anew without `!b>1`
+    error1: add a d>1.5
+    no choice of packages satisfies all that is asked for
+      b-1 needs d<2.0 and d>1.5 is asked for and needed by a-3 and c-1 needs d>1.0, but no d is all of that
+        a → a-3 → d>1.5
+        a → a-3 → c-1 → d>1.0
+        a → a-3 → b-1 → d<2.0
+        there are d-1.0, d-1.5 and d-2.0
+        help: relax d>1.5 to d>=1.5
+        or: drop a from the world
+        or: drop d>1.5 from the world
+        or: add a repository that has d<2.0 and d>1.5 for x86_64
+        or: build b-1 anew with d<=2.0 instead of d<2.0
+    error11: add invalid
+    no choice of packages satisfies all that is asked for
+      invalid is asked for, but invalid-1 cannot be installed: `invalid-dependency@tag`: a repository tag is not empty, and stands in a world only, as in name@tag
+        help: drop invalid from the world
+        or: add a repository that has invalid for x86_64
+    error2: add a d<1.5
+    no choice of packages satisfies all that is asked for
+      c-1 needs d>1.0 and d<1.5 is asked for and b-1 needs d<2.0, but no d is all of that
+        a → a-2 → b-1 → d<2.0
+        a → a-2 → c-1 → d>1.0
+        there are d-1.0, d-1.5 and d-2.0
+        help: relax d<1.5 to d<=1.5
+        or: drop a from the world
+        or: drop d<1.5 from the world
+        or: add a repository that has d>1.0 and d<1.5 for x86_64
+        or: build c-1 anew with d>=1.0 instead of d>1.0
+    error3: add a !b
+    no choice of packages satisfies all that is asked for
+      b is ruled out (`!b`), but a-3 needs b
+        a → a-3 → b
+        help: drop a from the world
+        or: drop `!b` from the world
+    error4: add a nonexistant
+    no choice of packages satisfies all that is asked for
+      nonexistant is asked for, which nothing provides in complicated1.repo (x86_64)
+        help: drop nonexistant from the world
+        or: add a repository that has nonexistant for x86_64
+    error5: add a>2
+    no choice of packages satisfies all that is asked for
+      b-1 needs d<2.0 and a-3 needs d>1.5 and c-1 needs d>1.0, but no d is all of that
+        a>2 → a-3 → d>1.5
+        a>2 → a-3 → c-1 → d>1.0
+        a>2 → a-3 → b-1 → d<2.0
+        there are d-1.0, d-1.5 and d-2.0
+        help: drop a>2 from the world
+        or: add a repository that has d<2.0 and d>1.5 for x86_64
+        or: build b-1 anew with d<=2.0 instead of d<2.0
+        or: build a-3 anew with d>=1.5 instead of d>1.5
+    fuzzy2: add a~2.4
+    no choice of packages satisfies all that is asked for
+      a~2.4 is asked for, but there is no such version
+        there are a-2.10 and a-2.2
+        help: relax a~2.4 to a~2.10
+        or: drop a~2.4 from the world
+        or: add a repository that has a~2.4 for x86_64
+    pinning11: add c>=3
+    no choice of packages satisfies all that is asked for
+      c>=3 is asked for, but c-3 is only in a repository tagged @testing
+        help: use tag @testing: ask for c@testing>=3 instead of c>=3
+        or: relax c>=3 to c>=2
+        or: drop c>=3 from the world
+    pinning15: add missing@tag
+    no choice of packages satisfies all that is asked for
+      missing@tag is asked for, which nothing provides in pinning-basic.repo (x86_64)
+        help: drop missing@tag from the world
+        or: add a repository that has missing@tag for x86_64
+    provides10: add conflicted-dep
+    no choice of packages satisfies all that is asked for
+      conflicted-dep-0.1 needs conflicted-provider, which conflicted-provider-a and conflicted-provider-b provide and none by preference
+        conflicted-dep → conflicted-dep-0.1 → conflicted-provider
+        help: ask for conflicted-provider-a too
+        or: ask for conflicted-provider-b too
+        or: drop conflicted-dep from the world
+    provides11: add conflicted-parent
+    no choice of packages satisfies all that is asked for
+      conflicted-dep-0.1 needs conflicted-provider, which conflicted-provider-a and conflicted-provider-b provide and none by preference
+        conflicted-parent → conflicted-parent-0.1 → conflicted-dep-0.1 → conflicted-provider
+        help: ask for conflicted-provider-a too
+        or: ask for conflicted-provider-b too
+        or: drop conflicted-parent from the world
+    provides12: add self-provide
+    no choice of packages satisfies all that is asked for
+      self-provide-0.1 conflicts with itself: it provides self-provide twice
+        self-provide is asked for
+        help: drop self-provide from the world
+    provides14: add hplip-sane sane-backends
+    no choice of packages satisfies all that is asked for
+      hplip-sane is asked for, which sane-backend-hpaio provides, but not so that it is chosen unasked
+        help: ask for sane-backend-hpaio too
+        or: drop hplip-sane from the world
+    provides15: add hplip-sane sane-backend-hpaio sane-backends nonexistent
+    no choice of packages satisfies all that is asked for
+      nonexistent is asked for, which nothing provides in provides.repo (x86_64)
+        help: drop nonexistent from the world
+        or: add a repository that has nonexistent for x86_64
+    provides16: add testr
+    no choice of packages satisfies all that is asked for
+      testr-0.1-r0 needs foopkg, which testp and testq provide and none by preference
+        testr → testr-0.1-r0 → foopkg
+        help: ask for testp too
+        or: ask for testq too
+        or: drop testr from the world
+    provides20: add mailreadsolo mailreadplus
+    no choice of packages satisfies all that is asked for
+      mailreadsolo-1 rules out mail-reader (`!mail-reader`), but mailreadplus is asked for
+        mailreadsolo → mailreadsolo-1 → !mail-reader
+        help: drop mailreadplus from the world
+        or: drop mailreadsolo from the world
+        or: build mailreadsolo-1 anew without `!mail-reader`
+    provides5: add server-a server-b
+    no choice of packages satisfies all that is asked for
+      server-a-1 and server-b-1 both own the name theservice, which only one package can
+        server-a is asked for
+        server-b is asked for
+        help: drop server-a from the world
+        or: drop server-b from the world
+    provides6: add app app2
+    no choice of packages satisfies all that is asked for
+      libfoo-1 and libfoo-2 both own the name libfoo, which only one package can
+        app → app-2 → so:foo.so.1
+        app2 → app2-2 → so:foo.so.2
+        help: drop app from the world
+        or: drop app2 from the world
+    provides7: add selfconflicting
+    no choice of packages satisfies all that is asked for
+      selfconflicting-1 conflicts with itself: it provides selfprovided twice
+        selfconflicting is asked for
+        help: drop selfconflicting from the world
+    provides9: add conflicted-provider
+    no choice of packages satisfies all that is asked for
+      conflicted-provider is asked for, which conflicted-provider-a and conflicted-provider-b provide and none by preference
+        help: ask for conflicted-provider-a too
+        or: ask for conflicted-provider-b too
+        or: drop conflicted-provider from the world
+    ");
 }
 
 fn corpus() -> PathBuf {
@@ -194,8 +379,8 @@ impl Case {
         arguments
     }
 
-    /// What apk would print.
-    fn run(&self) -> String {
+    /// What apk would print, and why there is no solution.
+    fn run(&self) -> (String, Option<Unsolvable>) {
         let arguments = self.arguments();
         let mut output = String::new();
         let broken = self
@@ -213,7 +398,7 @@ impl Case {
             && let Err(message) = prepare_add(&arguments, &mut virtual_package, &mut added)
         {
             writeln!(output, "ERROR: {message}").unwrap();
-            return output;
+            return (output, None);
         }
         if virtual_package
             .as_ref()
@@ -265,6 +450,7 @@ impl Case {
             case: self,
             arguments: &arguments,
             universe: &universe,
+            unsolvable: OnceCell::new(),
         };
         match arguments.command {
             "add" => run.add(added, &mut output),
@@ -273,7 +459,7 @@ impl Case {
             "upgrade" => run.upgrade(&mut output),
             command => panic!("unknown command {command}"),
         }
-        output
+        (output, run.unsolvable.into_inner())
     }
 }
 
@@ -326,6 +512,7 @@ struct Run<'r> {
     case: &'r Case,
     arguments: &'r Arguments<'r>,
     universe: &'r Universe<'r>,
+    unsolvable: OnceCell<Unsolvable>,
 }
 
 impl<'r> Run<'r> {
@@ -577,6 +764,7 @@ impl<'r> Run<'r> {
             Err(unsolvable) => {
                 output.push_str("ERROR: unable to select packages:\n");
                 output.push_str(&unsolvable.to_apk_text(50));
+                self.unsolvable.set(unsolvable).unwrap();
                 return;
             }
         };

@@ -1,0 +1,1 @@
+//! One solve over several architectures that keeps versions equal.
