@@ -288,8 +288,15 @@ fn explain_broken(
         explanation.what = format!("{breaks}, but {wants}");
         return;
     }
-    let there = rejected.alternatives.iter().map(|(label, _)| label.clone());
-    let there = list(&there.collect::<Vec<_>>(), "and");
+    let there: Vec<String> = rejected
+        .alternatives
+        .iter()
+        .map(|(label, _)| label.clone())
+        .collect();
+    let there = match there.as_slice() {
+        [only] => format!("there is only {only}"),
+        there => format!("there are {}", list(there, "and")),
+    };
     let will_do = |terms: &[&Dependency]| {
         let offers = rejected.alternatives.iter().filter(|(_, version)| {
             terms
@@ -302,7 +309,7 @@ fn explain_broken(
     let mut terms = vec![&broken.term];
     if will_do(&terms).is_none() {
         explanation.what = format!("{breaks}, but there is no such version");
-        explanation.why.push(format!("there are {there}"));
+        explanation.why.push(there);
         return;
     }
     let wanted = wanted.iter().map(|demand| &demand.term);
@@ -310,7 +317,7 @@ fn explain_broken(
     match will_do(&terms) {
         None if terms.len() > 1 => {
             explanation.what = format!("{breaks} and {wants}, but no {name} is all of that");
-            explanation.why.push(format!("there are {there}"));
+            explanation.why.push(there);
         }
         None => explanation.what = format!("{breaks}, but {wants}"),
         Some(labels) => {

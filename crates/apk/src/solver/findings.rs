@@ -360,6 +360,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     fn suggest(&self, name: &str) -> Option<(String, String)> {
+        if name.len() < 4 {
+            // Too many are like it.
+            return None;
+        }
         let universe = self.solver.universe;
         let kind = |name: &str| name.split_once(':').map(|(kind, _)| kind.to_owned());
         let wanted = kind(name);

@@ -285,7 +285,9 @@ fn unsatisfiable_guest() {
     error: thing 1-r0 was not built
       because: thing: the guest's packages can't be chosen: no choice of packages satisfies all that is asked for
                  binutls>3 is asked for, which nothing provides in [SEED] (x86_64)
-                   help: did you mean binutils?
+                   help: ask for binutils instead of binutls>3
+                   or: drop binutls>3 from the world
+                   or: add a repository that has binutls>3 for x86_64
     ");
 }
 

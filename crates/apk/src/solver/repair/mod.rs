@@ -44,7 +44,7 @@ struct Limit;
 type Tried = Result<BTreeMap<String, String>, Unsolvable>;
 
 /// Completes `unsolvable`, the answer to `request`, with its causes.
-pub(super) fn find_causes(
+pub(in crate::solver) fn find_causes(
     universe: &Universe<'_>,
     request: &Request<'_>,
     unsolvable: &mut Unsolvable,
@@ -299,9 +299,15 @@ impl Repair<'_, '_, '_> {
                 }
             }
         }
-        for cause in causes {
+        for cause in causes.iter_mut() {
             cause.remedies.sort_by_key(options::rank_of_remedy);
         }
+        let place = |cause: &Cause| {
+            base.world
+                .iter()
+                .position(|term| cause.terms.contains(term))
+        };
+        causes.sort_by_key(place);
         Ok(())
     }
 

@@ -234,7 +234,7 @@ fn apk_cases_explained() {
     ");
 }
 
-fn corpus() -> PathBuf {
+pub(super) fn corpus() -> PathBuf {
     match std::env::var_os("POLPO_CORPUS") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"),

@@ -49,16 +49,16 @@ fn nothing_provides_a_name() {
         or: add a repository that has so:libc.so.7 for x86_64
     ");
     insta::assert_snapshot!(explain(index, "", "app zsh"), @"
-    no choice of packages satisfies all that is asked for
-      zsh is asked for, which nothing provides in ./packages (x86_64)
-        help: drop zsh from the world
-        or: add a repository that has zsh for x86_64
+    no choice of packages satisfies all that is asked for; 2 things stand in the way
       hello-1.0-r0 and libgreet-2-r1 need so:libc.so.7, which nothing provides in ./packages (x86_64)
         app → app-1 → hello-1.0-r0 → so:libc.so.7
         app → app-1 → hello-1.0-r0 → libgreet-2-r1 → so:libc.so.7
         much like it is so:libc.so.6, which glibc-2.42-r0 provides
         help: drop app from the world
         or: add a repository that has so:libc.so.7 for x86_64
+      zsh is asked for, which nothing provides in ./packages (x86_64)
+        help: drop zsh from the world
+        or: add a repository that has zsh for x86_64
     ");
     insta::assert_snapshot!(explain("", "", "busybox"), @"
     no choice of packages satisfies all that is asked for

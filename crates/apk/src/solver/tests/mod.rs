@@ -1,6 +1,8 @@
 mod apk_cases;
+mod apko;
 mod brute_force;
 mod explanations;
+mod real;
 
 use crate::dependency::Dependency;
 use crate::solver::Candidate;

@@ -1,1 +1,0 @@
-//! One solve over several architectures that keeps versions equal.
