@@ -160,6 +160,7 @@ impl Context<'_> {
             preupgrade: wish.preupgrade,
             leave_out_broken: self.forces().broken_world,
             ignore_conflicts: wish.ignore_conflicts,
+            ..Request::default()
         };
         Ok(system.with_universe(&wish.extras, |universe| {
             let solution = universe.solve(&request).map_err(Box::new)?;
