@@ -12,6 +12,7 @@ mod block;
 mod build;
 mod bytes;
 mod compare;
+pub(crate) mod compose;
 mod compression;
 mod container;
 mod error;

@@ -208,6 +208,14 @@ pub enum PackageError {
         /// Why.
         source: UnpackError,
     },
+    /// What it holds as format 3 is no good, or can't be written so.
+    #[error("package {}: {source}", path.display())]
+    Adb {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong.
+        source: crate::adb::AdbError,
+    },
     /// The package can't be signed.
     #[error("package {} can't be signed: {source}", path.display())]
     Sign {

@@ -120,6 +120,24 @@ pub enum InfoError {
         /// The name.
         name: String,
     },
+    /// The commit is no hash.
+    #[error("the commit `{value}` is not hexadecimal, as format 3 has it")]
+    Commit {
+        /// The value.
+        value: String,
+    },
+    /// A name that packages of format 3 can't speak of.
+    #[error("`{name}` can't stand in a dependency: letters, digits and `+,-./:[]_` only")]
+    DependencyName {
+        /// The name.
+        name: String,
+    },
+    /// A tag that is none.
+    #[error("`{tag}` is no tag: letters, digits and `+,-./:=[]_` only")]
+    Tag {
+        /// The tag.
+        tag: String,
+    },
     /// A value has a line end or a control character, which would start another key.
     #[error("`{key}` has a line end or control character in `{value}`; write it in one line")]
     Control {
@@ -307,6 +325,49 @@ impl PackageInfo {
                 length,
                 limit: MAXIMUM_TEXTS,
             });
+        }
+        Ok(())
+    }
+
+    /// As [`PackageInfo::check`], for a package of format 3: its commit is hexadecimal, and names
+    /// and tags hold what apk takes there.
+    ///
+    /// # Errors
+    /// The first value that can't be written.
+    pub fn check_v3(&self) -> Result<(), InfoError> {
+        self.check()?;
+        if !self.name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(InfoError::Name {
+                name: self.name.clone(),
+            });
+        }
+        if hex::decode(&self.commit).is_err() {
+            return Err(InfoError::Commit {
+                value: self.commit.clone(),
+            });
+        }
+        let lists = [
+            &self.depends,
+            &self.provides,
+            &self.replaces,
+            &self.install_if,
+            &self.recommends,
+        ];
+        let of_names = |c: char| c.is_ascii_alphanumeric() || "+-.,:/[]_".contains(c);
+        for term in lists.into_iter().flatten() {
+            if !term.name.chars().all(of_names) {
+                return Err(InfoError::DependencyName {
+                    name: term.name.escape_debug().to_string(),
+                });
+            }
+        }
+        let of_tags = |c: char| of_names(c) || c == '=';
+        for tag in &self.tags {
+            if tag.is_empty() || !tag.chars().all(of_tags) {
+                return Err(InfoError::Tag {
+                    tag: tag.escape_debug().to_string(),
+                });
+            }
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ mod read;
 mod segments;
 mod visit;
 mod write;
+mod write_v3;
 
 pub use error::{PackageError, Part};
 pub use info::{Defect, InfoError, PackageInfo};
@@ -31,6 +32,7 @@ pub use manifest::{Entry, EntryKind, Manifest};
 pub use read::Package;
 pub use segments::{Segment, Segments};
 pub use write::{PackageContents, Written, write};
+pub use write_v3::{Listing, Packing, WrittenV3, stream_v3, write_v3};
 
 use std::fmt;
 

@@ -248,7 +248,7 @@ fn control_member(
 }
 
 /// Every file's directory is there, and every hard link's target comes before it.
-fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
+pub(super) fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
     for (path, node) in tree.iter() {
         if let Some(parent) = path.parent() {
             // A directory's own parent may be missing: another package has it.
