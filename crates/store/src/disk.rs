@@ -106,7 +106,14 @@ impl Store {
         let root = root
             .canonicalize()
             .map_err(WriteError::at("open the folder", root))?;
-        for folder in ["blobs/sha256", "trees", "records", "locks", "tmp"] {
+        for folder in [
+            "blobs/sha256",
+            "trees",
+            "records",
+            "locks",
+            "partial",
+            "tmp",
+        ] {
             make_folder(&root.join(folder))?;
         }
         // Held while sessions come and go, so that none is swept between its making and its lock.
@@ -226,14 +233,29 @@ impl Store {
         if let Some(folder) = path.parent() {
             make_folder(folder)?;
         }
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o444))
-            .map_err(WriteError::at("set the mode of", file.path()))?;
-        file.as_file()
-            .sync_data()
-            .map_err(WriteError::at("write", &path))?;
+        make_durable(file.as_file(), file.path())?;
         file.persist(&path)
             .map_err(|error| WriteError::at("write", &path)(error.error))?;
+        Ok(path)
+    }
+
+    /// Takes the file at `from`, on this filesystem, whose digest the caller has computed.
+    pub(crate) fn adopt_file(
+        &self,
+        file: &File,
+        from: &Path,
+        digest: Digest,
+    ) -> Result<PathBuf, StoreError> {
+        let path = self.blob_path(&digest);
+        if path.exists() {
+            remove(from)?;
+            return Ok(path);
+        }
+        if let Some(folder) = path.parent() {
+            make_folder(folder)?;
+        }
+        make_durable(file, from)?;
+        fs::rename(from, &path).map_err(WriteError::at("write", &path))?;
         Ok(path)
     }
 
@@ -429,6 +451,13 @@ impl Drop for Session {
         let _ = self.sync();
         let _ = fs::remove_dir_all(&self.temporary);
     }
+}
+
+/// What a blob's file is before it takes its name: read-only, and on the disk.
+fn make_durable(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.set_permissions(fs::Permissions::from_mode(0o444))
+        .map_err(WriteError::at("set the mode of", path))?;
+    Ok(file.sync_data().map_err(WriteError::at("write", path))?)
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {

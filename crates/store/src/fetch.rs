@@ -4,19 +4,18 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use base::{Digest, Event, Reporter, Sha256Hasher, Task, Unit, Verb};
+use base::{Digest, Event, Reporter, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use url::Url;
 
-use crate::apt::{Apt, AptError, Lists};
-use crate::{Blob, Mirror, Store, StoreError, WriteError};
+use crate::apt::{Apt, Lists};
+use crate::network::{Network, Wanted, without_credentials};
+use crate::{Blob, Mirror, Refusal, Store, StoreError, WriteError};
 
 /// No source is larger; a server that sends more is cut off.
 const LARGEST: u64 = 16 << 30;
-const ATTEMPTS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
 /// What a source's bytes must hash to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,12 +111,12 @@ pub struct Source {
 }
 
 /// Where sources may come from, besides the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Origins {
     /// Asked in this order, before a source's own URL.
     pub mirrors: Vec<Mirror>,
-    /// Never touch the network: only the store and folders.
-    pub offline: bool,
+    /// How the network is used, if at all.
+    pub network: Network,
 }
 
 /// Where a fetched file came from.
@@ -128,7 +127,7 @@ pub enum Origin {
     Store,
     /// A mirror, as [`Mirror`] shows itself.
     Mirror(String),
-    /// Its own URL.
+    /// Its own URL, without credentials.
     Upstream(String),
 }
 
@@ -143,45 +142,6 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Where this call found it. Where it came from at first is in the record `origin`.
     pub origin: Origin,
-}
-
-/// Why one place did not give a source.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// It has no such file.
-    #[error("it is not there")]
-    NotThere,
-    /// The network may not be used.
-    #[error("not asked: the network is not to be used (offline)")]
-    Offline,
-    /// Other bytes came.
-    #[error("wrong contents: expected {expected}, got {actual} ({size} bytes)")]
-    WrongContents {
-        /// What was promised.
-        expected: Expected,
-        /// The same kind of digest of what came.
-        actual: Expected,
-        /// How many bytes came.
-        size: u64,
-    },
-    /// The server answered with a failure.
-    #[error("the server answered {0}")]
-    Status(u16),
-    /// The connection failed.
-    #[error("{}", chain(.0))]
-    Transport(#[source] reqwest::Error),
-    /// It sends more than any source has.
-    #[error("it is larger than {LARGEST} bytes")]
-    TooLarge,
-    /// apt can't help.
-    #[error(transparent)]
-    Apt(#[from] AptError),
-    /// The place itself can't be read.
-    #[error(transparent)]
-    Disk(#[from] WriteError),
-    /// The URL can't be fetched.
-    #[error("`{0}` is not an http:// or https:// URL")]
-    Url(String),
 }
 
 /// A source could not be had.
@@ -227,17 +187,6 @@ fn listed(refusals: &[(String, Refusal)]) -> String {
     text
 }
 
-/// An error and its causes: reqwest's own words leave the causes out.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 /// Brings a source into the store and says where it is: the store is looked into first, then
 /// each mirror, then the source's own URL. Bytes that do not match are never stored; the next
 /// place is asked and the mismatch is reported.
@@ -260,7 +209,7 @@ pub async fn fetch(
     let mut refusals: Vec<(String, Refusal)> = Vec::new();
     for mirror in &origins.mirrors {
         let place = mirror.to_string();
-        match from_mirror(store, source, mirror, origins.offline, reporter).await {
+        match from_mirror(store, source, mirror, &origins.network, reporter).await {
             Ok(blob) => {
                 return keep(store, source, blob, Origin::Mirror(place)).map_err(failed);
             }
@@ -272,12 +221,13 @@ pub async fn fetch(
     }
     if !source.url.is_empty() {
         let url = &source.url;
-        match from_url(store, source, url, origins.offline, reporter).await {
+        let place = without_credentials(url);
+        match from_url(store, source, url, &origins.network, reporter).await {
             Ok(blob) => {
-                return keep(store, source, blob, Origin::Upstream(url.clone())).map_err(failed);
+                return keep(store, source, blob, Origin::Upstream(place)).map_err(failed);
             }
             Err(Failure::Refused(refusal)) => {
-                refuse(&mut refusals, source, url.clone(), *refusal, reporter);
+                refuse(&mut refusals, source, place, *refusal, reporter);
             }
             Err(Failure::Store(error)) => return Err(failed(error)),
         }
@@ -372,7 +322,10 @@ enum Failure {
 
 impl<R: Into<Refusal>> From<R> for Failure {
     fn from(refusal: R) -> Failure {
-        Failure::Refused(Box::new(refusal.into()))
+        match refusal.into() {
+            Refusal::Store(error) => Failure::Store(error),
+            refusal => Failure::Refused(Box::new(refusal)),
+        }
     }
 }
 
@@ -380,7 +333,7 @@ async fn from_mirror(
     store: &Store,
     source: &Source,
     mirror: &Mirror,
-    offline: bool,
+    network: &Network,
     reporter: &dyn Reporter,
 ) -> Result<Blob, Failure> {
     let (algorithm, hex) = (source.expected.algorithm(), source.expected.hex());
@@ -402,10 +355,10 @@ async fn from_mirror(
         }
         Mirror::Http(base) => {
             let first = format!("{base}/{algorithm}/{hex}");
-            match from_url(store, source, &first, offline, reporter).await {
+            match from_url(store, source, &first, network, reporter).await {
                 Err(Failure::Refused(refusal)) if matches!(*refusal, Refusal::NotThere) => {
                     let second = format!("{base}/{hex}");
-                    from_url(store, source, &second, offline, reporter).await
+                    from_url(store, source, &second, network, reporter).await
                 }
                 other => other,
             }
@@ -416,6 +369,7 @@ async fn from_mirror(
                 return Err(Refusal::NotThere.into());
             };
             let (store, suites) = (store.clone(), suites.clone());
+            let offline = network.is_offline();
             let found = tokio::task::spawn_blocking(move || {
                 let apt = Apt::open(&store, Lists::Sources, &suites, offline)?;
                 match apt.find(&digest)? {
@@ -470,7 +424,7 @@ impl Incoming {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.size += bytes.len() as u64;
         if self.size > LARGEST {
-            return Err(Refusal::TooLarge.into());
+            return Err(Refusal::TooLarge { limit: LARGEST }.into());
         }
         self.sha256.update(bytes);
         if let Some(hasher) = &mut self.sha512 {
@@ -508,74 +462,23 @@ async fn from_url(
     store: &Store,
     source: &Source,
     url: &str,
-    offline: bool,
+    network: &Network,
     reporter: &dyn Reporter,
 ) -> Result<Blob, Failure> {
-    if !(url.starts_with("https://") || url.starts_with("http://")) {
-        return Err(Refusal::Url(url.to_owned()).into());
-    }
-    if offline {
-        return Err(Refusal::Offline.into());
-    }
-    let client = reqwest::Client::builder()
-        .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(20))
-        .read_timeout(Duration::from_secs(60))
-        .build()
-        .map_err(Refusal::Transport)?;
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        let refusal = match attempt_url(store, source, &client, url, reporter).await {
-            Err(Failure::Refused(refusal)) if attempt < ATTEMPTS && is_transient(&refusal) => {
-                refusal
-            }
-            other => return other,
-        };
-        let message = format!("{} from {url}: {refusal}; trying again", source.name);
-        reporter.report(Event::Notice { message: &message });
-        tokio::time::sleep(pause).await;
-        pause *= 3;
-    }
-    Err(Refusal::NotThere.into())
-}
-
-fn is_transient(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
-        Refusal::Transport(error) => !error.is_builder() && !error.is_redirect(),
-        _ => false,
-    }
-}
-
-async fn attempt_url(
-    store: &Store,
-    source: &Source,
-    client: &reqwest::Client,
-    url: &str,
-    reporter: &dyn Reporter,
-) -> Result<Blob, Failure> {
-    let mut response = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| Refusal::Transport(error.without_url()))?;
-    match response.status().as_u16() {
-        200 => {}
-        404 | 410 => return Err(Refusal::NotThere.into()),
-        other => return Err(Refusal::Status(other).into()),
-    }
-    let total = response.content_length();
-    let task = Task::start(reporter, Verb::Fetch, &source.name, total, Unit::Bytes);
-    let mut incoming = Incoming::new(store, source.expected)?;
-    while let Some(bytes) = response
-        .chunk()
-        .await
-        .map_err(|error| Refusal::Transport(error.without_url()))?
-    {
-        incoming.take(&bytes)?;
-        task.advance(bytes.len() as u64);
-    }
-    let blob = incoming.finish(store)?;
-    task.done();
+    let parsed = Url::parse(url).map_err(|_| Refusal::Url(without_credentials(url)))?;
+    let wanted = Wanted {
+        name: &source.name,
+        url: &parsed,
+        limit: LARGEST,
+        size: None,
+        expected: Some(source.expected),
+        only_https: false,
+    };
+    let arrived = network.fetch(store, &wanted, reporter).await?;
+    let blob = Blob {
+        digest: arrived.digest(),
+        size: arrived.size(),
+    };
+    arrived.keep(store).map_err(Failure::Store)?;
     Ok(blob)
 }

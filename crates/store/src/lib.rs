@@ -1,5 +1,5 @@
 //! The content-addressed store: blobs by SHA-256, trees and records by the digest of what made
-//! them, and the fetching that fills it: mirrors by hash, retries, apt.
+//! them, and the fetching that fills it: by URL, from mirrors by hash, from apt.
 //!
 //! Layout beneath the root:
 //!
@@ -8,6 +8,7 @@
 //! trees/<hex>/               folders, by the digest of what they were made out of
 //! records/<kind>/<hex>.json  small facts, by the digest of what they are about
 //! locks/                     one file per tree under way
+//! partial/                   what has come so far of files that are being fetched
 //! tmp/                       half-made things; what dead processes leave is removed at open
 //! unsynced/<boot>/<hex>      trees that a crash of the machine (not of the program) could spoil
 //! apt/<suites>-<arch>/       apt's private state
@@ -21,11 +22,14 @@ mod disk;
 mod fetch;
 mod mirror;
 mod network;
+mod refusal;
 
 pub use atomic::{AtomicFile, WriteError, write_atomically};
 pub use disk::{Blob, Store, StoreError, TreeError};
-pub use fetch::{
-    Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Refusal, Source, fetch,
-};
+pub use fetch::{Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Source, fetch};
 pub use mirror::{InvalidMirror, Mirror};
-pub use network::can_fetch;
+pub use network::{
+    Arrived, CredentialError, Credentials, Known, Network, NetworkSettings, Validators, Wanted,
+    can_fetch, without_credentials,
+};
+pub use refusal::Refusal;

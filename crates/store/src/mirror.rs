@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::network::without_credentials;
+
 /// A place asked for a source before its own URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mirror {
@@ -52,10 +54,11 @@ impl FromStr for Mirror {
 }
 
 impl fmt::Display for Mirror {
+    /// As it is read, but for credentials, which are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Mirror::Folder(path) => path.display().fmt(f),
-            Mirror::Http(url) => f.write_str(url),
+            Mirror::Http(url) => f.write_str(&without_credentials(url)),
             Mirror::Apt { suites } if suites.is_empty() => f.write_str("apt"),
             Mirror::Apt { suites } => write!(f, "apt:{}", suites.join(",")),
         }

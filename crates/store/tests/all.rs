@@ -5,3 +5,4 @@ extern crate polpo_store as store;
 
 mod disk;
 mod fetch;
+mod network;

@@ -1,60 +1,11 @@
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base::{Digest, Silent};
-use store::{Expected, FetchError, Fetched, Mirror, Origin, Origins, Source, Store, fetch};
-
-/// Status and body.
-type Answer<'a> = (u16, &'a [u8]);
-
-/// A server on a free port: what each path answers, the last answer again and again.
-struct Server {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-fn serve(answers: &[(&str, &[Answer<'_>])]) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&asked);
-    let mut answers: BTreeMap<String, Vec<(u16, Vec<u8>)>> = answers
-        .iter()
-        .map(|(path, list)| {
-            let list = list.iter().map(|(status, body)| (*status, body.to_vec()));
-            ((*path).to_owned(), list.collect())
-        })
-        .collect();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let Some(Ok(first)) = lines.next() else {
-                continue;
-            };
-            while lines
-                .next()
-                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-            {}
-            let path = first.split(' ').nth(1).unwrap().to_owned();
-            let (status, body) = match answers.get_mut(&path) {
-                Some(list) if list.len() > 1 => list.remove(0),
-                Some(list) => list[0].clone(),
-                None => (404, Vec::new()),
-            };
-            log.lock().unwrap().push(path);
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(&body);
-        }
-    });
-    Server { url, asked }
-}
+use store::{
+    Expected, FetchError, Fetched, Mirror, Network, NetworkSettings, Origin, Origins, Source,
+    Store, fetch,
+};
+use testkit::{Reply, Server};
 
 struct Case {
     _folder: tempfile::TempDir,
@@ -80,6 +31,13 @@ impl Case {
     }
 }
 
+fn hasty() -> Network {
+    Network::new(NetworkSettings {
+        first_pause: Duration::from_millis(1),
+        ..NetworkSettings::default()
+    })
+}
+
 fn source(url: &str) -> Source {
     Source {
         name: "octopus-1.tar.gz".to_owned(),
@@ -88,10 +46,16 @@ fn source(url: &str) -> Source {
     }
 }
 
+fn octopus() -> Server {
+    let server = Server::start();
+    server.on("/octopus", Reply::ok("octopus"));
+    server
+}
+
 fn mirrors(list: &[&str]) -> Origins {
     Origins {
         mirrors: list.iter().map(|text| text.parse().unwrap()).collect(),
-        offline: false,
+        network: hasty(),
     }
 }
 
@@ -110,7 +74,7 @@ fn a_folder_mirror_in_each_of_its_layouts() {
         let mirror = folder.path().to_str().unwrap();
         // A folder is no network.
         let origins = Origins {
-            offline: true,
+            network: Network::offline(),
             ..mirrors(&[mirror])
         };
         let fetched = case.fetch(&source(""), &origins).unwrap();
@@ -127,55 +91,54 @@ fn a_folder_mirror_in_each_of_its_layouts() {
 fn mirrors_are_asked_first_and_a_wrong_one_is_passed_over() {
     let case = Case::new();
     let hex = Digest::of(b"octopus").hex();
-    let wrong = serve(&[(&format!("/sha256/{hex}"), &[(200, b"squid")])]);
-    let right = serve(&[(&format!("/{hex}"), &[(200, b"octopus")])]);
-    let upstream = serve(&[("/octopus", &[(200, b"octopus")])]);
+    let (wrong, right, upstream) = (Server::start(), Server::start(), octopus());
+    wrong.on(&format!("/sha256/{hex}"), Reply::ok("squid"));
+    right.on(&format!("/{hex}"), Reply::ok("octopus"));
     let fetched = case
         .fetch(
-            &source(&format!("{}/octopus", upstream.url)),
-            &mirrors(&[&wrong.url, &right.url]),
+            &source(&upstream.url("/octopus")),
+            &mirrors(&[&wrong.url(""), &right.url("")]),
         )
         .unwrap();
-    assert_eq!(fetched.origin, Origin::Mirror(right.url.clone()));
-    assert_eq!(
-        *right.asked.lock().unwrap(),
-        [format!("/sha256/{hex}"), format!("/{hex}")]
-    );
-    assert!(upstream.asked.lock().unwrap().is_empty());
+    assert_eq!(fetched.origin, Origin::Mirror(right.url("")));
+    assert_eq!(right.paths(), [format!("/sha256/{hex}"), format!("/{hex}")]);
+    assert!(upstream.asked().is_empty());
     assert!(!case.store.contains(&Digest::of(b"squid")));
 }
 
 #[test]
 fn servers_that_falter_are_asked_again() {
     let case = Case::new();
-    let upstream = serve(&[("/octopus", &[(503, b""), (429, b""), (200, b"octopus")])]);
-    let url = format!("{}/octopus", upstream.url);
-    let fetched = case.fetch(&source(&url), &Origins::default()).unwrap();
+    let upstream = Server::start();
+    for reply in [Reply::status(503), Reply::status(429), Reply::ok("octopus")] {
+        upstream.on("/octopus", reply);
+    }
+    let url = upstream.url("/octopus");
+    let fetched = case.fetch(&source(&url), &mirrors(&[])).unwrap();
     assert_eq!(fetched.origin, Origin::Upstream(url));
-    assert_eq!(upstream.asked.lock().unwrap().len(), 3);
+    assert_eq!(upstream.asked().len(), 3);
 }
 
 #[test]
 fn every_refusal_is_told() {
     let case = Case::new();
-    let upstream = serve(&[("/octopus", &[(200, b"squid")])]);
-    let forbidden = serve(&[(
-        &format!("/sha256/{}", Digest::of(b"octopus").hex()),
-        &[(403, b"")],
-    )]);
+    let (upstream, forbidden) = (Server::start(), Server::start());
+    upstream.on("/octopus", Reply::ok("squid"));
+    let path = format!("/sha256/{}", Digest::of(b"octopus").hex());
+    forbidden.on(&path, Reply::status(403));
     let folder = tempfile::tempdir().unwrap();
     let mirror = folder.path().to_str().unwrap();
     let error = case
         .fetch(
-            &source(&format!("{}/octopus", upstream.url)),
-            &mirrors(&[mirror, &forbidden.url]),
+            &source(&upstream.url("/octopus")),
+            &mirrors(&[mirror, &forbidden.url("")]),
         )
         .unwrap_err();
     let text = error
         .to_string()
         .replace(mirror, "DIR")
-        .replace(&upstream.url, "UPSTREAM")
-        .replace(&forbidden.url, "MIRROR");
+        .replace(&upstream.url(""), "UPSTREAM")
+        .replace(&forbidden.url(""), "MIRROR");
     insta::assert_snapshot!(text, @r"
     can't fetch octopus-1.tar.gz (sha256:5633c9b8af6d089859afcbec42fdc03f8c407aaba9668218b433bd4959911465):
       DIR: it is not there
@@ -184,7 +147,7 @@ fn every_refusal_is_told() {
       (if upstream has replaced the file on purpose, update the recipe's hash)
     ");
     // Wrong bytes do not become right by asking again.
-    assert_eq!(upstream.asked.lock().unwrap().len(), 1);
+    assert_eq!(upstream.asked().len(), 1);
 }
 
 #[test]
@@ -192,7 +155,7 @@ fn offline_says_what_is_missing() {
     let case = Case::new();
     let origins = Origins {
         mirrors: vec![Mirror::Http("https://mirror.example".to_owned())],
-        offline: true,
+        network: Network::offline(),
     };
     let error = case
         .fetch(
@@ -215,16 +178,16 @@ fn sha512_names_find_their_blob() {
     let expected: Expected = "sha512:cf3d0f08d997923dbedbd7ceeee58518d0f410437772c1783d1e5dc1b45a992d2aeefef00b705b8b3cbe02066d6ee7628c0f13b9ef2012761dcc73a8e31b401b"
         .parse()
         .unwrap();
-    let upstream = serve(&[("/octopus", &[(200, b"octopus")])]);
+    let upstream = octopus();
     let wanted = Source {
         expected,
-        ..source(&format!("{}/octopus", upstream.url))
+        ..source(&upstream.url("/octopus"))
     };
     let first = case.fetch(&wanted, &Origins::default()).unwrap();
     assert_eq!(first.digest, Digest::of(b"octopus"));
     let again = case.fetch(&wanted, &Origins::default()).unwrap();
     assert_eq!(again.origin, Origin::Store);
-    assert_eq!(upstream.asked.lock().unwrap().len(), 1);
+    assert_eq!(upstream.asked().len(), 1);
 }
 
 #[test]

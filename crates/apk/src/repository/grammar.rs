@@ -9,6 +9,7 @@ use base::Arch;
 use url::Url;
 
 use super::{Layout, Location, Repository};
+use store::without_credentials;
 
 /// apk keeps the repositories of a package in a mask of 32 bits.
 pub const MAXIMUM_REPOSITORIES: usize = 32;
@@ -516,28 +517,6 @@ fn is_place(word: &str) -> bool {
 
 fn is_keyword(word: &str) -> bool {
     !word.starts_with(['@', '$']) && !is_place(word)
-}
-
-/// `text` with what stands before `@` in the authority of its URLs left out.
-pub(super) fn without_credentials(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        out.push_str(before);
-        out.push_str("://");
-        let end = after
-            .find(['/', ' ', '\t', '?', '#'])
-            .unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
-        out.push_str(
-            authority
-                .rsplit_once('@')
-                .map_or(authority, |(_, host)| host),
-        );
-        rest = tail;
-    }
-    out.push_str(rest);
-    out
 }
 
 struct Word<'t> {

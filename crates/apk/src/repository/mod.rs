@@ -308,7 +308,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Folder(folder) => folder.display().fmt(f),
-            Location::Url(url) => f.write_str(&grammar::without_credentials(url.as_str())),
+            Location::Url(url) => f.write_str(&store::without_credentials(url.as_str())),
         }
     }
 }

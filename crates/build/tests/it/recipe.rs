@@ -119,7 +119,7 @@ impl Workshop {
             levels: Levels::default(),
             origins: Origins {
                 mirrors: vec![Mirror::Folder(mirror)],
-                offline: true,
+                network: store::Network::offline(),
             },
             source,
             folder,

@@ -99,11 +99,14 @@ pub(crate) fn repositories(
     Ok((repositories, keyring))
 }
 
-pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {
-    Origins {
+pub(crate) fn origins(
+    mirrors: Option<&Mirrors>,
+    session: &Session<'_>,
+) -> Result<Origins, Failure> {
+    Ok(Origins {
         mirrors: mirrors
             .map(|mirrors| mirrors.mirrors.clone())
             .unwrap_or_default(),
-        offline: session.offline,
-    }
+        network: session.network()?,
+    })
 }

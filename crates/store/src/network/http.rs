@@ -1,0 +1,320 @@
+//! One question to a web server, redirects and credentials included.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use url::Url;
+
+use super::credentials::{Standing, without_credentials};
+use super::{Answer, Body, NetworkSettings, Question, Validators};
+use crate::refusal::Refusal;
+
+const MAXIMUM_REDIRECTS: usize = 10;
+
+/// Connections to web servers, made when the first is needed.
+#[derive(Clone)]
+pub(super) struct Http {
+    settings: Arc<NetworkSettings>,
+    encrypted: Arc<OnceLock<Client>>,
+    plain: Arc<OnceLock<Client>>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+impl Http {
+    pub(super) fn new(settings: Arc<NetworkSettings>) -> Http {
+        Http {
+            settings,
+            encrypted: Arc::default(),
+            plain: Arc::default(),
+        }
+    }
+
+    /// The client for a scheme. Where nothing is encrypted, no certificates are read: a machine
+    /// without any can still be brought some.
+    fn client(&self, url: &Url) -> Result<&Client, Refusal> {
+        let encrypted = url.scheme() == "https";
+        let cell = if encrypted {
+            &self.encrypted
+        } else {
+            &self.plain
+        };
+        if let Some(client) = cell.get() {
+            return Ok(client);
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.settings.connect_timeout)
+            .read_timeout(self.settings.read_timeout);
+        if !encrypted {
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(Refusal::Transport)?;
+        Ok(cell.get_or_init(|| client))
+    }
+
+    /// Puts a question, and follows where the server sends.
+    pub(super) async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+        let mut url = question.url.clone();
+        for _ in 0..=MAXIMUM_REDIRECTS {
+            let standing = if same_server(&url, question.url) {
+                Standing::Named
+            } else {
+                Standing::Redirected
+            };
+            let response = self.send(&url, standing, question).await?;
+            match response.status().as_u16() {
+                301 | 302 | 303 | 307 | 308 => url = self.next(&url, &response, question)?,
+                _ => return answer(response, question),
+            }
+        }
+        Err(Refusal::Redirect {
+            place: place(&url),
+            reason: "it has sent us on too often",
+        })
+    }
+
+    async fn send(
+        &self,
+        url: &Url,
+        standing: Standing,
+        question: &Question<'_>,
+    ) -> Result<Response, Refusal> {
+        let credentials = &self.settings.credentials;
+        // What the user wrote into the URL is asked for by its own means, and stays in no URL.
+        let known = Url::clone(if standing == Standing::Named {
+            question.url
+        } else {
+            url
+        });
+        let bare = bare(url);
+        let client = self.client(&bare)?;
+        let request = |authorization| {
+            let mut request = client.get(bare.clone());
+            if let Some(value) = authorization {
+                request = request.header(AUTHORIZATION, value);
+            }
+            conditions(request, question)
+        };
+        let sent = |error: reqwest::Error| Refusal::Transport(error.without_url());
+        let unasked = credentials.unasked(&known, standing);
+        let told = unasked.is_some();
+        let response = request(unasked).send().await.map_err(sent)?;
+        if response.status() != StatusCode::UNAUTHORIZED || told {
+            return Ok(response);
+        }
+        let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+        let challenges = challenges.iter().filter_map(|value| value.to_str().ok());
+        match credentials.asked(standing, challenges) {
+            Some(value) => request(Some(value)).send().await.map_err(sent),
+            None => Ok(response),
+        }
+    }
+
+    fn next(
+        &self,
+        url: &Url,
+        response: &Response,
+        question: &Question<'_>,
+    ) -> Result<Url, Refusal> {
+        let location = text(response.headers(), LOCATION)
+            .ok_or(Refusal::Nonsense("a redirect that does not say where to"))?;
+        let refused = |place, reason| Refusal::Redirect { place, reason };
+        let next = url
+            .join(&location)
+            .map_err(|_| refused(without_credentials(&location), "that is no URL"))?;
+        if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
+            return Err(refused(place(&next), "only web servers are asked"));
+        }
+        if question.only_https && question.url.scheme() == "https" && next.scheme() != "https" {
+            return Err(refused(place(&next), "that is not encrypted"));
+        }
+        // What a server writes before the `@` is not ours to use.
+        Ok(bare(&next))
+    }
+}
+
+/// Scheme, host and port: credentials that are for one are for no other.
+fn same_server(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+fn bare(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // Both only fail for URLs that can't have credentials.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare
+}
+
+/// A place that a server has sent us to, for messages: its query may be a secret.
+fn place(url: &Url) -> String {
+    let mut bare = bare(url);
+    bare.set_query(None);
+    bare.set_fragment(None);
+    bare.to_string()
+}
+
+fn conditions(mut request: RequestBuilder, question: &Question<'_>) -> RequestBuilder {
+    // Bytes are hashed as the server keeps them; nothing may be packed on the way.
+    request = request.header(ACCEPT_ENCODING, "identity");
+    if let Some((from, validators)) = question.rest {
+        request = request.header(RANGE, format!("bytes={from}-"));
+        if let Some(value) = validators.strong() {
+            request = request.header(IF_RANGE, value);
+        }
+        return request;
+    }
+    let Some(validators) = question.unless else {
+        return request;
+    };
+    if let Some(etag) = &validators.etag {
+        request = request.header(IF_NONE_MATCH, etag);
+    }
+    if let Some(date) = &validators.last_modified {
+        request = request.header(IF_MODIFIED_SINCE, date);
+    }
+    request
+}
+
+fn answer(response: Response, question: &Question<'_>) -> Result<Answer, Refusal> {
+    let status = response.status().as_u16();
+    let headers = response.headers();
+    let validators = Validators {
+        etag: text(headers, ETAG),
+        last_modified: text(headers, LAST_MODIFIED),
+    };
+    match status {
+        200 => Ok(Answer::Body {
+            start: 0,
+            total: response.content_length(),
+            validators,
+            body: Body::Http(response),
+        }),
+        206 => {
+            let (_, former) = question
+                .rest
+                .ok_or(Refusal::Nonsense("a part where the whole was asked for"))?;
+            let changed = |new: &Option<String>, old: &Option<String>| {
+                new.is_some() && old.is_some() && new != old
+            };
+            if changed(&validators.etag, &former.etag)
+                || changed(&validators.last_modified, &former.last_modified)
+            {
+                return Ok(Answer::Changed);
+            }
+            let range = text(headers, CONTENT_RANGE);
+            let (start, total) = range
+                .as_deref()
+                .and_then(content_range)
+                .ok_or(Refusal::Nonsense("a part that does not say which"))?;
+            Ok(Answer::Body {
+                start,
+                total,
+                validators,
+                body: Body::Http(response),
+            })
+        }
+        304 if question.unless.is_some() => Ok(Answer::Unchanged),
+        412 | 416 if question.rest.is_some() => Ok(Answer::Changed),
+        404 | 410 => Err(Refusal::NotThere),
+        401 | 407 => Err(Refusal::Unauthorised { status }),
+        429 | 503 => Err(match retry_after(headers) {
+            Some(seconds) => Refusal::Busy { status, seconds },
+            None => Refusal::Status(status),
+        }),
+        _ => Err(Refusal::Status(status)),
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Start and total of `bytes 5-9/10`; the total may be `*`.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
+    let total = match total {
+        "*" => None,
+        total => Some(total.parse::<u64>().ok()?),
+    };
+    // A part in the middle would leave a hole at the end.
+    let fits = start <= end && total.is_none_or(|total| end.checked_add(1) == Some(total));
+    fits.then_some((start, total))
+}
+
+/// The seconds of `Retry-After`. A date is told from the date of the answer: no clock is asked.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let value = text(headers, RETRY_AFTER)?;
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(seconds);
+    }
+    let then = httpdate::parse_http_date(&value).ok()?;
+    let now = httpdate::parse_http_date(&text(headers, DATE)?).ok()?;
+    Some(then.duration_since(now).unwrap_or(Duration::ZERO).as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        for wrong in [
+            "bytes 5-8/10",
+            "bytes 9-5/10",
+            "bytes */10",
+            "5-9/10",
+            "bytes 0-18446744073709551615/5",
+        ] {
+            assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_date_to_come_back_at_counts_from_the_answer() {
+        let seconds = |after: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, after.parse().unwrap());
+            headers.insert(DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn servers_are_told_apart() {
+        let same =
+            |one: &str, other: &str| same_server(&one.parse().unwrap(), &other.parse().unwrap());
+        assert!(same("https://x.example/a", "https://u:p@X.example:443/b"));
+        for other in [
+            "http://x.example/a",
+            "https://x.example:444/a",
+            "https://y.x.example/a",
+            "https://x.example./a",
+        ] {
+            assert!(!same("https://x.example/a", other), "{other}");
+        }
+    }
+}
