@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use apk::repository::{LoadedRepository, Repository};
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
-use store::Store;
+use store::{Network, NetworkSettings, Store};
 
 use crate::arguments::{Global, Repositories};
 use crate::output::failure::Failure;
@@ -62,6 +62,16 @@ impl<'p> Session<'p> {
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         Store::open(&self.store_root)
             .map_err(|error| Failure::failed("the store can't be opened", error))
+    }
+
+    /// The way to servers, with the credentials that the environment names.
+    pub(crate) fn network(&self) -> Result<Network, Failure> {
+        let settings = NetworkSettings::from_environment()
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Network::new(NetworkSettings {
+            offline: self.offline,
+            ..settings
+        }))
     }
 }
 

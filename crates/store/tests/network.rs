@@ -224,10 +224,10 @@ fn sizes_that_are_not_as_promised() {
     };
     insta::assert_snapshot!(refused("/short", None), @"error decoding response body: request or response body error: error reading a body from connection: end of file before message length reached");
     insta::assert_snapshot!(refused("/other", Some(9)), @"wrong contents: expected 9 bytes, the server has 5");
-    insta::assert_snapshot!(refused("/cut", Some(9)), @"");
-    insta::assert_snapshot!(refused("/endless", None), @"");
-    insta::assert_snapshot!(refused("/endless", Some(9)), @"");
-    insta::assert_snapshot!(refused("/large", None), @"");
+    insta::assert_snapshot!(refused("/cut", Some(9)), @"the connection ended after 5 of 9 bytes");
+    insta::assert_snapshot!(refused("/endless", None), @"it is larger than 1048576 bytes");
+    insta::assert_snapshot!(refused("/endless", Some(9)), @"it is larger than 9 bytes");
+    insta::assert_snapshot!(refused("/large", None), @"it is larger than 1048576 bytes");
 }
 
 #[test]

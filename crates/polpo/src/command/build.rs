@@ -26,7 +26,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .map(settings::signer)
         .transpose()?;
     let (repositories, keyring) = recipes::repositories(&arguments.repositories)?;
-    let origins = recipes::origins(Some(&arguments.mirrors), session);
+    let origins = recipes::origins(Some(&arguments.mirrors), session)?;
     let store = session.store()?;
     let mut executor = executor(&store)?;
     executor.debug = Debug {

@@ -40,7 +40,11 @@ pub(super) struct Notes {
 impl Partial {
     /// The file for `key`, with what an earlier call has left of it. While another call works at
     /// it, a file of its own for this one.
-    pub(super) fn open(store: &Store, key: &Digest, expected: Option<Expected>) -> Result<Partial, StoreError> {
+    pub(super) fn open(
+        store: &Store,
+        key: &Digest,
+        expected: Option<Expected>,
+    ) -> Result<Partial, StoreError> {
         let path = store.root().join(format!("partial/{}.part", key.hex()));
         let notes_path = path.with_extension("json");
         let Some(file) = lock(&path)? else {
