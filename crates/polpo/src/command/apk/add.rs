@@ -11,7 +11,7 @@ use base::{Epoch, Sha1};
 use clap::Args;
 
 use super::context::Context;
-use super::options::{Auto, Commit};
+use super::options::Commit;
 use super::plan::{NameGoal, Wish};
 use super::system::{Extra, System};
 use crate::output::failure::Failure;
@@ -242,7 +242,7 @@ fn package_file(context: &Context<'_>, path: &Path) -> Result<Result<IndexEntry,
 /// A system in memory forgets at its next start what no repository has, unless a cache keeps it.
 fn may_add_files(context: &Context<'_>, system: &System) -> bool {
     let kept = context.forces().non_repository
-        || context.global.root_tmpfs != Auto::Yes
+        || !context.is_in_memory()
         || system.cache.as_ref().is_some_and(|cache| cache.packages);
     if !kept {
         context.console.error(

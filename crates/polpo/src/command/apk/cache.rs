@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::commit::exit_code;
 use super::context::{Context, Needs};
-use super::options::{Auto, Switch};
-use super::package_cache::{PackageCache, index_name, package_name};
+use super::options::Switch;
+use super::package_cache::{KEPT, PackageCache, index_name, package_name};
 use super::plan::{Supply, Wish};
 use super::system::System;
 use crate::output::failure::Failure;
@@ -127,10 +127,10 @@ fn clean(
         .map(|place| index_name(place))
         .collect();
     let purge = arguments.action == Action::Purge || context.global.purge.on();
-    let permanent = context.global.root_tmpfs != Auto::Yes;
+    let permanent = !context.is_in_memory();
     for file in cache.files()? {
         let keep = match known.get(&file.name) {
-            _ if file.name == "installed" => true,
+            _ if file.name == KEPT => true,
             Some(package) if package.size == file.size => {
                 let purged = purge && (permanent || !package.installed);
                 !purged && !package.local && (package.installed || package.available)

@@ -65,8 +65,8 @@ struct DocumentChange {
 
 /// The JSON document of a request that nothing satisfies.
 #[derive(Debug, Serialize)]
-struct Refusal {
-    unsolvable: String,
+struct Refusal<'u> {
+    unsolvable: &'u Unsolvable,
     /// What apk would print.
     report: String,
 }
@@ -124,10 +124,7 @@ impl Context<'_> {
     pub(crate) fn refuse(&self, unsolvable: &Unsolvable) -> Result<ExitCode, Failure> {
         let report = unsolvable.to_apk_text(self.console.width());
         if self.console.is_document() {
-            let refusal = Refusal {
-                unsolvable: unsolvable.to_string(),
-                report,
-            };
+            let refusal = Refusal { unsolvable, report };
             Printer::new(Format::Json).print(&refusal, |_| String::new())?;
         } else {
             self.console.error(&format!(

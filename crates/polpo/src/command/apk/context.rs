@@ -8,15 +8,19 @@ use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
 use apk::repository::{LoadedRepository, Location, Repository, RepositoryError, RepositoryList};
 use apk::signature::{Keyring, SignatureError};
+use apk::solver::UnindexedKind;
 use base::Arch;
 
 use super::console::Console;
-use super::options::{Commit, Global};
+use super::options::{Auto, Commit, Global};
 use super::package_cache::PackageCache;
-use super::system::System;
+use super::system::{Extra, System};
 use crate::output::Progress;
 use crate::output::failure::Failure;
 use crate::settings::Session;
+
+/// What statfs(2) calls a file system in memory.
+const TMPFS: u64 = 0x0102_1994;
 
 /// One run of an apk command.
 pub(crate) struct Context<'p> {
@@ -222,12 +226,44 @@ impl<'p> Context<'p> {
             cache: PackageCache::of(self.root(), self.global)?,
             ..System::default()
         };
+        if needs.state {
+            system.kept = self.kept(&system)?;
+        }
         let arch = system.arch()?;
         for repository in self.repositories(needs, arch)? {
             system.index_places.push(repository.index(arch).to_string());
             self.load(&repository, arch, &mut system)?;
         }
         Ok(system)
+    }
+
+    /// Whether the system is held in memory, and so forgets at its next start what isn't kept.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        match self.global.root_tmpfs {
+            Auto::Yes => true,
+            Auto::No => false,
+            Auto::Auto => rustix::fs::statfs(self.root())
+                .is_ok_and(|statistics| statistics.f_type as u64 == TMPFS),
+        }
+    }
+
+    /// The packages that the cache has a list of.
+    fn kept(&self, system: &System) -> Result<Vec<Extra>, Failure> {
+        let Some(cache) = system.cache.as_ref().filter(|cache| cache.packages) else {
+            return Ok(Vec::new());
+        };
+        if !self.is_in_memory() {
+            return Ok(Vec::new());
+        }
+        Ok(cache
+            .kept()?
+            .into_iter()
+            .map(|entry| Extra {
+                file: cache.find(&entry),
+                entry,
+                kind: UnindexedKind::Cache,
+            })
+            .collect())
     }
 
     fn open_root(&self, needs: &Needs) -> Result<Root, Failure> {

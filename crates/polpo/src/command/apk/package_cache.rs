@@ -18,6 +18,9 @@ const USUAL: &str = "etc/apk/cache";
 /// Where indexes are kept when nobody has made the usual place.
 const STATIC: &str = "var/cache/apk";
 
+/// The list of packages that no repository has.
+pub(crate) const KEPT: &str = "installed";
+
 /// Where packages and indexes are kept.
 #[derive(Clone, Debug)]
 pub(crate) struct PackageCache {
@@ -81,6 +84,20 @@ impl PackageCache {
         let path = self.package_path(entry);
         let found = fs::symlink_metadata(&path).ok()?;
         (found.is_file() && found.len() == entry.size).then_some(path)
+    }
+
+    /// The list of packages that no repository has: what is installed on a system in memory.
+    pub(crate) fn kept(&self) -> Result<Vec<IndexEntry>, Failure> {
+        let path = self.folder.join(KEPT);
+        let failed = || format!("{} can't be read", path.display());
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Failure::failed(failed(), error)),
+        };
+        let packages =
+            apk::database::parse(&text).map_err(|error| Failure::failed(failed(), error))?;
+        Ok(packages.into_iter().map(|package| package.entry).collect())
     }
 
     /// All files, by name.

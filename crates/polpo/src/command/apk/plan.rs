@@ -166,7 +166,7 @@ impl Context<'_> {
             let solution = universe.solve(&request).map_err(Box::new)?;
             let freed = Freed {
                 universe,
-                extras: &wish.extras,
+                extras: system.kept.iter().chain(&wish.extras).collect(),
             };
             Ok(Plan {
                 steps: solution
@@ -184,7 +184,7 @@ impl Context<'_> {
 /// Copies out of a universe what is needed after it.
 struct Freed<'u, 'a> {
     universe: &'u Universe<'a>,
-    extras: &'u [Extra],
+    extras: Vec<&'u Extra>,
 }
 
 impl Freed<'_, '_> {

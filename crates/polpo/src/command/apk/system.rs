@@ -27,6 +27,8 @@ pub(crate) struct System {
     pub(crate) repositories: Vec<LoadedRepository>,
     /// Where the indexes of all repositories are, read or not.
     pub(crate) index_places: Vec<String>,
+    /// Packages that no repository has, of which the cache keeps a list for a system in memory.
+    pub(crate) kept: Vec<Extra>,
     /// Where packages and indexes are kept.
     pub(crate) cache: Option<PackageCache>,
     /// How many remote repositories have no index at hand.
@@ -35,12 +37,13 @@ pub(crate) struct System {
     pub(crate) stale: usize,
 }
 
-/// A package that is in no index: a file of the command line, or one that `add --virtual` makes.
+/// A package that is in no index: a file of the command line, one that `add --virtual` makes, or
+/// one that the cache keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Extra {
     pub(crate) entry: IndexEntry,
     pub(crate) kind: UnindexedKind,
-    /// Where the file lies, of a file.
+    /// Where its file lies, if it has one.
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -183,6 +186,7 @@ impl System {
                 tag: installed.repository_tag.as_deref(),
             })
             .collect();
+        let extras: Vec<&Extra> = self.kept.iter().chain(extras).collect();
         let unindexed: Vec<Candidate> =
             extras.iter().map(|extra| extra.entry.candidate()).collect();
         let unindexed: Vec<Unindexed<'_>> = extras

@@ -196,9 +196,12 @@ fn first_names(context: &Context<'_>, system: &System) -> Vec<Dependency> {
     let mut terms = Vec::new();
     let program = std::env::current_exe().ok();
     let program = program.as_ref().and_then(|program| program.to_str());
-    if let (Some(program), Some(root)) = (program, &system.root)
-        && let Some(Owner::File(package)) = root.owner(program.trim_start_matches('/'))
-    {
+    let owner = system.root.as_ref().and_then(|root| {
+        // As apk asks: for the link, then for what it points to.
+        root.owner("proc/self/exe")
+            .or_else(|| root.owner(program?.trim_start_matches('/')))
+    });
+    if let Some(Owner::File(package) | Owner::Directory(package)) = owner {
         terms.push(Dependency::any(&package.entry.info.name));
     }
     for text in &context.global.preupgrade_depends {
