@@ -124,6 +124,23 @@ pub(crate) const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /// Bytes for people: `9765 KiB`, `9.5 MiB`, as apk shows them.
 pub fn human_size(bytes: u64) -> String {
+    let (whole, fraction, unit) = scaled(bytes);
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if unit < 2 {
+        format!("{whole} {name}")
+    } else {
+        format!("{fraction:.1} {name}")
+    }
+}
+
+/// Bytes for people in whole units: `9765 KiB`, `9 MiB`, as apk's `info` shows them.
+pub fn whole_size(bytes: u64) -> String {
+    let (whole, _, unit) = scaled(bytes);
+    format!("{whole} {}", UNITS.get(unit).copied().unwrap_or_default())
+}
+
+/// How many of which unit, cut off and not.
+fn scaled(bytes: u64) -> (u64, f32, usize) {
     let mut whole = bytes;
     // apk counts in single precision, which shows in the last digit.
     let mut fraction = bytes as f32;
@@ -133,10 +150,5 @@ pub fn human_size(bytes: u64) -> String {
         whole /= 1024;
         unit += 1;
     }
-    let name = UNITS.get(unit).copied().unwrap_or_default();
-    if unit < 2 {
-        format!("{whole} {name}")
-    } else {
-        format!("{fraction:.1} {name}")
-    }
+    (whole, fraction, unit)
 }

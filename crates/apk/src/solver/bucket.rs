@@ -9,7 +9,7 @@ const BUCKETS: u32 = 20_000;
 const SEED: u32 = 5381;
 
 /// The bucket of a name: lower ones are walked first.
-pub(super) fn bucket(name: &str) -> u32 {
+pub(crate) fn bucket(name: &str) -> u32 {
     murmur3(name.as_bytes(), SEED) % BUCKETS
 }
 

@@ -19,6 +19,7 @@ mod state;
 mod universe;
 mod unsolvable;
 
+pub(crate) use bucket::bucket;
 pub use remedy::{Adjustment, Cause, Preference, Remedy, Search};
 pub use request::{
     Candidate, Change, ChangeKind, Goal, Installed, Preferences, Repository, Request, Selected,

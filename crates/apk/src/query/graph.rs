@@ -1,0 +1,243 @@
+use std::collections::BTreeSet;
+
+use super::population::{PackageId, Population};
+use super::relations::Provider;
+use super::selection::Selected;
+use crate::catalogue::CatalogueError;
+use crate::dependency::Dependency;
+
+/// A graph of dependencies: its lines in the order in which apk draws them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// Nodes and edges.
+    pub items: Vec<GraphItem>,
+}
+
+/// A line of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GraphItem {
+    /// A name that no package has or provides, or that a term which follows no grammar speaks of;
+    /// it comes once.
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// A package depends on a name that no package has or provides.
+    Unsatisfied {
+        /// `name-version` of the package.
+        package: String,
+        /// The name.
+        name: String,
+    },
+    /// A package depends on another.
+    Depends {
+        /// `name-version` of the package.
+        package: String,
+        /// `name-version` of the other.
+        on: String,
+        /// Whether the dependencies of the other lead back to what is being drawn.
+        ring: bool,
+        /// The name that the other provides, where it isn't its own.
+        provided: Option<String>,
+    },
+}
+
+/// How far a package is drawn.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Untouched,
+    /// Its dependencies are being drawn; that many led back to it.
+    Open(u32),
+    Drawn,
+}
+
+/// What is to be drawn of a package, in order.
+enum Step {
+    Nothing {
+        name: String,
+    },
+    To {
+        package: PackageId,
+        provided: Option<String>,
+    },
+}
+
+/// A package whose dependencies are being drawn.
+struct Frame {
+    package: PackageId,
+    steps: std::vec::IntoIter<Step>,
+    /// How often something led back to a package that is open.
+    rings: u32,
+    /// The edge that leads to the package drawn next.
+    edge: Option<(PackageId, Option<String>)>,
+}
+
+struct Drawing<'p, 'a> {
+    population: &'p Population<'a>,
+    installed_only: bool,
+    errors_only: bool,
+    states: Vec<State>,
+    missing: BTreeSet<String>,
+    graph: Graph,
+}
+
+impl<'a> Population<'a> {
+    /// Draws what the packages that were selected depend on, and what those depend on in turn:
+    /// all, or with `errors_only` rings and what is missing. With `installed_only`, packages that
+    /// are not installed satisfy nothing.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn graph(
+        &self,
+        selected: &Selected,
+        installed_only: bool,
+        errors_only: bool,
+    ) -> Result<Graph, CatalogueError> {
+        let mut drawing = Drawing {
+            population: self,
+            installed_only,
+            errors_only,
+            states: vec![State::Untouched; self.len()],
+            missing: BTreeSet::new(),
+            graph: Graph::default(),
+        };
+        for found in self.in_table_order(selected)? {
+            drawing.draw(found)?;
+        }
+        Ok(drawing.graph)
+    }
+
+    /// The packages as apk comes upon them: by its table of names.
+    fn in_table_order(&self, selected: &Selected) -> Result<Vec<PackageId>, CatalogueError> {
+        let mut wanted = vec![false; self.len()];
+        for found in &selected.matches {
+            if let Some(wanted) = wanted.get_mut(found.package.0 as usize) {
+                *wanted = true;
+            }
+        }
+        let names = self.relations()?.names();
+        let packages = names.flat_map(|name| self.named(name).iter().copied());
+        let is_wanted = |id: &PackageId| wanted.get(id.0 as usize) == Some(&true);
+        Ok(packages.filter(is_wanted).collect())
+    }
+}
+
+impl Drawing<'_, '_> {
+    /// Draws a package and what it depends on. Chains of strangers can be long, so nothing recurs.
+    fn draw(&mut self, package: PackageId) -> Result<(), CatalogueError> {
+        if self.state(package) != State::Untouched {
+            return Ok(());
+        }
+        let mut frames = vec![self.open(package)?];
+        while let Some(frame) = frames.last_mut() {
+            match frame.steps.next() {
+                Some(Step::Nothing { name }) => {
+                    let package = self.population.label(frame.package);
+                    if self.missing.insert(name.clone()) {
+                        let name = name.clone();
+                        self.graph.items.push(GraphItem::Missing { name });
+                    }
+                    let item = GraphItem::Unsatisfied { package, name };
+                    self.graph.items.push(item);
+                }
+                Some(Step::To { package, provided }) => match self.state(package) {
+                    State::Drawn => self.edge(frame.package, package, provided, 0),
+                    State::Open(hits) => {
+                        self.set(package, State::Open(hits + 1));
+                        frame.rings += 1;
+                        self.edge(frame.package, package, provided, 1);
+                    }
+                    State::Untouched => {
+                        frame.edge = Some((package, provided));
+                        let next = self.open(package)?;
+                        frames.push(next);
+                    }
+                },
+                None => {
+                    let rings = match self.state(frame.package) {
+                        // What led back to the package itself ends here.
+                        State::Open(hits) => frame.rings.saturating_sub(hits),
+                        _ => frame.rings,
+                    };
+                    self.set(frame.package, State::Drawn);
+                    frames.pop();
+                    if let Some(before) = frames.last_mut()
+                        && let Some((to, provided)) = before.edge.take()
+                    {
+                        before.rings += rings;
+                        self.edge(before.package, to, provided, rings);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self, package: PackageId) -> State {
+        self.states
+            .get(package.0 as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn set(&mut self, package: PackageId, state: State) {
+        if let Some(known) = self.states.get_mut(package.0 as usize) {
+            *known = state;
+        }
+    }
+
+    fn edge(&mut self, from: PackageId, to: PackageId, provided: Option<String>, rings: u32) {
+        if rings > 0 || !self.errors_only {
+            self.graph.items.push(GraphItem::Depends {
+                package: self.population.label(from),
+                on: self.population.label(to),
+                ring: rings > 0,
+                provided,
+            });
+        }
+    }
+
+    fn open(&mut self, package: PackageId) -> Result<Frame, CatalogueError> {
+        self.set(package, State::Open(0));
+        let population = self.population;
+        let entry = population.entry(package)?;
+        let mut steps = Vec::new();
+        for term in entry.info.depends.iter().filter(|term| !term.conflict) {
+            let providers = population.relations()?.providers(&term.name);
+            if providers.is_empty() {
+                steps.push(Step::Nothing {
+                    name: term.name.clone(),
+                });
+                continue;
+            }
+            for provider in providers {
+                if self.installed_only && !population.is_installed(provider.package) {
+                    continue;
+                }
+                if self.is_provided(term, provider) {
+                    steps.push(Step::To {
+                        package: provider.package,
+                        provided: (population.name(provider.package) != term.name)
+                            .then(|| term.name.clone()),
+                    });
+                }
+            }
+        }
+        Ok(Frame {
+            package,
+            steps: steps.into_iter(),
+            rings: 0,
+            edge: None,
+        })
+    }
+
+    fn is_provided(&self, term: &Dependency, provider: &Provider) -> bool {
+        let version = match provider.own {
+            true => Some(self.population.version(provider.package)),
+            false => provider.version.as_deref(),
+        };
+        term.matches(version, Some(&self.population.identity(provider.package)))
+    }
+}
