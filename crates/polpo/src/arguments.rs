@@ -78,13 +78,27 @@ pub(crate) enum Command {
     /// Walk back from an image to its sources and check every step
     Verify(Verify),
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Example: polpo completions bash > ~/.local/share/bash-completion/completions/polpo"
-    )]
+    #[command(after_help = "\
+Examples:
+  polpo completions bash > ~/.local/share/bash-completion/completions/polpo
+  polpo completions zsh apk > ~/.zfunc/_apk          # where polpo goes by the name apk")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// The name that polpo is called by
+        #[arg(value_enum, default_value_t)]
+        name: CalledBy,
     },
+}
+
+/// The names that polpo goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CalledBy {
+    /// Its own.
+    #[default]
+    Polpo,
+    /// That of apk, whose command line it takes.
+    Apk,
 }
 
 impl Command {

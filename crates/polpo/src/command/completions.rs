@@ -1,12 +1,34 @@
 use clap::CommandFactory;
 
-use crate::arguments::Arguments;
+use super::apk;
+use crate::arguments::{Arguments, CalledBy};
 
-pub(crate) fn run(shell: clap_complete::Shell) {
-    clap_complete::generate(
-        shell,
-        &mut Arguments::command(),
-        "polpo",
-        &mut std::io::stdout(),
-    );
+pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
+    let apk = apk::Arguments::command();
+    let (mut command, name) = match name {
+        // What follows `polpo apk` is what follows `apk`.
+        CalledBy::Polpo => (Arguments::command().mut_subcommand("apk", |_| apk), "polpo"),
+        CalledBy::Apk => (apk, "apk"),
+    };
+    clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_names_know_the_commands_of_apk() {
+        let complete = |name| {
+            let mut command = match name {
+                "apk" => apk::Arguments::command(),
+                _ => Arguments::command().mut_subcommand("apk", |_| apk::Arguments::command()),
+            };
+            let mut script = Vec::new();
+            clap_complete::generate(clap_complete::Shell::Bash, &mut command, name, &mut script);
+            String::from_utf8(script).unwrap()
+        };
+        assert!(complete("apk").contains("--preupgrade-only"));
+        assert!(complete("polpo").contains("polpo__subcmd__apk__subcmd__upgrade"));
+    }
 }

@@ -269,3 +269,54 @@ pub(crate) async fn run(arguments: &Arguments, progress: &Progress) -> Result<Ex
         Command::Convdb(arguments) => convdb::run(arguments, &context).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    /// docs/src/reference/apk.md is what `--help` says. `POLPO_UPDATE=1` writes it anew.
+    #[test]
+    fn the_reference_follows_the_help() {
+        let mut command = Arguments::command().term_width(100);
+        let mut text = String::from(
+            "# apk's command line\n\nWhat `polpo apk --help` says, then what each command adds to it; \
+             a test keeps this page equal to it.\nThe options of every command stand at the top \
+             alone.\n",
+        );
+        let mut section = |name: &str, help: &str| {
+            write!(text, "\n## {name}\n\n```text\n{}\n```\n", help.trim_end()).unwrap();
+        };
+        section("apk", &command.render_long_help().to_string());
+        // They have the options of every command only once the whole is built.
+        for subcommand in Arguments::command().get_subcommands() {
+            let name = format!("apk {}", subcommand.get_name());
+            let mut subcommand = subcommand
+                .clone()
+                .bin_name(&name)
+                .term_width(100)
+                .disable_help_flag(true);
+            section(&name, &subcommand.render_long_help().to_string());
+        }
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/apk.md");
+        if std::env::var_os("POLPO_UPDATE").is_some() {
+            fs::write(&page, &text).unwrap();
+        }
+        let found = fs::read_to_string(&page).unwrap_or_default();
+        assert!(
+            found == text,
+            "{} is stale: run this test with POLPO_UPDATE=1",
+            page.display()
+        );
+    }
+}

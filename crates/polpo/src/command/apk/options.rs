@@ -9,9 +9,7 @@ use crate::output::Format;
 /// A switch that is `yes` or `no`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Switch {
-    /// On.
     Yes,
-    /// Off.
     No,
 }
 
@@ -25,11 +23,8 @@ impl Switch {
 /// A switch that may also find out for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Auto {
-    /// On.
     Yes,
-    /// Off.
     No,
-    /// As the circumstances are.
     #[default]
     Auto,
 }
@@ -186,8 +181,8 @@ pub(crate) struct Commit {
     /// Say what would be done and do nothing
     #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
     pub(crate) simulate: Switch,
-    /// Write .apk-new files beside configuration that was changed
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
+    /// Leave configuration that was changed alone, and make no .apk-new files beside it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "no")]
     pub(crate) clean_protected: Switch,
     /// Run the hooks in etc/apk/commit_hooks.d
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
