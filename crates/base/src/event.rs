@@ -21,6 +21,8 @@ pub enum Verb {
     Sign,
     /// Check signatures and hashes.
     Verify,
+    /// Change what is installed on a system.
+    Install,
 }
 
 impl Verb {
@@ -36,6 +38,7 @@ impl Verb {
             Verb::Write => "write",
             Verb::Sign => "sign",
             Verb::Verify => "verify",
+            Verb::Install => "install",
         }
     }
 }

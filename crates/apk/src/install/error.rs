@@ -53,6 +53,12 @@ pub enum InstallError {
         /// The root.
         path: PathBuf,
     },
+    /// An earlier commit failed halfway.
+    #[error("an earlier change of {} failed halfway; open it again, which puts it in order", path.display())]
+    Failed {
+        /// The root.
+        path: PathBuf,
+    },
     /// The database or a setting can't be read.
     #[error("{}: {source}", path.display())]
     Database {

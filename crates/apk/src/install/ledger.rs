@@ -131,7 +131,7 @@ pub(super) enum Consequence {
 }
 
 /// The installed packages with their directories and files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     slots: Vec<Option<Slot>>,
     directories: BTreeMap<String, Directory>,

@@ -8,17 +8,27 @@
 #![allow(dead_code, unused_imports)]
 
 mod beneath;
+mod commit;
 mod error;
+mod extract;
+mod files;
+mod incoming;
+mod journal;
 mod ledger;
 mod owners;
+mod place;
 mod precedence;
 mod protect;
+mod recover;
 mod root;
+mod scripts;
 mod settings;
 mod transaction;
+mod voice;
 
 pub use error::InstallError;
 pub use root::{Access, Create, Interrupted, Log, OpenOptions, Owner, Root};
 pub use transaction::{
-    Arrival, CommitOptions, Committed, PackageProblem, ProblemKind, Statistics, Step, Transaction,
+    Arrival, CommitOptions, Committed, PackageProblem, ProblemKind, Statistics, Step, Sync,
+    Transaction,
 };

@@ -5,6 +5,9 @@ use crate::dependency::Dependency;
 use crate::index::IndexEntry;
 use crate::solver::{Change, ChangeKind};
 
+/// Where apk says that scripts are while they run.
+pub(super) const SCRIPTS: &str = "lib/apk/exec";
+
 /// What is to be done to a root, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
@@ -67,8 +70,20 @@ pub struct CommitOptions {
     /// `--preserve-env`: the environment of scripts besides `APK_PACKAGE` and `APK_SCRIPT`, instead
     /// of apk's `PATH` alone.
     pub environment: Option<Vec<(String, String)>>,
-    /// `--sync`: all file systems are written to disk at the end, not the root's alone.
-    pub sync: bool,
+    /// Whether the result must survive that the machine stops the moment after.
+    pub sync: Sync,
+}
+
+/// Whether a transaction waits for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// In the machine's own root, as with apk.
+    #[default]
+    OwnRoot,
+    /// `--sync`.
+    Always,
+    /// `--sync=no`.
+    Never,
 }
 
 /// What became of a transaction.
@@ -131,9 +146,30 @@ pub enum ProblemKind {
         /// Why not.
         reason: String,
     },
+    /// A hard link names a file that the package doesn't have, or that was not unpacked.
+    Dangling {
+        /// The link.
+        path: String,
+        /// What it names.
+        target: String,
+    },
+    /// A file can't get its name.
+    Commit {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Mode or owner of a directory could not be set.
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// Owner, mode, time or attributes could not be set.
     Attributes {
-        /// The file or directory.
+        /// The file.
         path: String,
         /// Which.
         what: String,
@@ -152,7 +188,9 @@ impl PackageProblem {
     pub fn is_error(&self) -> bool {
         !matches!(
             self.kind,
-            ProblemKind::Attributes { .. } | ProblemKind::Overwrite { forced: true, .. }
+            ProblemKind::Attributes { .. }
+                | ProblemKind::Directory { .. }
+                | ProblemKind::Overwrite { forced: true, .. }
         )
     }
 }
@@ -174,10 +212,24 @@ impl fmt::Display for PackageProblem {
             ProblemKind::File { path, reason } => {
                 write!(f, "{package}: failed to extract {path}: {reason}")
             }
+            ProblemKind::Dangling { path, target } => {
+                write!(
+                    f,
+                    "{package}: {path}: no hard link target ({target}) in archive"
+                )
+            }
+            ProblemKind::Commit { path, reason } => {
+                write!(f, "{package}: failed to commit {path}: {reason}")
+            }
+            ProblemKind::Directory { path, reason } => {
+                write!(f, "failed to update directory {path}: {reason}")
+            }
             ProblemKind::Attributes { path, what } => {
                 write!(f, "{package}: failed to preserve {path}: {what}")
             }
-            ProblemKind::Script { script, reason } => write!(f, "{package}.{script}: {reason}"),
+            ProblemKind::Script { script, reason } => {
+                write!(f, "{SCRIPTS}/{package}.{script}: {reason}")
+            }
         }
     }
 }
