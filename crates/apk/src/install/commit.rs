@@ -28,6 +28,7 @@ pub(super) struct Session<'r> {
     pub(super) ledger: Ledger,
     pub(super) owners: Owners,
     pub(super) journal: Journal,
+    pub(super) journal_path: String,
     pub(super) options: &'r CommitOptions,
     pub(super) usermode: bool,
     /// None with `--no-scripts`.
@@ -50,7 +51,7 @@ impl Session<'_> {
     pub(super) fn journal_record(&mut self, record: &Record) -> Result<(), InstallError> {
         self.journal
             .append(record)
-            .map_err(|source| self.file_error("write", super::journal::NAME, source))
+            .map_err(|source| self.file_error("write", &self.journal_path, source))
     }
 
     pub(super) fn file_error(

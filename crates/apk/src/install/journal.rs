@@ -15,8 +15,14 @@ use serde::{Deserialize, Serialize};
 use super::beneath::Beneath;
 use super::place::Placing;
 
-/// The journal's name in the database's folder.
-pub(super) const NAME: &str = "journal";
+/// The journal of a root whose database is only being made: packages may still say where its folder
+/// is.
+pub(super) const FIRST: &str = ".apk-journal";
+
+/// The journal of a database, by its folder.
+pub(super) fn path(folder: &str) -> String {
+    format!("{folder}/journal")
+}
 
 /// Bytes of a journal that is read.
 const MAXIMUM: u64 = 1 << 30;
@@ -100,14 +106,14 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Begins a journal in the database's folder.
+    /// Begins a journal.
     pub(super) fn create(
         beneath: &Beneath,
-        folder: &str,
+        path: &str,
         begin: Begin,
         durable: bool,
     ) -> io::Result<Journal> {
-        let place = beneath.within(folder, NAME)?;
+        let place = beneath.place(path)?;
         let flags = OFlags::WRONLY
             | OFlags::CREATE
             | OFlags::TRUNC
@@ -130,8 +136,8 @@ impl Journal {
     }
 
     /// Goes on with a journal that was interrupted, after its last whole record.
-    pub(super) fn resume(beneath: &Beneath, folder: &str, length: u64) -> io::Result<Journal> {
-        let place = beneath.within(folder, NAME)?;
+    pub(super) fn resume(beneath: &Beneath, path: &str, length: u64) -> io::Result<Journal> {
+        let place = beneath.place(path)?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(
             &*place.directory,
@@ -162,8 +168,8 @@ impl Journal {
     }
 
     /// Removes the journal: the transaction is over.
-    pub(super) fn remove(beneath: &Beneath, folder: &str) -> io::Result<()> {
-        let place = beneath.within(folder, NAME)?;
+    pub(super) fn remove(beneath: &Beneath, path: &str) -> io::Result<()> {
+        let place = beneath.place(path)?;
         match unlinkat(&*place.directory, place.name(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -173,8 +179,8 @@ impl Journal {
 
 /// The records of a journal, up to the first that is torn, and the bytes they take; none if there
 /// is no journal. A journal whose first record is torn had nothing to tell.
-pub(super) fn read(beneath: &Beneath, folder: &str) -> io::Result<Option<(Vec<Record>, u64)>> {
-    let Some(bytes) = beneath.read(&format!("{folder}/{NAME}"), MAXIMUM)? else {
+pub(super) fn read(beneath: &Beneath, path: &str) -> io::Result<Option<(Vec<Record>, u64)>> {
+    let Some(bytes) = beneath.read(path, MAXIMUM)? else {
         return Ok(None);
     };
     let mut records = Vec::new();

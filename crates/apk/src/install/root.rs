@@ -118,6 +118,8 @@ pub struct Root {
     /// Whether scripts are kept compressed, as apk does where it began a database.
     compressed_scripts: bool,
     lock: Option<OwnedFd>,
+    /// Whether the database's folder is there; packages of the first transaction may make it.
+    has_folder: bool,
     log: Option<LogFile>,
     interrupted: Option<Interrupted>,
     /// Directories that an interrupted transaction changed, and no trigger was told.
@@ -154,6 +156,12 @@ impl Root {
         let found = FOLDERS
             .into_iter()
             .find(|folder| beneath.directory(folder).is_ok());
+        // A transaction that was to make the database may have been interrupted.
+        let creates = creates
+            || options.access == Access::Write
+                && beneath
+                    .place(journal::FIRST)
+                    .is_ok_and(|place| place.stat().is_ok());
         if found.is_none() && !creates {
             return Err(InstallError::NoDatabase {
                 path: path.to_owned(),
@@ -173,18 +181,18 @@ impl Root {
             write_arches: false,
             compressed_scripts: false,
             lock: None,
+            has_folder: found.is_some(),
             log: None,
             interrupted: None,
             modified: Vec::new(),
             failed: false,
         };
-        if !creates {
+        if options.create == Create::Never {
+            let folder = found.unwrap_or_default();
             root.usermode = root.belongs_to_a_user(folder)?;
         }
         if options.access == Access::Write {
-            if found.is_some() {
-                root.lock(options.wait, reporter)?;
-            }
+            root.lock(options.wait, reporter)?;
             root.open_log(options)?;
         }
         root.read_arches(options)?;
@@ -233,10 +241,16 @@ impl Root {
     ) -> Result<(), InstallError> {
         let name = format!("{}/lock", self.folder);
         let failed = |error: Errno| self.file_error("lock", &name, error.into());
-        let place = self.beneath.place(&name).map_err(failed)?;
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = openat(&*place.directory, place.name(), flags, mode).map_err(failed)?;
+        let file = if self.has_folder {
+            let place = self.beneath.place(&name).map_err(failed)?;
+            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR;
+            openat(&*place.directory, place.name(), flags, mode).map_err(failed)?
+        } else {
+            // Where a database is to be made, the root itself.
+            self.open_root()
+                .map_err(|source| self.file_error("lock", "", source))?
+        };
         let begun = Instant::now();
         let mut is_told = false;
         loop {
@@ -351,12 +365,21 @@ impl Root {
 
     /// Reads the packages, and puts in order what an interrupted transaction left.
     fn look_back(&mut self, reporter: &dyn Reporter) -> Result<(), InstallError> {
-        let journal = format!("{}/{}", self.folder, journal::NAME);
+        let own = journal::path(self.folder);
+        let is_own = self
+            .beneath
+            .place(&own)
+            .is_ok_and(|place| place.stat().is_ok());
+        let journal = if is_own {
+            own
+        } else {
+            journal::FIRST.to_owned()
+        };
         let failed = |source: io::Error| InstallError::Journal {
             path: self.path.join(&journal),
             reason: source.to_string(),
         };
-        let story = match journal::read(&self.beneath, self.folder) {
+        let story = match journal::read(&self.beneath, &journal) {
             Ok(None) => return self.read_packages(),
             Ok(Some((records, length))) => Story::of(records).map(|story| (story, length)),
             // Reading goes on without it: the database is whole at any time.
@@ -372,28 +395,27 @@ impl Root {
             return self.read_packages();
         }
         let Some((story, length)) = story else {
-            Journal::remove(&self.beneath, self.folder).map_err(failed)?;
+            self.remove_journal(&journal)?;
             return self.read_packages();
         };
-        self.recover(story, length, reporter)
+        self.recover(story, &journal, length, reporter)
     }
 
     fn recover(
         &mut self,
         story: Story,
+        path: &str,
         length: u64,
         reporter: &dyn Reporter,
     ) -> Result<(), InstallError> {
         let notice = |message: &str| reporter.report(base::Event::Notice { message });
         let installed = self.installed_digest()?;
-        let journal_error = |root: &Root, source| root.file_error("write", journal::NAME, source);
         if let Some((files, new)) = &story.database
             && (installed == story.installed() || installed == *new)
         {
             // All but the names was done.
             self.rename(files)?;
-            Journal::remove(&self.beneath, self.folder)
-                .map_err(|source| journal_error(self, source))?;
+            self.remove_journal(path)?;
             return self.read_packages();
         }
         if story.database.is_some() || installed != story.installed() {
@@ -401,8 +423,7 @@ impl Root {
             notice(
                 "WARNING: an interrupted transaction is forgotten: the database was changed since; `fix` and `audit` tell what is left of it",
             );
-            Journal::remove(&self.beneath, self.folder)
-                .map_err(|source| journal_error(self, source))?;
+            self.remove_journal(path)?;
             return self.read_packages();
         }
         self.read_packages()?;
@@ -420,22 +441,22 @@ impl Root {
         let recovered = story
             .recover(&self.beneath, packages, &rules)
             .map_err(|source| InstallError::Journal {
-                path: self.path.join(self.folder).join(journal::NAME),
+                path: self.path.join(path),
                 reason: source.to_string(),
             })?;
-        let mut journal = Journal::resume(&self.beneath, self.folder, length)
-            .map_err(|source| journal_error(self, source))?;
+        let failed = |source| self.file_error("write", path, source);
+        let mut journal = Journal::resume(&self.beneath, path, length).map_err(failed)?;
         self.write_database(&recovered.packages, &self.world, &mut journal, true)?;
         drop(journal);
+        self.remove_journal(path)?;
+        self.has_folder = true;
         self.modified = recovered.modified;
-        if self.modified.is_empty() {
-            Journal::remove(&self.beneath, self.folder)
-                .map_err(|source| journal_error(self, source))?;
-        } else {
+        if !self.modified.is_empty() {
             // Until a transaction tells the triggers.
             let begin = self.begin(&[])?;
-            Journal::create(&self.beneath, self.folder, begin, true)
-                .map_err(|source| journal_error(self, source))?;
+            let path = self.journal();
+            Journal::create(&self.beneath, &path, begin, true)
+                .map_err(|source| self.file_error("write", &path, source))?;
         }
         notice(&message);
         self.interrupted = Some(summary);
@@ -598,24 +619,24 @@ impl Root {
                 path: self.path.clone(),
             });
         }
-        self.prepare(reporter)?;
         self.failed = true;
         let committed = self.carry_out(transaction, reporter)?;
         self.failed = false;
         Ok(committed)
     }
 
-    /// Makes the database's folders where there are none, and locks.
-    fn prepare(&mut self, reporter: &dyn Reporter) -> Result<(), InstallError> {
-        if self.lock.is_some() {
-            return Ok(());
+    /// Where the journal is kept.
+    fn journal(&self) -> String {
+        if self.has_folder {
+            journal::path(self.folder)
+        } else {
+            journal::FIRST.to_owned()
         }
-        for folder in [self.folder, "etc/apk"] {
-            self.beneath
-                .make_directories(folder)
-                .map_err(|error| self.file_error("make", folder, error.into()))?;
-        }
-        self.lock(None, reporter)
+    }
+
+    fn remove_journal(&self, path: &str) -> Result<(), InstallError> {
+        Journal::remove(&self.beneath, path)
+            .map_err(|source| self.file_error("remove", path, source))
     }
 
     fn is_own(&self) -> bool {
@@ -658,8 +679,9 @@ impl Root {
             ledger.directory_mut(path).modified = true;
         }
         let begin = self.begin(&changing)?;
-        let journal = Journal::create(&self.beneath, self.folder, begin, durable)
-            .map_err(|source| self.file_error("write", journal::NAME, source))?;
+        let journal_path = self.journal();
+        let journal = Journal::create(&self.beneath, &journal_path, begin, durable)
+            .map_err(|source| self.file_error("write", &journal_path, source))?;
         let subject = self.path.display().to_string();
         let mut session = Session {
             path: &self.path,
@@ -667,6 +689,7 @@ impl Root {
             ledger,
             owners: Owners::default(),
             journal,
+            journal_path: journal_path.clone(),
             options,
             usermode: self.usermode,
             runner,
@@ -674,8 +697,7 @@ impl Root {
             committed: Committed::default(),
         };
         if let Err(error) = session.hooks(PRE_COMMIT) {
-            Journal::remove(&self.beneath, self.folder)
-                .map_err(|source| self.file_error("remove", journal::NAME, source))?;
+            self.remove_journal(&journal_path)?;
             return Err(error);
         }
         session.steps(steps)?;
@@ -686,8 +708,7 @@ impl Root {
         let mut world = world.clone();
         world.sort_by_cached_key(|term| (term.name.to_ascii_lowercase(), term.name.clone()));
         self.write_database(&packages, &world, &mut session.journal, durable)?;
-        Journal::remove(&self.beneath, self.folder)
-            .map_err(|source| self.file_error("remove", journal::NAME, source))?;
+        self.remove_journal(&journal_path)?;
         session.hooks(POST_COMMIT)?;
         let Session {
             voice, committed, ..
@@ -695,6 +716,7 @@ impl Root {
         voice.done();
         self.packages = sorted(&packages).into_iter().cloned().collect();
         self.world = world;
+        self.has_folder = true;
         self.modified.clear();
         self.write_arches = false;
         self.interrupted = None;
@@ -738,6 +760,11 @@ impl Root {
         if self.write_arches {
             files.push((ARCH.to_owned(), lines(&self.arches)));
         }
+        for folder in [folder, "etc/apk"] {
+            self.beneath
+                .make_directories(folder)
+                .map_err(|error| self.file_error("make", folder, error.into()))?;
+        }
         for (path, bytes) in &files {
             self.write_beside(path, bytes)
                 .map_err(|source| self.file_error("write", path, source))?;
@@ -756,7 +783,7 @@ impl Root {
                 installed: digest,
             })
             .and_then(|()| journal.sync())
-            .map_err(|source| self.file_error("write", journal::NAME, source))?;
+            .map_err(|source| self.file_error("write", &self.journal(), source))?;
         self.rename(&paths)?;
         if durable {
             let opened = self.open_root();
