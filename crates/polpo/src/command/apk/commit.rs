@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use apk::dependency::Dependency;
-use apk::install::{Arrival, CommitOptions, Statistics, Step, Transaction};
+use apk::install::{Arrival, CommitOptions, Statistics, Step, Sync, Transaction};
 use apk::solver::{ChangeKind, Unsolvable};
 use serde::Serialize;
 
@@ -394,9 +394,9 @@ impl Context<'_> {
             overlay,
             environment,
             sync: match self.global.sync {
-                Auto::Yes => true,
-                Auto::No => false,
-                Auto::Auto => !self.is_elsewhere(),
+                Auto::Yes => Sync::Always,
+                Auto::No => Sync::Never,
+                Auto::Auto => Sync::OwnRoot,
             },
         })
     }
