@@ -45,6 +45,21 @@ pub enum Identity {
     Sha256(Digest),
 }
 
+impl Identity {
+    /// The first 20 bytes: what apk keeps of it in an installed database, where it is written as a
+    /// SHA-1.
+    #[must_use]
+    pub fn shortened(self) -> Identity {
+        match self {
+            Identity::Sha1(_) => self,
+            Identity::Sha256(digest) => {
+                let first = digest.as_bytes().first_chunk();
+                Identity::Sha1(Sha1::from_bytes(first.copied().unwrap_or_default()))
+            }
+        }
+    }
+}
+
 /// A term that follows neither grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDependency {

@@ -124,7 +124,6 @@ impl<'a> Reader<'a> {
         } else {
             Err(AdbError::Schema {
                 wanted: wanted.name,
-                expected: wanted.id,
                 found: self.schema,
             })
         }
@@ -237,6 +236,42 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(head)
+    }
+
+    /// Passes over all that stands before the data, and compares the payload on the way.
+    ///
+    /// # Errors
+    /// See [`AdbError`]; [`AdbError::Changed`] when the payload is another one.
+    pub fn pass_head(&mut self, payload: &[u8]) -> Result<(), AdbError> {
+        while let Some((kind, length)) = self.next_block()? {
+            match kind {
+                BlockKind::Adb => {
+                    if length != payload.len() as u64 || !self.is_next(payload)? {
+                        return Err(AdbError::Changed);
+                    }
+                }
+                BlockKind::Signature => {}
+                BlockKind::Data => {
+                    self.pending = Some((kind, length));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_next(&mut self, expected: &[u8]) -> Result<bool, AdbError> {
+        let mut buffer = vec![0; 64 << 10];
+        for expected in expected.chunks(buffer.len()) {
+            let Some(buffer) = buffer.get_mut(..expected.len()) else {
+                return Ok(false);
+            };
+            fill(self, buffer, "a block")?;
+            if buffer != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The next data block, after [`Reader::head`]; its contents are read from this reader.

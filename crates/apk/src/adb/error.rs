@@ -1,6 +1,13 @@
 use std::io;
 
-use super::{MAXIMUM_PAYLOAD, Value};
+use super::{MAXIMUM_PAYLOAD, Value, schema};
+
+fn schema_name(id: u32) -> String {
+    match schema::by_id(id) {
+        Some(schema) => format!("that of {}", schema.name),
+        None => format!("{id:#010x}, which is not known"),
+    }
+}
 
 /// What is wrong with an ADB. Says nothing of the file: the errors that carry this do.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +31,10 @@ pub enum AdbError {
     #[error("what it holds compressed does not begin with `ADB.`")]
     NotAdbWithin,
     /// It is an ADB of something else.
-    #[error("its schema is {found:#010x}, that of {wanted} is {expected:#010x}")]
+    #[error("its schema is {}, not that of {wanted}", schema_name(*.found))]
     Schema {
         /// What was looked for: `a package`.
         wanted: &'static str,
-        /// Its number.
-        expected: u32,
         /// The number in the file.
         found: u32,
     },
@@ -47,6 +52,9 @@ pub enum AdbError {
         /// What may: `only data blocks may follow`.
         allowed: &'static str,
     },
+    /// The file is another one than before.
+    #[error("it changed while it was read")]
+    Changed,
     /// It has no payload.
     #[error("it has no ADB block")]
     NoPayload,

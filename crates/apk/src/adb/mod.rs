@@ -15,6 +15,7 @@ mod compare;
 pub(crate) mod compose;
 mod compression;
 mod container;
+pub(crate) mod decompose;
 mod error;
 mod read;
 pub mod schema;

@@ -235,6 +235,15 @@ impl<'r, 'a> Object<'r, 'a> {
             .collect()
     }
 
+    /// The items of an array of blobs.
+    ///
+    /// # Errors
+    /// See [`AdbError`].
+    pub fn blobs(&self, field: usize) -> Result<Vec<&'a [u8]>, AdbError> {
+        let items = self.items(field)?;
+        items.iter().map(|item| self.adb.blob(item)).collect()
+    }
+
     /// The items of an array.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ pub enum Order {
 pub struct Schema {
     /// The number in the file's header.
     pub id: u32,
-    /// Its name, for messages.
+    /// Its name with an article, for messages.
     pub name: &'static str,
     /// The object at the root.
     pub root: &'static ObjectSchema,
@@ -146,21 +146,21 @@ pub fn by_id(id: u32) -> Option<&'static Schema> {
 /// A package.
 pub static PACKAGE_FILE: Schema = Schema {
     id: PACKAGE_ID,
-    name: "package",
+    name: "a package",
     root: &PACKAGE,
 };
 
 /// An index.
 pub static INDEX_FILE: Schema = Schema {
     id: INDEX_ID,
-    name: "index",
+    name: "an index",
     root: &INDEX,
 };
 
 /// An installed database.
 pub static INSTALLED_FILE: Schema = Schema {
     id: INSTALLED_ID,
-    name: "installed database",
+    name: "an installed database",
     root: &INSTALLED,
 };
 

@@ -238,14 +238,7 @@ fn directories(entries: &[Entry]) -> Vec<InstalledDirectory> {
 
 /// Hashes of an installed database have 160 bits: a SHA-256 is cut, as `f:S` tells.
 pub(crate) fn short(identity: Identity) -> Identity {
-    match identity {
-        Identity::Sha1(_) => identity,
-        Identity::Sha256(digest) => {
-            let mut bytes = [0; 20];
-            bytes.copy_from_slice(&digest.as_bytes()[..20]);
-            Identity::Sha1(Sha1::from_bytes(bytes))
-        }
-    }
+    identity.shortened()
 }
 
 /// Packages in the order that apk lists them in: by name without regard to case, then by name.

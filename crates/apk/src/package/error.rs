@@ -9,6 +9,7 @@ use archive::unpack::UnpackError;
 use base::{Digest, Sha1};
 
 use super::InfoError;
+use crate::adb::AdbError;
 use crate::dependency::Identity;
 use crate::signature::{KeyringError, SignatureError};
 
@@ -42,12 +43,20 @@ pub enum PackageError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{} is not an apk package of format 2: {reason}", path.display())]
+    #[error("{} is not an apk package: {reason}", path.display())]
     NotAPackage {
         /// The file.
         path: PathBuf,
         /// What it is or lacks.
         reason: &'static str,
+    },
+    /// A package of format 3 is damaged or hostile.
+    #[error("package {} can't be used: {source}; get it again from its source", path.display())]
+    Adb {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong.
+        source: AdbError,
     },
     /// The file ends too early.
     #[error(
@@ -169,6 +178,21 @@ pub enum PackageError {
         recorded: Sha1,
         /// As the contents are.
         actual: Sha1,
+    },
+    /// A file of a package of format 3 isn't what its entry says.
+    #[error(
+        "`{entry}` in package {} has hash {actual}, its entry says {recorded}; get it again from its source",
+        path.display()
+    )]
+    WrongFileHash {
+        /// The package.
+        path: PathBuf,
+        /// The file.
+        entry: String,
+        /// As the entry says, in hex.
+        recorded: String,
+        /// As the contents are, in hex.
+        actual: String,
     },
     /// The index names another size.
     #[error(

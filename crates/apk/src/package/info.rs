@@ -197,9 +197,15 @@ impl PackageInfo {
                 return Err(InfoError::Missing { key });
             }
         }
-        check_name(&info.name)?;
-        Version::parse(&info.version)?;
+        info.check_names()?;
         Ok(info)
+    }
+
+    /// Whether name and version follow their grammars.
+    pub(super) fn check_names(&self) -> Result<(), InfoError> {
+        check_name(&self.name)?;
+        Version::parse(&self.version)?;
+        Ok(())
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), InfoError> {
@@ -249,6 +255,7 @@ impl PackageInfo {
                     "depend" | "D" => self.depends.push(term),
                     "provides" | "p" => self.provides.push(term),
                     "replaces" | "r" => self.replaces.push(term),
+                    "recommends" => self.recommends.push(term),
                     _ => self.install_if.push(term),
                 },
                 Err(error) => {

@@ -15,11 +15,12 @@ use crate::dependency::Identity;
 /// a store keeps beside the unpacked tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The package's identity: the hash of its compressed control member.
+    /// The package's identity: [`super::Package::identity`].
     pub identity: Identity,
-    /// SHA-256 of the compressed data member.
-    pub datahash: Digest,
-    /// Bytes of the decompressed data member: a tar archive with its end blocks.
+    /// SHA-256 of the compressed data member; format 3 has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datahash: Option<Digest>,
+    /// Bytes of the decompressed data member: a tar archive with its end blocks. 0 in format 3.
     pub length: u64,
     /// The entries, in the order of the archive, each path once.
     pub entries: Vec<Entry>,
@@ -57,6 +58,9 @@ pub struct Entry {
     /// target, computed and not merely read; `None` for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "checksum")]
     pub checksum: Option<Sha1>,
+    /// SHA-256 of the same, likewise computed. Format 3 alone has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
 }
 
 /// What an entry is.
@@ -130,6 +134,42 @@ impl Entry {
             mtime: header.mtime,
             xattrs: header.xattrs.clone(),
             checksum,
+            sha256: None,
+        }
+    }
+
+    /// The entry as a tar archive has it.
+    pub(super) fn header(&self) -> tar::Header {
+        let kind = match &self.kind {
+            EntryKind::File { size } => tar::EntryKind::File { size: *size },
+            EntryKind::Directory => tar::EntryKind::Directory,
+            EntryKind::Symlink { target } => tar::EntryKind::Symlink {
+                target: target.clone(),
+            },
+            EntryKind::HardLink { target } => tar::EntryKind::HardLink {
+                target: target.clone(),
+            },
+            EntryKind::CharDevice { major, minor } => tar::EntryKind::CharDevice {
+                major: *major,
+                minor: *minor,
+            },
+            EntryKind::BlockDevice { major, minor } => tar::EntryKind::BlockDevice {
+                major: *major,
+                minor: *minor,
+            },
+            EntryKind::Fifo => tar::EntryKind::Fifo,
+        };
+        tar::Header {
+            path: self.path.clone(),
+            kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            user: self.user.clone(),
+            group: self.group.clone(),
+            mtime: self.mtime,
+            xattrs: self.xattrs.clone(),
+            checksum: self.checksum,
         }
     }
 

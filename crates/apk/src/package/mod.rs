@@ -1,4 +1,4 @@
-//! apk packages, format 2: three gzip members, [signature] control data, that are one tar archive.
+//! apk packages. Those of format 3 are ADBs ([`crate::adb`]); what follows is of format 2: three gzip members, [signature] control data, that are one tar archive.
 //!
 //! The control member holds `.PKGINFO` and the scripts; its compressed bytes are what signatures
 //! cover, and their SHA-1 is the package's identity. `.PKGINFO` names the SHA-256 of the compressed
@@ -22,6 +22,7 @@ mod info;
 mod manifest;
 mod read;
 mod segments;
+mod v3;
 mod visit;
 mod write;
 mod write_v3;
@@ -29,7 +30,7 @@ mod write_v3;
 pub use error::{PackageError, Part};
 pub use info::{Defect, InfoError, PackageInfo};
 pub use manifest::{Entry, EntryKind, Manifest};
-pub use read::Package;
+pub use read::{Format, Package};
 pub use segments::{Segment, Segments};
 pub use write::{PackageContents, Written, write};
 pub use write_v3::{Listing, Packing, WrittenV3, stream_v3, write_v3};

@@ -15,6 +15,8 @@ use sha1::Digest as _;
 use super::{
     Entry, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part, Script,
 };
+use crate::adb;
+use crate::adb::schema::PACKAGE_ID;
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
 use crate::member::{Counted, is_excess, is_truncation};
@@ -30,12 +32,23 @@ pub struct Package {
     path: PathBuf,
     file: File,
     size: u64,
+    pub(super) info: PackageInfo,
+    pub(super) scripts: BTreeMap<Script, Vec<u8>>,
     signatures: Signatures,
     control: Vec<u8>,
-    info: PackageInfo,
-    scripts: BTreeMap<Script, Vec<u8>>,
     extras: BTreeMap<String, Vec<u8>>,
     data_offset: u64,
+    /// Of format 3: payload and signatures. What stands above of format 2 is empty then.
+    pub(super) adb: Option<adb::Head>,
+}
+
+/// The two formats of packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Format 2: gzip members.
+    V2,
+    /// Format 3: an ADB.
+    V3,
 }
 
 /// A part of a file, read without moving the file's own position.
@@ -72,7 +85,7 @@ impl Package {
     /// Opens a package and reads its control member. Nothing is verified yet.
     ///
     /// # Errors
-    /// The file can't be read, is truncated, or is no package of format 2.
+    /// The file can't be read, is truncated, or is no package.
     pub fn open(path: &Path) -> Result<Package, PackageError> {
         let unreadable = |source| PackageError::Read {
             path: path.to_owned(),
@@ -90,23 +103,24 @@ impl Package {
             scripts: BTreeMap::new(),
             extras: BTreeMap::new(),
             data_offset: 0,
+            adb: None,
         };
-        package.check_magic()?;
-        package.read_control()?;
+        match package.sniff()? {
+            Format::V2 => package.read_control()?,
+            Format::V3 => package.read_adb()?,
+        }
         Ok(package)
     }
 
-    fn check_magic(&self) -> Result<(), PackageError> {
+    fn sniff(&self) -> Result<Format, PackageError> {
         let mut magic = Vec::new();
         self.range(0, 4)
             .read_to_end(&mut magic)
             .map_err(|source| self.unreadable(source))?;
         match magic.as_slice() {
-            [0x1f, 0x8b, ..] => Ok(()),
-            b"ADB." | b"ADBd" | b"ADBc" => Err(self.not_a_package(
-                "it is of format 3 (ADB), which can't be read yet; make it with abuild or polpo in format 2",
-            )),
-            _ => Err(self.not_a_package("it does not begin as gzip does")),
+            [0x1f, 0x8b, ..] => Ok(Format::V2),
+            [b'A', b'D', b'B', ..] => Ok(Format::V3),
+            _ => Err(self.not_a_package("it begins neither as gzip does nor with ADB")),
         }
     }
 
@@ -237,17 +251,34 @@ impl Package {
         &self.extras
     }
 
-    /// Its signatures, none of them verified.
+    /// Its format.
+    pub fn format(&self) -> Format {
+        match self.adb {
+            Some(_) => Format::V3,
+            None => Format::V2,
+        }
+    }
+
+    /// Payload and signatures of a package of format 3, the latter not verified.
+    pub fn adb(&self) -> Option<&adb::Head> {
+        self.adb.as_ref()
+    }
+
+    /// Its signatures in format 2, none of them verified.
     pub fn signatures(&self) -> &Signatures {
         &self.signatures
     }
 
-    /// The hash of its compressed control member.
+    /// What an index calls it by: SHA-1 of its compressed control member, or in format 3 SHA-256 of
+    /// its payload.
     pub fn identity(&self) -> Identity {
-        Identity::Sha1(Sha1::of(&self.control))
+        match &self.adb {
+            None => Identity::Sha1(Sha1::of(&self.control)),
+            Some(head) => Identity::Sha256(Digest::of(&head.payload)),
+        }
     }
 
-    /// Where the data member begins in the file, in bytes.
+    /// Where the data member begins in the file, in bytes; 0 in format 3.
     pub fn data_offset(&self) -> u64 {
         self.data_offset
     }
@@ -260,17 +291,19 @@ impl Package {
         self.hash(0)
     }
 
-    /// Checks that a trusted key signed the control member; gives the key's name.
+    /// Checks that a trusted key signed the control member or payload; gives the key's name.
     ///
     /// # Errors
     /// [`PackageError::Signature`].
     pub fn verify<'k>(&self, keyring: &'k Keyring) -> Result<&'k str, PackageError> {
-        keyring
-            .verify(&self.signatures, &self.control)
-            .map_err(|source| PackageError::Signature {
-                path: self.path.clone(),
-                source,
-            })
+        let verified = match &self.adb {
+            None => keyring.verify(&self.signatures, &self.control),
+            Some(head) => keyring.verify_adb(head, PACKAGE_ID),
+        };
+        verified.map_err(|source| PackageError::Signature {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Checks that this is the package that an index speaks of: identity, then size.
@@ -280,9 +313,12 @@ impl Package {
     pub fn check_entry(&self, entry: &IndexEntry) -> Result<(), PackageError> {
         let same_name =
             entry.info.name == self.info.name && entry.info.version == self.info.version;
-        let actual = match entry.identity {
-            Identity::Sha1(_) => self.identity(),
-            Identity::Sha256(_) => Identity::Sha256(Digest::of(&self.control)),
+        let actual = match (entry.identity, &self.adb) {
+            (Identity::Sha1(_), None) => self.identity(),
+            (Identity::Sha256(_), None) => Identity::Sha256(Digest::of(&self.control)),
+            // An index may have the first 20 bytes of SHA-256 (`mkndx --hash sha256-160`).
+            (Identity::Sha1(_), Some(_)) => self.identity().shortened(),
+            (Identity::Sha256(_), Some(_)) => self.identity(),
         };
         if entry.identity != actual || !same_name {
             return Err(PackageError::WrongIdentity {
@@ -303,13 +339,16 @@ impl Package {
         Ok(())
     }
 
-    /// Reads all of the data and checks it: the datahash before anything is looked at, then every
-    /// name, every file's checksum, that every file's directory comes before it, and the targets
+    /// Reads all of the data and checks it: the datahash (of format 2) before anything is looked at,
+    /// then every name, every file's checksum, that every file's directory comes before it, and the targets
     /// of hard links.
     ///
     /// # Errors
     /// See [`PackageError`]; `limits` bound what the data may inflate to.
     pub fn manifest(&self, limits: &Limits) -> Result<Manifest, PackageError> {
+        if let Some(head) = &self.adb {
+            return self.visit_adb(head, limits, |_, _| Ok(()));
+        }
         let datahash = self.check_datahash(limits)?;
         let length = Cell::new(0);
         let entries = self.with_data(limits, |member| {
@@ -318,7 +357,7 @@ impl Package {
         })?;
         Ok(Manifest {
             identity: self.identity(),
-            datahash,
+            datahash: Some(datahash),
             length: length.get(),
             entries,
         })
@@ -421,6 +460,10 @@ impl Package {
             checksums: unpack::Checksums::Check,
             ..unpack::Options::default()
         };
+        if let Some(head) = &self.adb {
+            self.unpack_adb(head, into, limits, &options)?;
+            return Ok(manifest);
+        }
         self.with_data(limits, |member| {
             unpack::unpack(tar::Reader::new(member, *limits), into, &options).map_err(|source| {
                 PackageError::Unpack {
@@ -528,7 +571,7 @@ impl Package {
         }
     }
 
-    fn entry(&self, entry: &str, reason: &str) -> PackageError {
+    pub(super) fn entry(&self, entry: &str, reason: &str) -> PackageError {
         PackageError::Entry {
             path: self.path.clone(),
             entry: entry.to_owned(),

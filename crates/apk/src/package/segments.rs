@@ -67,12 +67,15 @@ impl Package {
     /// So it is worth keeping, by the package's digest.
     ///
     /// # Errors
-    /// The file can't be read. A package without segments is no error.
+    /// The file can't be read. A package without segments is no error; one of format 3 has none.
     pub fn segments(
         &self,
         manifest: &Manifest,
         limits: &Limits,
     ) -> Result<Option<Segments>, PackageError> {
+        if self.adb().is_some() {
+            return Ok(None);
+        }
         let unreadable = |source| self.unreadable(source);
         let mut directories_first = manifest
             .entries

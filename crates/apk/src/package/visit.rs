@@ -31,6 +31,9 @@ impl Package {
         limits: &Limits,
         mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
     ) -> Result<Manifest, E> {
+        if let Some(head) = self.adb() {
+            return self.visit_adb(head, limits, each);
+        }
         let recorded = self.recorded_datahash()?;
         let (sender, receiver) = sync_channel(WAITING);
         let mut stopped = None;
@@ -49,7 +52,7 @@ impl Package {
         match (entries, summary) {
             (Ok(entries), Ok(summary)) if summary.sha256 == recorded => Ok(Manifest {
                 identity: self.identity(),
-                datahash: summary.sha256,
+                datahash: Some(summary.sha256),
                 length: summary.decompressed,
                 entries,
             }),
