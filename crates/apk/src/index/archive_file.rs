@@ -8,7 +8,9 @@ use archive::tar::{self, End};
 use base::Epoch;
 
 use super::{Index, TextError};
+use crate::adb::AdbError;
 use crate::member::{self, Owner, is_excess, is_truncation, small_member};
+use crate::repository::InvalidNamePattern;
 use crate::signature::{
     Keyring, KeyringError, SignatureError, Signatures, Signer, StoredSignature,
 };
@@ -34,13 +36,32 @@ pub enum IndexError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{} is not an apk index of format 2: {reason}", path.display())]
+    #[error("{} is not an apk index: {reason}", path.display())]
     NotAnIndex {
         /// The file.
         path: PathBuf,
         /// What it is or lacks.
         reason: &'static str,
     },
+    /// An index of format 3 is damaged or hostile.
+    #[error("index {} can't be used: {source}; get it again from its source", path.display())]
+    Adb {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: AdbError,
+    },
+    /// An index of format 3 calls the files of packages by a pattern that is none.
+    #[error("index {}: {source}", path.display())]
+    Names {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: InvalidNamePattern,
+    },
+    /// An index of format 3 can't be written.
+    #[error("the index can't be written: {0}")]
+    Payload(#[from] AdbError),
     /// The file ends too early.
     #[error("index {} is truncated; get it again from its source", path.display())]
     Truncated {
@@ -127,10 +148,10 @@ impl Index {
     ) -> Result<Index, IndexError> {
         let reader = Reader { path };
         if bytes.starts_with(b"ADB") {
-            return Err(reader.not_an_index("it is of format 3 (ADB), which can't be read yet"));
+            return Index::from_adb(path, bytes, keyring);
         }
         if !bytes.starts_with(&[0x1f, 0x8b]) {
-            return Err(reader.not_an_index("it does not begin as gzip does"));
+            return Err(reader.not_an_index("it begins neither as gzip does nor with ADB"));
         }
         let (signatures, rest) = reader.signatures(bytes)?;
         if let Some(keyring) = keyring {
@@ -313,6 +334,7 @@ impl Reader<'_> {
         })?;
         Ok(Index {
             description,
+            names: None,
             entries,
         })
     }

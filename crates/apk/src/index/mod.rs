@@ -1,22 +1,26 @@
 //! Indexes of repositories: `APKINDEX.tar.gz`, a signature member before a gzipped tar of
-//! `DESCRIPTION` and `APKINDEX` (apk-package(5), v2).
+//! `DESCRIPTION` and `APKINDEX` (apk-package(5), v2), and `Packages.adb`, an ADB (apk-mkndx(8)).
 
 mod archive_file;
 pub(crate) mod text;
+mod v3;
 
 pub use archive_file::{DESCRIPTION_LIMIT, FILE_NAME, IndexError, MAXIMUM_INDEX};
 pub use text::TextError;
+pub use v3::AdbIndex;
 
 use base::Arch;
 
 use crate::dependency::Identity;
 use crate::package::{Defect, Package, PackageInfo, Written};
+use crate::repository::NamePattern;
 use crate::solver::Candidate;
 
 /// One package of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// `C`: the hash of the package's compressed control member.
+    /// `C`, or `hashes` in format 3: the hash of the package's compressed control member, or of its
+    /// payload.
     pub identity: Identity,
     /// `S`: bytes of the package file.
     pub size: u64,
@@ -29,6 +33,9 @@ pub struct IndexEntry {
 pub struct Index {
     /// The text of `DESCRIPTION`, without a line end.
     pub description: String,
+    /// How the files of packages are called, put behind the repository's place. Format 3 alone has
+    /// it; if it doesn't say, the repository's layout does.
+    pub names: Option<NamePattern>,
     /// The packages, in the file's order; [`Index::merge`] sorts them.
     pub entries: Vec<IndexEntry>,
 }

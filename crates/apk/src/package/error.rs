@@ -232,13 +232,13 @@ pub enum PackageError {
         /// Why.
         source: UnpackError,
     },
-    /// What it holds as format 3 is no good, or can't be written so.
-    #[error("package {}: {source}", path.display())]
-    Adb {
-        /// The package.
+    /// What it is to hold can't be written as format 3.
+    #[error("can't write package {}: {source}", path.display())]
+    Payload {
+        /// The package to be.
         path: PathBuf,
         /// What is wrong.
-        source: crate::adb::AdbError,
+        source: AdbError,
     },
     /// The package can't be signed.
     #[error("package {} can't be signed: {source}", path.display())]

@@ -307,7 +307,7 @@ impl<'t> Head<'t> {
             .for_each(|(to, from)| *to = *from);
         builder.overwrite(unique_id, &first);
         Ok(Head {
-            payload: builder.finish().map_err(|source| PackageError::Adb {
+            payload: builder.finish().map_err(|source| PackageError::Payload {
                 path: out.to_owned(),
                 source,
             })?,

@@ -247,7 +247,7 @@ impl Repository {
             name: self.to_string(),
             arch,
             base: self.base(),
-            names: self.names(),
+            names: index.names.clone().unwrap_or_else(|| self.names()),
             catalogue: index.into(),
         })
     }

@@ -38,8 +38,26 @@ impl NamePattern {
     /// # Errors
     /// It names other variables, or would not tell packages apart.
     pub fn parse(text: &str) -> Result<NamePattern, InvalidNamePattern> {
+        let pattern = NamePattern::of_index(text)?;
+        let file = text.rsplit_once('/').map_or(text, |(_, file)| file);
+        let rest = file.strip_prefix("${name}").unwrap_or_default();
+        if !rest.starts_with(['_', '-', '.']) {
+            return Err(InvalidNamePattern {
+                text: text.to_owned(),
+                reason: "a file's name must begin with `${name}` and then `_`, `-` or `.`",
+            });
+        }
+        Ok(pattern)
+    }
+
+    /// Reads the pattern that an index of format 3 has, which as in apk need not tell a package by
+    /// the name of its file.
+    ///
+    /// # Errors
+    /// It names other variables.
+    pub fn of_index(text: &str) -> Result<NamePattern, InvalidNamePattern> {
         let invalid = |reason| InvalidNamePattern {
-            text: text.to_owned(),
+            text: text.escape_debug().to_string(),
             reason,
         };
         substitute(text, |key| {
@@ -54,13 +72,6 @@ impl NamePattern {
                 Unsubstituted::Long => "it is too long",
             })
         })?;
-        let file = text.rsplit_once('/').map_or(text, |(_, file)| file);
-        let rest = file.strip_prefix("${name}").unwrap_or_default();
-        if !rest.starts_with(['_', '-', '.']) {
-            return Err(invalid(
-                "a file's name must begin with `${name}` and then `_`, `-` or `.`",
-            ));
-        }
         Ok(NamePattern(text.to_owned()))
     }
 

@@ -67,7 +67,7 @@ fn every_package_is_whole() {
         };
         entries += manifest.entries.len();
         assert_eq!(manifest.identity, package.identity());
-        assert_eq!(Some(manifest.datahash), package.info().datahash);
+        assert_eq!(manifest.datahash, package.info().datahash);
         // None of them was made with segments.
         assert_eq!(
             package.segments(&manifest, &Limits::default()).unwrap(),

@@ -31,6 +31,7 @@ fn the_text_is_in_apks_order() {
     let index = Index {
         description: String::new(),
         entries: vec![entry("sample", "1.2.3_rc4-r5")],
+        ..Index::default()
     };
     insta::assert_snapshot!(index.to_text(), @r"
     C:Q1sHVtPFRP9gR1eg5+2+VPa2DSQ3g=
@@ -63,6 +64,7 @@ fn a_value_begins_no_field_of_its_own() {
     let index = Index {
         description: String::new(),
         entries: vec![one],
+        ..Index::default()
     };
     let [read] = Index::parse(&index.to_text()).unwrap().try_into().unwrap();
     let read: IndexEntry = read;
@@ -75,6 +77,7 @@ fn later_entries_take_the_place_of_earlier_ones() {
     let mut index = Index {
         description: String::new(),
         entries: vec![entry("b", "1-r0"), entry("a", "2-r0"), entry("a", "1-r0")],
+        ..Index::default()
     };
     let mut newer = entry("a", "2-r0");
     newer.size = 9;
@@ -142,6 +145,7 @@ fn unsigned_wrongly_signed_and_strangers_indexes_are_told_apart() {
     let index = Index {
         description: "of tests".to_owned(),
         entries: vec![entry("a", "1-r0")],
+        ..Index::default()
     };
     let shown = |keyring: &Keyring| {
         let error = Index::read(&path, keyring).unwrap_err();

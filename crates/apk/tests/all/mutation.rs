@@ -29,6 +29,7 @@ fn index() -> (Vec<u8>, Keyring) {
     let index = Index {
         description: "of tests".to_owned(),
         entries: vec![IndexEntry::written(&written)],
+        ..Index::default()
     };
     let bytes = index.to_bytes(Some(signer()), EPOCH).unwrap();
     (bytes, signer().keyring())
@@ -148,7 +149,7 @@ proptest! {
     #[test]
     fn any_index_text_is_read_or_refused(text in "([A-Za-z]:[ -~]{0,12}\n|\n|[^\n]{0,4}\n){0,20}") {
         if let Ok(entries) = Index::parse(&text) {
-            let index = Index { description: String::new(), entries };
+            let index = Index { entries, ..Index::default() };
             let again = Index::parse(&index.to_text());
             prop_assert_eq!(again.unwrap().len(), index.entries.len());
         }

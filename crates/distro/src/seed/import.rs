@@ -387,6 +387,7 @@ fn place_all(
     let mut index = Index {
         description: format!("seed of {}", request.lock.suite),
         entries: Vec::new(),
+        ..Index::default()
     };
     index.merge(entries);
     index

@@ -81,6 +81,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     let index = Index {
         description: arguments.description.clone().unwrap_or_default(),
         entries: gathered.listed(arguments),
+        ..Index::default()
     };
     let packages = index.entries.len();
     write(arguments, &index, signer.as_ref())?;
