@@ -7,6 +7,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+mod bare;
 mod beneath;
 mod commit;
 mod error;
@@ -26,6 +27,7 @@ mod settings;
 mod transaction;
 mod voice;
 
+pub use bare::{Bare, BareError, Unpacked, unpack_bare};
 pub use error::InstallError;
 pub use root::{Access, Create, Interrupted, Log, OpenOptions, Owner, Root};
 pub use transaction::{

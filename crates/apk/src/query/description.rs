@@ -147,7 +147,10 @@ impl<'a> Population<'a> {
                 None => list(info.tags.clone()),
             },
             Field::Layer => number(info.layer.unwrap_or(0)),
-            Field::Contents => Some(Value::List(self.paths(id))),
+            Field::Contents => {
+                self.installed(id)?;
+                Some(Value::List(self.paths(id)))
+            }
             Field::Triggers => {
                 self.installed(id)?;
                 list(info.triggers.clone())

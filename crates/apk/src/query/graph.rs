@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::population::{PackageId, Population};
-use super::relations::Provider;
+use super::relations::{Provider, version_text};
 use super::selection::Selected;
 use crate::catalogue::CatalogueError;
 use crate::dependency::Dependency;
+use crate::version;
 
 /// A graph of dependencies: its lines in the order in which apk draws them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,15 @@ pub enum GraphItem {
         package: String,
         /// The name.
         name: String,
+    },
+    /// A package provides a name in a version that follows no grammar.
+    Ungrammatical {
+        /// `name-version` of the package.
+        package: String,
+        /// The name.
+        name: String,
+        /// The whole term.
+        term: String,
     },
     /// A package depends on another.
     Depends {
@@ -56,6 +66,10 @@ enum State {
 enum Step {
     Nothing {
         name: String,
+    },
+    Ungrammatical {
+        name: String,
+        term: String,
     },
     To {
         package: PackageId,
@@ -135,12 +149,18 @@ impl Drawing<'_, '_> {
             match frame.steps.next() {
                 Some(Step::Nothing { name }) => {
                     let package = self.population.label(frame.package);
-                    if self.missing.insert(name.clone()) {
-                        let name = name.clone();
-                        self.graph.items.push(GraphItem::Missing { name });
-                    }
+                    self.missing(&name);
                     let item = GraphItem::Unsatisfied { package, name };
                     self.graph.items.push(item);
+                }
+                Some(Step::Ungrammatical { name, term }) => {
+                    let package = self.population.label(frame.package);
+                    self.missing(&name);
+                    self.graph.items.push(GraphItem::Ungrammatical {
+                        package,
+                        name,
+                        term,
+                    });
                 }
                 Some(Step::To { package, provided }) => match self.state(package) {
                     State::Drawn => self.edge(frame.package, package, provided, 0),
@@ -173,6 +193,14 @@ impl Drawing<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Draws a name once.
+    fn missing(&mut self, name: &str) {
+        if self.missing.insert(name.to_owned()) {
+            let name = name.to_owned();
+            self.graph.items.push(GraphItem::Missing { name });
+        }
     }
 
     fn state(&self, package: PackageId) -> State {
@@ -223,6 +251,14 @@ impl Drawing<'_, '_> {
                             .then(|| term.name.clone()),
                     });
                 }
+            }
+        }
+        for term in &entry.info.provides {
+            if version_text(term).is_some_and(|version| !version::is_valid(version)) {
+                steps.push(Step::Ungrammatical {
+                    name: term.name.clone(),
+                    term: term.to_string(),
+                });
             }
         }
         Ok(Frame {

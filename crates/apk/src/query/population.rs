@@ -283,6 +283,12 @@ impl<'a> Population<'a> {
         self.known(id).installed.is_some()
     }
 
+    /// The repositories, in order; one that several lines name comes once.
+    pub fn all_repositories(&self) -> impl Iterator<Item = &'a Repository<'a>> {
+        let origins = self.origins.iter();
+        origins.filter_map(|origin| self.sources.repositories.get(origin.place))
+    }
+
     /// The repositories that have a package, in order; one that several lines name comes once.
     pub fn repositories(&self, id: PackageId) -> impl Iterator<Item = &'a Repository<'a>> {
         self.origins(id)

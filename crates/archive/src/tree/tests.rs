@@ -182,7 +182,7 @@ fn a_tree_survives_tar_and_unpacking() {
     let reader = || tar::Reader::new(&bytes[..], Limits::default());
     let unpack_options = crate::unpack::Options {
         set_id: true,
-        xattrs: true,
+        xattrs: crate::unpack::Xattrs::All,
         checksums: crate::unpack::Checksums::Require,
         ..Default::default()
     };

@@ -17,6 +17,7 @@ use super::UnpackError;
 /// Each step opens one component, without following symbolic links, relative to the directory before.
 /// That gives what openat2's `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS` would, also where a container
 /// refuses that call.
+#[derive(Debug)]
 pub(super) struct Folder {
     root: Rc<OwnedFd>,
     open: Vec<(Vec<u8>, Rc<OwnedFd>)>,

@@ -77,6 +77,40 @@ pub enum Names {
     Any,
 }
 
+/// What becomes of what is in the folder already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Files are replaced; directories get the archive's modes, owners and times.
+    #[default]
+    Replace,
+    /// Files are replaced; directories stay as they are.
+    ReplaceFiles,
+    /// Files and links are an error; directories stay as they are.
+    Refuse,
+}
+
+/// Which extended attributes are set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Xattrs {
+    /// None.
+    #[default]
+    Ignore,
+    /// Those that an ordinary user may set: `user.*`.
+    User,
+    /// All of them. Some need root.
+    All,
+}
+
+/// What becomes of owners, modes, times and attributes that can't be set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Imperfect {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// They are noted: [`Unpacked::imperfect`].
+    Note,
+}
+
 /// How an archive is unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
@@ -89,23 +123,51 @@ pub struct Options {
     /// Whether files keep their set-user-id and set-group-id bits. Without, a folder that others may
     /// read holds no program that lends them the caller's rights.
     pub set_id: bool,
-    /// Whether extended attributes are set. Some need root.
-    pub xattrs: bool,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
     /// Devices and named pipes.
     pub special: Special,
     /// apk's checksums.
     pub checksums: Checksums,
     /// Which names are accepted.
     pub names: Names,
+    /// What is there already.
+    pub existing: Existing,
+    /// What can't be set.
+    pub imperfect: Imperfect,
 }
 
 /// What was unpacked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Entries made.
     pub entries: u64,
     /// Bytes of files.
     pub bytes: u64,
+    /// With [`Imperfect::Note`]: the entries that are not quite what they should be.
+    pub imperfect: Vec<Flaw>,
+}
+
+/// Something of an entry that could not be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The entry.
+    pub path: String,
+    /// What it is about.
+    pub what: FlawKind,
+}
+
+/// What could not be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlawKind {
+    /// The owner or group.
+    Owner,
+    /// The mode.
+    Mode,
+    /// The time.
+    Time,
+    /// An extended attribute.
+    Xattrs,
 }
 
 /// An archive cannot be unpacked. What was unpacked before stays: unpack into a folder that is thrown
@@ -229,23 +291,21 @@ pub fn unpack<R: Read>(
         Names::Safe => reader,
         Names::Any => reader.any_names(),
     };
-    let mut job = Job {
-        folder: Folder::open(into)?,
-        options,
-        directories: BTreeMap::new(),
-        done: Unpacked::default(),
-        buffer: vec![0; 256 << 10],
-    };
+    let mut unpacker = Unpacker::new(into, options)?;
     while let Some(mut entry) = reader.next()? {
-        job.entry(&mut entry)?;
+        let header = entry.header().clone();
+        let path = entry.path_bytes().to_vec();
+        let target = entry.target_bytes().to_vec();
+        unpacker.entry(&path, &header, &target, &mut entry)?;
     }
     let rest = io::copy(&mut reader.into_inner(), &mut io::sink());
     rest.map_err(tar::ReadError::Io)?;
-    job.finish_directories()?;
-    Ok(job.done)
+    unpacker.finish()
 }
 
-struct Job<'a> {
+/// Unpacks entry by entry, wherever they come from; [`unpack`] says how.
+#[derive(Debug)]
+pub struct Unpacker<'a> {
     folder: Folder,
     options: &'a Options,
     /// What directories are to become once everything is in them, by path.
@@ -255,6 +315,7 @@ struct Job<'a> {
 }
 
 /// What an inode gets besides its content.
+#[derive(Debug)]
 struct Attributes {
     mode: u32,
     owner: Option<(u32, u32)>,
@@ -262,16 +323,55 @@ struct Attributes {
     xattrs: BTreeMap<String, Vec<u8>>,
 }
 
-impl Job<'_> {
-    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), UnpackError> {
-        let raw = entry.path_bytes().to_vec();
-        let path = display(&raw);
-        let header = entry.header().clone();
+impl<'a> Unpacker<'a> {
+    /// Unpacks into the folder `into`, which exists.
+    ///
+    /// # Errors
+    /// [`UnpackError::Folder`].
+    pub fn new(into: &Path, options: &'a Options) -> Result<Unpacker<'a>, UnpackError> {
+        Ok(Unpacker {
+            folder: Folder::open(into)?,
+            options,
+            directories: BTreeMap::new(),
+            done: Unpacked::default(),
+            buffer: vec![0; 256 << 10],
+        })
+    }
+
+    /// Makes an entry; `content` is a file's.
+    ///
+    /// # Errors
+    /// See [`UnpackError`].
+    pub fn add(&mut self, header: &Header, content: &mut dyn Read) -> Result<(), UnpackError> {
+        let target = match &header.kind {
+            EntryKind::Symlink { target } | EntryKind::HardLink { target } => target.as_str(),
+            _ => "",
+        };
+        self.entry(header.path.as_bytes(), header, target.as_bytes(), content)
+    }
+
+    /// Gives directories their modes, owners and times.
+    ///
+    /// # Errors
+    /// See [`UnpackError`].
+    pub fn finish(mut self) -> Result<Unpacked, UnpackError> {
+        self.finish_directories()?;
+        Ok(self.done)
+    }
+
+    fn entry(
+        &mut self,
+        raw: &[u8],
+        header: &Header,
+        target_bytes: &[u8],
+        content: &mut dyn Read,
+    ) -> Result<(), UnpackError> {
+        let path = display(raw);
         let refused = |reason| tar::ReadError::Path {
             path: path.clone(),
             reason,
         };
-        let components = self.components(&raw).map_err(refused)?;
+        let components = self.components(raw).map_err(refused)?;
         let Some((name, parents)) = components.split_last() else {
             return Ok(());
         };
@@ -281,10 +381,16 @@ impl Job<'_> {
                 limit: Folder::DEPTH,
             });
         }
-        let attributes = self.attributes(&header, &path)?;
+        let attributes = self.attributes(header, &path)?;
         if header.kind == EntryKind::Directory {
             self.enter(&components, &path, header.kind.words())?;
-            self.directories.insert(components.join(&b'/'), attributes);
+            let directory = components.join(&b'/');
+            // One that was not made here was there before.
+            if self.options.existing == Existing::Replace
+                || self.directories.contains_key(&directory)
+            {
+                self.directories.insert(directory, attributes);
+            }
             self.done.entries += 1;
             return Ok(());
         }
@@ -294,17 +400,18 @@ impl Job<'_> {
             name,
             path: &path,
             kind: header.kind.words(),
+            replaces: self.options.existing != Existing::Refuse,
         };
         match &header.kind {
             EntryKind::Directory => {}
             EntryKind::File { .. } => {
                 let file = place.create()?;
-                let checksum = self.fill(entry, &file, &path)?;
-                self.check(&header, checksum, &path)?;
-                attributes.apply(&file, &path)?;
+                let checksum = self.fill(content, &file, &path)?;
+                self.check(header, checksum, &path)?;
+                attributes.apply(&file, &mut self.flaws(&path))?;
             }
             EntryKind::Symlink { .. } => {
-                let target = entry.target_bytes();
+                let target = target_bytes;
                 if target.is_empty() || target.contains(&0) {
                     return Err(tar::ReadError::Target {
                         path,
@@ -318,10 +425,10 @@ impl Job<'_> {
                     .into());
                 }
                 if self.options.checksums != Checksums::Ignore {
-                    self.check(&header, Some(Sha1::of(target)), &path)?;
+                    self.check(header, Some(Sha1::of(target)), &path)?;
                 }
                 place.symlink(target)?;
-                attributes.apply_to_link(&place)?;
+                attributes.apply_to_link(&place, &mut self.flaws(&path))?;
             }
             EntryKind::HardLink { target } => {
                 let refused = |reason| tar::ReadError::Target {
@@ -329,8 +436,7 @@ impl Job<'_> {
                     target: target.clone(),
                     reason,
                 };
-                let target_bytes = entry.target_bytes().to_vec();
-                let target_components = self.components(&target_bytes).map_err(refused)?;
+                let target_components = self.components(target_bytes).map_err(refused)?;
                 self.hard_link(&place, &components, &target_components, target)?;
             }
             kind @ (EntryKind::CharDevice { .. }
@@ -343,11 +449,21 @@ impl Job<'_> {
                     });
                 }
                 Special::Skip => return Ok(()),
-                Special::Create => place.special(kind, &attributes)?,
+                Special::Create => place.special(kind, &attributes, &mut self.flaws(&path))?,
             },
         }
         self.done.entries += 1;
         Ok(())
+    }
+
+    fn flaws<'f>(&'f mut self, path: &'f str) -> Flaws<'f> {
+        Flaws {
+            path,
+            noted: match self.options.imperfect {
+                Imperfect::Refuse => None,
+                Imperfect::Note => Some(&mut self.done.imperfect),
+            },
+        }
     }
 
     /// The components that are left of a name; none for the root and for what is stripped away.
@@ -445,18 +561,24 @@ impl Job<'_> {
                 Times::Fixed(mtime) => Some(mtime),
                 Times::Now => None,
             },
-            xattrs: if self.options.xattrs {
-                header.xattrs.clone()
-            } else {
-                BTreeMap::new()
+            xattrs: match self.options.xattrs {
+                Xattrs::Ignore => BTreeMap::new(),
+                Xattrs::User => {
+                    let xattrs = header.xattrs.iter();
+                    xattrs
+                        .filter(|(name, _)| name.starts_with("user."))
+                        .map(|(name, value)| (name.clone(), value.clone()))
+                        .collect()
+                }
+                Xattrs::All => header.xattrs.clone(),
             },
         })
     }
 
     /// Writes an entry's content and, where checksums count, hashes it.
-    fn fill<R: Read>(
+    fn fill(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
+        entry: &mut dyn Read,
         file: &OwnedFd,
         path: &str,
     ) -> Result<Option<Sha1>, UnpackError> {
@@ -558,49 +680,45 @@ impl Job<'_> {
                     fs::openat(&*parent, OsStr::from_bytes(name), flags, Mode::empty())
                 })
                 .map_err(system(&path, "open it to set its mode"))?;
-            attributes.apply(&directory, &path)?;
+            attributes.apply(&directory, &mut self.flaws(&path))?;
         }
         Ok(())
     }
 }
 
 impl Attributes {
-    fn apply(&self, file: &OwnedFd, path: &str) -> Result<(), UnpackError> {
+    fn apply(&self, file: &OwnedFd, flaws: &mut Flaws<'_>) -> Result<(), UnpackError> {
         // Owner first: changing it takes set-user-id bits and capabilities away.
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            fs::fchown(file, Some(uid), Some(gid)).map_err(system(path, "set its owner"))?;
+            flaws.see(fs::fchown(file, Some(uid), Some(gid)), FlawKind::Owner)?;
         }
         if !self.xattrs.is_empty() {
             // Only who may write the file may set them, whatever the umask and the mode to come.
-            fs::fchmod(file, Mode::RWXU).map_err(system(path, "set its mode"))?;
+            flaws.see(fs::fchmod(file, Mode::RWXU), FlawKind::Mode)?;
         }
         for (name, value) in &self.xattrs {
-            fs::fsetxattr(file, name, value, XattrFlags::empty())
-                .map_err(system(path, "set its extended attributes"))?;
+            let set = fs::fsetxattr(file, name, value, XattrFlags::empty());
+            flaws.see(set, FlawKind::Xattrs)?;
         }
-        fs::fchmod(file, Mode::from_raw_mode(self.mode)).map_err(system(path, "set its mode"))?;
+        let mode = Mode::from_raw_mode(self.mode);
+        flaws.see(fs::fchmod(file, mode), FlawKind::Mode)?;
         if let Some(times) = self.timestamps() {
-            fs::futimens(file, &times).map_err(system(path, "set its time"))?;
+            flaws.see(fs::futimens(file, &times), FlawKind::Time)?;
         }
         Ok(())
     }
 
-    fn apply_to_link(&self, place: &Place<'_>) -> Result<(), UnpackError> {
+    fn apply_to_link(&self, place: &Place<'_>, flaws: &mut Flaws<'_>) -> Result<(), UnpackError> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            fs::chownat(place.parent, place.name(), Some(uid), Some(gid), flags)
-                .map_err(system(place.path, "set its owner"))?;
+            let set = fs::chownat(place.parent, place.name(), Some(uid), Some(gid), flags);
+            flaws.see(set, FlawKind::Owner)?;
         }
         if let Some(times) = self.timestamps() {
-            fs::utimensat(
-                place.parent,
-                place.name(),
-                &times,
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .map_err(system(place.path, "set its time"))?;
+            let set = fs::utimensat(place.parent, place.name(), &times, flags);
+            flaws.see(set, FlawKind::Time)?;
         }
         Ok(())
     }
@@ -617,12 +735,50 @@ impl Attributes {
     }
 }
 
+/// Where it goes that something of an entry could not be set.
+struct Flaws<'f> {
+    path: &'f str,
+    noted: Option<&'f mut Vec<Flaw>>,
+}
+
+impl Flaws<'_> {
+    fn see(&mut self, result: rustix::io::Result<()>, what: FlawKind) -> Result<(), UnpackError> {
+        let Err(error) = result else {
+            return Ok(());
+        };
+        let Some(noted) = &mut self.noted else {
+            return Err(system(self.path, what.action())(error));
+        };
+        let flaw = Flaw {
+            path: self.path.to_owned(),
+            what,
+        };
+        if noted.last() != Some(&flaw) {
+            noted.push(flaw);
+        }
+        Ok(())
+    }
+}
+
+impl FlawKind {
+    fn action(self) -> &'static str {
+        match self {
+            FlawKind::Owner => "set its owner",
+            FlawKind::Mode => "set its mode",
+            FlawKind::Time => "set its time",
+            FlawKind::Xattrs => "set its extended attributes",
+        }
+    }
+}
+
 /// Where an entry is made.
 struct Place<'a> {
     parent: BorrowedFd<'a>,
     name: &'a [u8],
     path: &'a str,
     kind: &'static str,
+    /// Whether what is there gives way.
+    replaces: bool,
 }
 
 impl Place<'_> {
@@ -637,7 +793,7 @@ impl Place<'_> {
         make: impl Fn(&Self) -> rustix::io::Result<T>,
     ) -> Result<T, UnpackError> {
         match make(self) {
-            Err(Errno::EXIST) => {}
+            Err(Errno::EXIST) if self.replaces => {}
             result => return result.map_err(system(self.path, action)),
         }
         match fs::unlinkat(self.parent, self.name(), AtFlags::empty()) {
@@ -670,7 +826,12 @@ impl Place<'_> {
         })
     }
 
-    fn special(&self, kind: &EntryKind, attributes: &Attributes) -> Result<(), UnpackError> {
+    fn special(
+        &self,
+        kind: &EntryKind,
+        attributes: &Attributes,
+        flaws: &mut Flaws<'_>,
+    ) -> Result<(), UnpackError> {
         let (file_type, device) = match *kind {
             EntryKind::CharDevice { major, minor } => {
                 (FileType::CharacterDevice, fs::makedev(major, minor))
@@ -684,10 +845,10 @@ impl Place<'_> {
             let mode = Mode::RUSR | Mode::WUSR;
             fs::mknodat(place.parent, place.name(), file_type, mode, device)
         })?;
-        attributes.apply_to_link(self)?;
+        attributes.apply_to_link(self, flaws)?;
         let mode = Mode::from_raw_mode(attributes.mode);
-        fs::chmodat(self.parent, self.name(), mode, AtFlags::empty())
-            .map_err(system(self.path, "set its mode"))
+        let set = fs::chmodat(self.parent, self.name(), mode, AtFlags::empty());
+        flaws.see(set, FlawKind::Mode)
     }
 }
 

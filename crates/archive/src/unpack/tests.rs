@@ -91,10 +91,12 @@ const ANY: Options = Options {
     ownership: Ownership::Ignore,
     times: Times::Keep,
     set_id: false,
-    xattrs: false,
+    xattrs: Xattrs::Ignore,
     special: Special::Refuse,
     checksums: Checksums::Ignore,
     names: Names::Any,
+    existing: Existing::Replace,
+    imperfect: Imperfect::Refuse,
 };
 
 fn usual() -> Vec<(Header, &'static [u8])> {
@@ -126,7 +128,8 @@ fn assert_usual(site: &Site, unpacked: Unpacked) {
         unpacked,
         Unpacked {
             entries: 8,
-            bytes: 6
+            bytes: 6,
+            imperfect: Vec::new(),
         }
     );
     for (path, mode) in [
@@ -219,7 +222,7 @@ fn options_choose_what_is_kept() {
         set_id: true,
         times: Times::Fixed(42),
         strip_components: 1,
-        xattrs: true,
+        xattrs: Xattrs::All,
         ..Options::default()
     };
     let attributed = Header {
@@ -671,4 +674,97 @@ fn the_folder_and_the_system_are_named() {
         site.unpack(&[(far, b"")], &owned),
         Err(UnpackError::Read(ReadError::Number { .. }))
     ));
+}
+
+/// What is in the folder stays as it is, or gives way, as it is asked for.
+#[test]
+fn what_is_there_already() {
+    let entries = || {
+        vec![
+            (
+                Header {
+                    mode: 0o700,
+                    ..Header::directory("d")
+                },
+                &b""[..],
+            ),
+            (Header::file("d/f", 3), b"new"),
+        ]
+    };
+    for (existing, content, mode) in [
+        (Existing::Replace, Ok("new"), 0o700),
+        (Existing::ReplaceFiles, Ok("new"), 0o755),
+        (
+            Existing::Refuse,
+            Err("cannot unpack `d/f`: cannot make it: File exists"),
+            0o755,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("d")).unwrap();
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path().join("d"), permissions).unwrap();
+        std::fs::write(folder.path().join("d/f"), "old").unwrap();
+        let options = Options { existing, ..ANY };
+        let mut unpacker = Unpacker::new(folder.path(), &options).unwrap();
+        let result = entries()
+            .into_iter()
+            .try_for_each(|(header, mut content)| unpacker.add(&header, &mut content));
+        let found = std::fs::read_to_string(folder.path().join("d/f")).unwrap();
+        match (content, result) {
+            (Ok(content), Ok(())) => {
+                assert_eq!(found, content);
+                unpacker.finish().unwrap();
+            }
+            (Err(message), Err(error)) => {
+                assert!(error.to_string().starts_with(message), "{error}");
+                assert_eq!(found, "old");
+            }
+            (expected, found) => panic!("{existing:?}: {expected:?}, {found:?}"),
+        }
+        let found = std::fs::metadata(folder.path().join("d")).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, mode, "{existing:?}");
+    }
+}
+
+/// An attribute that nobody may set is an error, or a note and nothing else.
+#[test]
+fn what_cannot_be_set_is_noted_if_it_may_be() {
+    let mut header = Header::file("f", 2);
+    header.xattrs = [
+        ("nonsense".to_owned(), b"x".to_vec()),
+        ("user.note".to_owned(), b"kept".to_vec()),
+    ]
+    .into();
+    let unpack = |options: Options| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut unpacker = Unpacker::new(folder.path(), &options).unwrap();
+        unpacker.add(&header, &mut &b"hi"[..])?;
+        let unpacked = unpacker.finish()?;
+        assert_eq!(std::fs::read(folder.path().join("f")).unwrap(), b"hi");
+        Ok::<_, UnpackError>(unpacked.imperfect)
+    };
+    let all = Options {
+        xattrs: Xattrs::All,
+        ..ANY
+    };
+    let refused = unpack(all).unwrap_err().to_string();
+    assert!(
+        refused.contains("cannot set its extended attributes"),
+        "{refused}"
+    );
+    let noted = unpack(Options {
+        imperfect: Imperfect::Note,
+        ..all
+    });
+    let flaw = Flaw {
+        path: "f".to_owned(),
+        what: FlawKind::Xattrs,
+    };
+    assert_eq!(noted.unwrap(), [flaw]);
+    let user = Options {
+        xattrs: Xattrs::User,
+        ..ANY
+    };
+    assert_eq!(unpack(user).unwrap(), []);
 }

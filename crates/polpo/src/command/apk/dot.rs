@@ -71,6 +71,14 @@ fn drawing(graph: &Graph) -> String {
             GraphItem::Unsatisfied { package, name } => {
                 writeln!(out, "  \"{package}\" -> \"{name}\" [color=red];")
             }
+            GraphItem::Ungrammatical {
+                package,
+                name,
+                term,
+            } => writeln!(
+                out,
+                "  \"{package}\" -> \"{name}\" [arrowhead=inv,style=dashed,color=red,fontcolor=red,label=\"{term}\"];"
+            ),
             GraphItem::Depends {
                 package,
                 on,
@@ -100,6 +108,10 @@ fn document(graph: &Graph) -> Node {
             GraphItem::Unsatisfied { package, name } => edges.push(Node::Object(vec![
                 ("package", text(package)),
                 ("missing", text(name)),
+            ])),
+            GraphItem::Ungrammatical { package, term, .. } => edges.push(Node::Object(vec![
+                ("package", text(package)),
+                ("ungrammatical", text(term)),
             ])),
             GraphItem::Depends {
                 package,

@@ -17,46 +17,49 @@ use crate::output::failure::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Print all that is known
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     all: bool,
     /// Print the files of the package
-    #[arg(long, short = 'L', overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short = 'L', overrides_with_all = ["exists", "installed", "who_owns"])]
     contents: bool,
     /// Print what the package depends on
-    #[arg(long, short = 'R', overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short = 'R', overrides_with_all = ["exists", "installed", "who_owns"])]
     depends: bool,
     /// Print the description
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     description: bool,
     /// Print the names of the packages that are installed; the exit code counts those that are not
-    #[arg(long, short, alias = "installed", overrides_with = "who_owns")]
+    #[arg(long, short, overrides_with = "who_owns")]
     exists: bool,
+    /// The same as --exists
+    #[arg(long, hide = true, overrides_with = "who_owns")]
+    installed: bool,
     /// Print what has the package installed unasked
-    #[arg(long, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, overrides_with_all = ["exists", "installed", "who_owns"])]
     install_if: bool,
     /// Print the licence
-    #[arg(long, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, overrides_with_all = ["exists", "installed", "who_owns"])]
     license: bool,
     /// Print what the package provides
-    #[arg(long, short = 'P', overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short = 'P', overrides_with_all = ["exists", "installed", "who_owns"])]
     provides: bool,
     /// Print the installed packages that depend on the package
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     rdepends: bool,
     /// Print whose files the package may overwrite
-    #[arg(long, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, overrides_with_all = ["exists", "installed", "who_owns"])]
     replaces: bool,
     /// Print the installed packages that the package has had installed
-    #[arg(long, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, overrides_with_all = ["exists", "installed", "who_owns"])]
     rinstall_if: bool,
     /// Print the installed size
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     size: bool,
     /// Print the package's triggers
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     triggers: bool,
     /// Print the web page
-    #[arg(long, short, overrides_with_all = ["exists", "who_owns"])]
+    #[arg(long, short, overrides_with_all = ["exists", "installed", "who_owns"])]
     webpage: bool,
     /// Print the packages that own these paths
     #[arg(long, short = 'W')]
@@ -121,7 +124,7 @@ impl Arguments {
 pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
     let mut question = Question::new(&arguments.query, &arguments.words);
     question.recursive |= arguments.recursive;
-    if arguments.who_owns || arguments.exists {
+    if arguments.who_owns || arguments.exists || arguments.installed {
         question.repositories = false;
         let opened = question.open(context).await?;
         return opened.with_population(|population| match arguments.who_owns {

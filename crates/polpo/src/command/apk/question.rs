@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use apk::dependency::Dependency;
 use apk::install::{Owner, Root};
 use apk::query::{
     Fields, PackageId, Population, Repository, ReverseField, Selected, Selection, Sources, Telling,
@@ -188,10 +189,15 @@ impl<'q> Question<'q> {
             any_arch: true,
             ..Needs::default()
         };
-        let system = context.open(&needs).await?;
+        let mut system = context.open(&needs).await?;
+        let world = system.world().to_vec();
+        if !installed {
+            // It was opened for the world.
+            system.root = None;
+        }
         Ok(Opened {
             system,
-            installed,
+            world,
             network: context.global.network.on(),
         })
     }
@@ -200,16 +206,17 @@ impl<'q> Question<'q> {
 /// A system as a query looks at it.
 pub(super) struct Opened {
     pub(super) system: System,
-    installed: bool,
+    world: Vec<Dependency>,
     network: bool,
 }
 
 impl Opened {
     /// What commands that ask for no packages look at.
     pub(super) async fn new(context: &Context<'_>, needs: &Needs) -> Result<Opened, Failure> {
+        let system = context.open(needs).await?;
         Ok(Opened {
-            system: context.open(needs).await?,
-            installed: needs.state,
+            world: system.world().to_vec(),
+            system,
             network: context.global.network.on(),
         })
     }
@@ -228,9 +235,9 @@ impl Opened {
                 available: self.network || !loaded.repository.is_remote(),
             })
             .collect();
-        let installed = self.system.root.as_ref().filter(|_| self.installed);
+        let installed = self.system.root.as_ref();
         let population = Population::new(Sources {
-            world: self.system.world(),
+            world: &self.world,
             installed: installed.map_or(&[], Root::installed),
             repositories: &repositories,
         })
@@ -285,11 +292,11 @@ impl Opened {
         question: &Question<'_>,
     ) -> Result<Option<Selected>, Failure> {
         let mut world = match question.query.world {
-            true => self.system.world().to_vec(),
+            true => self.world.clone(),
             false => Vec::new(),
         };
         for word in question.words {
-            match apk::dependency::Dependency::parse(word) {
+            match Dependency::parse(word) {
                 Ok(term) => world.push(term),
                 Err(_) => {
                     context.console.error(&format!(

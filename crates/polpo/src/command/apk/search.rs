@@ -21,8 +21,11 @@ pub(crate) struct Arguments {
     #[arg(long, short)]
     description: bool,
     /// PATTERN is the whole of what it is compared with
-    #[arg(long, short, short_alias = 'x')]
+    #[arg(long, short)]
     exact: bool,
+    /// The same as -e
+    #[arg(short = 'x', hide = true)]
+    exact_too: bool,
     /// PATTERN is the whole origin of packages; implies --all
     #[arg(long)]
     has_origin: bool,
@@ -53,7 +56,7 @@ impl Arguments {
         let selection = &mut question.selection;
         selection.everything = true;
         selection.all_matches |= self.all || self.description || self.has_origin;
-        selection.search |= !self.exact && !self.has_origin;
+        selection.search |= !self.exact && !self.exact_too && !self.has_origin;
         if self.has_origin {
             selection.fields = Fields::of(&[Field::Origin]);
         } else if self.description {

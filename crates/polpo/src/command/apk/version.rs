@@ -101,19 +101,15 @@ fn sign(order: Ordering) -> char {
 }
 
 async fn indexes(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
-    let system = context.open(&Needs::default()).await?;
-    let rows: Vec<Index> = system
-        .repositories
-        .iter()
-        .map(|loaded| Index {
-            repository: apk::query::Repository {
-                loaded,
-                available: true,
-            }
-            .name(),
-            description: loaded.catalogue.description().to_owned(),
-        })
-        .collect();
+    let opened = Opened::new(context, &Needs::default()).await?;
+    let rows: Vec<Index> = opened.with_population(|population| {
+        let repositories = population.all_repositories();
+        let rows = repositories.map(|repository| Index {
+            repository: repository.name(),
+            description: repository.loaded.catalogue.description().to_owned(),
+        });
+        Ok(rows.collect())
+    })?;
     Printer::new(arguments.format).print(&rows, |rows| {
         rows.iter()
             .map(|row| format!("{} [{}]\n", row.description, row.repository))
