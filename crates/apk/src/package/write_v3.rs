@@ -57,7 +57,8 @@ pub struct Packing<'s> {
     pub epoch: Option<Epoch>,
     /// Which directories are listed.
     pub listing: Listing,
-    /// The root's rights, owners and attributes; 0755 and root's if there are none.
+    /// The root's rights, owners and attributes. Without them it is root's with mode 0755, and a
+    /// package without files lists no directory at all.
     pub root: Option<Node>,
 }
 
@@ -361,6 +362,9 @@ impl<'t> Building<'_, 't> {
     fn paths(&mut self) -> Result<Vec<Value>, PackageError> {
         let usual = Node::directory();
         let mut paths = Vec::new();
+        if self.tree.is_empty() && self.packing.root.is_none() {
+            return Ok(paths);
+        }
         for (name, directory) in &self.layout.directories {
             let node = match directory.node {
                 Some(node) => node,
@@ -412,8 +416,10 @@ impl<'t> Building<'_, 't> {
         // apk writes what a file's other names refer to before the file itself.
         if let Some(first) = self.layout.shared.get(at) {
             if *first == path {
-                let link = Target::HardLink(path.to_string()).to_bytes();
-                let link = self.builder.blob(&link);
+                // apk's path of the root is `.`.
+                let from = if path.depth() == 1 { "./" } else { "" };
+                let link = Target::HardLink(format!("{from}{path}"));
+                let link = self.builder.blob(&link.to_bytes());
                 self.links.insert(at, link);
             } else {
                 target = self.links.get(at).copied().unwrap_or_default();

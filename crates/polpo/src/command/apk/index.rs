@@ -11,8 +11,9 @@ use base::Epoch;
 use clap::Args;
 use serde::Serialize;
 
+use super::commit::indented;
 use super::context::Context;
-use super::making::{self, Lines, REFUSED};
+use super::making;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 use crate::settings;
@@ -69,9 +70,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         .as_deref()
         .map(settings::signer)
         .transpose()?;
-    let mut lines = Lines::new(context.global);
-    let Some(gathered) = gather(arguments, context, keyring.as_ref(), &mut lines)? else {
-        return Ok(ExitCode::from(REFUSED));
+    context.console.document(arguments.format);
+    let Some(gathered) = gather(arguments, context, keyring)? else {
+        return Ok(ExitCode::from(99));
     };
     let new = gathered.new;
     let unsatisfied = match arguments.no_warnings {
@@ -86,32 +87,26 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     let packages = index.entries.len();
     write(arguments, &index, signer.as_ref())?;
     if !unsatisfied.is_empty() {
-        making::warn(
-            context,
-            &format!(
-                "No provider for the dependencies:\n{}",
-                making::indented(unsatisfied.iter().map(String::as_str))
-            ),
-        );
-        making::warn(
-            context,
-            &format!(
-                "Total of {} unsatisfiable package names. Your repository may be broken.",
-                unsatisfied.len()
-            ),
-        );
+        let names = unsatisfied.iter().map(String::as_str);
+        context.console.warning(&format!(
+            "No provider for the dependencies:\n{}",
+            indented("", 2, names, context.console.width())
+        ));
+        context.console.warning(&format!(
+            "Total of {} unsatisfiable package names. Your repository may be broken.",
+            unsatisfied.len()
+        ));
     }
     if arguments.output.is_some() {
-        lines.say(
-            1,
-            &format!("Index has {packages} packages (of which {new} are new)"),
-        );
+        context.console.message(&format!(
+            "Index has {packages} packages (of which {new} are new)"
+        ));
         let outcome = Outcome {
             packages,
             new,
             unsatisfied,
         };
-        Printer::new(arguments.format).print(&outcome, |_| lines.into_text())?;
+        Printer::new(arguments.format).print(&outcome, |_| String::new())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -197,7 +192,6 @@ fn gather(
     arguments: &Arguments,
     context: &Context<'_>,
     keyring: Option<&Keyring>,
-    lines: &mut Lines,
 ) -> Result<Option<Gathered>, Failure> {
     let mut gathered = Gathered::default();
     let mut earlier = None;
@@ -225,7 +219,7 @@ fn gather(
     for path in &arguments.packages {
         let Ok((modified, size)) = making::modified_and_size(path) else {
             let message = format!("File '{}' is unaccessible", path.display());
-            making::warn(context, &message);
+            context.console.warning(&message);
             continue;
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -234,17 +228,19 @@ fn gather(
             .filter(|_| earlier.is_some_and(|earlier| earlier >= modified));
         let gather = match known {
             Some(place) => {
-                lines.say(2, &format!("{}: indexed from old index", path.display()));
+                let message = format!("{}: indexed from old index", path.display());
+                context.console.detail(&message);
                 gathered.entries.get_mut(*place)
             }
             None => match read(path, keyring) {
                 Ok(entry) => {
-                    lines.say(2, &format!("{}: indexed new package", path.display()));
+                    let message = format!("{}: indexed new package", path.display());
+                    context.console.detail(&message);
                     gathered.new += 1;
                     gathered.add(entry)
                 }
                 Err(error) => {
-                    making::complain(context, &error.to_string());
+                    context.console.error(&error.to_string());
                     failed = true;
                     continue;
                 }

@@ -1,60 +1,25 @@
 //! What the commands share that make packages and indexes.
 
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
-use apk::signature::Keyring;
+use apk::adb::Compression;
+use apk::signature::{Keyring, Signer};
+use archive::tree::{FileTree, Node};
 use base::Epoch;
 
 use super::context::Context;
-use super::options::Global;
+use super::options::{Generation, Global};
 use crate::output::failure::Failure;
+use crate::settings;
 
-/// The exit code of what apk ends with when it has refused something.
-pub(crate) const REFUSED: u8 = 99;
-
-/// How much apk says: 0 with `-q`, usually 1, more with `-v`.
-pub(crate) fn verbosity(global: &Global) -> u32 {
-    (1 + u32::from(global.verbose)).saturating_sub(global.quiet.into())
-}
-
-/// What a command says on stdout as it works: lines for people, each of some importance.
-#[derive(Debug)]
-pub(crate) struct Lines {
-    verbosity: u32,
-    text: String,
-}
-
-impl Lines {
-    pub(crate) fn new(global: &Global) -> Lines {
-        Lines {
-            verbosity: verbosity(global),
-            text: String::new(),
-        }
-    }
-
-    /// A line that is printed at this verbosity.
-    pub(crate) fn say(&mut self, verbosity: u32, line: &str) {
-        if self.verbosity >= verbosity {
-            self.text.push_str(line);
-            self.text.push('\n');
-        }
-    }
-
-    pub(crate) fn into_text(self) -> String {
-        self.text
-    }
-}
-
-/// Warns on stderr, unless told to be quiet twice.
-pub(crate) fn warn(context: &Context<'_>, message: &str) {
-    context.console.warning(message);
-}
-
-/// Says on stderr what is wrong with one of several things; the command goes on with the others.
-pub(crate) fn complain(context: &Context<'_>, message: &str) {
-    context.console.error(message);
+/// Says what was refused, and ends as apk then does.
+pub(crate) fn refuse(context: &Context<'_>, why: &str) -> ExitCode {
+    context.console.error(why);
+    ExitCode::from(99)
 }
 
 /// The time that outputs carry: `SOURCE_DATE_EPOCH`, if it is set.
@@ -72,27 +37,46 @@ pub(crate) fn source_date_epoch() -> Result<Option<Epoch>, Failure> {
 }
 
 /// The keys that are trusted, or none if it doesn't matter who signed.
-pub(crate) fn keyring(context: &Context<'_>) -> Result<Option<Keyring>, Failure> {
-    let global = context.global;
-    if global.allow_untrusted {
-        return Ok(None);
+pub(crate) fn keyring<'c>(context: &'c Context<'_>) -> Result<Option<&'c Keyring>, Failure> {
+    match context.global.allow_untrusted {
+        true => Ok(None),
+        false => context.keyring().map(Some),
     }
-    let folders: Vec<_> = match &global.keys_dir {
-        // apk takes it relative to the root, and an absolute one as it is.
-        Some(folder) => vec![global.root.join(folder)],
-        None => ["etc/apk/keys", "lib/apk/keys"]
-            .map(|folder| global.root.join(folder))
-            .into_iter()
-            .filter(|folder| folder.is_dir())
-            .collect(),
-    };
-    Keyring::load(&folders)
-        .map(Some)
-        .map_err(|error| Failure::failed("the trusted keys can't be read", error))
+}
+
+/// How a file of format 3 is compressed and who signs it, as the options say.
+pub(crate) struct Generating {
+    /// None if the options leave it open.
+    pub(crate) compression: Option<Compression>,
+    pub(crate) signers: Vec<Signer>,
+}
+
+impl Generating {
+    pub(crate) fn new(options: &Generation) -> Result<Generating, Failure> {
+        let compression = options
+            .compression
+            .as_deref()
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|error| Failure::Usage(format!("--compression: {error}")))?;
+        let signers = options
+            .sign_key
+            .iter()
+            .map(|path| settings::signer(path))
+            .collect::<Result<_, _>>()?;
+        Ok(Generating {
+            compression,
+            signers,
+        })
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression.unwrap_or_default()
+    }
 }
 
 /// Seconds since 1970 at which a file was modified, and its bytes.
-pub(crate) fn modified_and_size(path: &Path) -> std::io::Result<(u64, u64)> {
+pub(crate) fn modified_and_size(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     let modified = metadata
         .modified()?
@@ -103,9 +87,9 @@ pub(crate) fn modified_and_size(path: &Path) -> std::io::Result<(u64, u64)> {
 
 /// Refuses to print binary data to a terminal.
 pub(crate) fn check_stdout(global: &Global) -> Result<(), Failure> {
-    if std::io::stdout().is_terminal() && !global.force && !global.force_binary_stdout {
+    if io::stdout().is_terminal() && !global.force && !global.force_binary_stdout {
         return Err(Failure::Usage(
-            "binary data is not written to a terminal; name a file with --output, or say \
+            "binary data is not written to a terminal; send it to a file, or say \
              --force-binary-stdout"
                 .to_owned(),
         ));
@@ -115,31 +99,61 @@ pub(crate) fn check_stdout(global: &Global) -> Result<(), Failure> {
 
 /// Writes binary data to stdout.
 pub(crate) fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| Failure::failed("the result can't be written to stdout", error))
 }
 
-/// Words in lines of at most 50 columns, as apk indents them where there is no terminal.
-pub(crate) fn indented<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    const WIDTH: usize = 50;
-    let mut text = String::new();
-    let mut column = 0;
-    for word in words {
-        if column == 0 {
-            text.push_str("  ");
-            column = 2;
-        } else if column + word.len() + 1 >= WIDTH {
-            text.push_str("\n  ");
-            // apk forgets that the line end takes no column, and takes it back at once.
-            column = 2;
-        } else {
-            text.push(' ');
-            column += 1;
-        }
-        text.push_str(word);
-        column += word.len();
+/// The names of a system's users and groups by number.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    users: BTreeMap<u64, String>,
+    groups: BTreeMap<u64, String>,
+}
+
+impl Accounts {
+    /// Those of `etc/passwd` and `etc/group`, as far as they are there.
+    pub(crate) fn of(root: &Path) -> Result<Accounts, Failure> {
+        Ok(Accounts {
+            users: numbered(&root.join("etc/passwd"))?,
+            groups: numbered(&root.join("etc/group"))?,
+        })
     }
-    text
+
+    /// Gives the owners of all that is in a tree their names.
+    pub(crate) fn name_owners(&self, tree: &mut FileTree) {
+        for (_, node) in tree.iter_mut() {
+            self.name_owner(node);
+        }
+    }
+
+    /// Gives the owner of an entry its name.
+    pub(crate) fn name_owner(&self, node: &mut Node) {
+        let name = |names: &BTreeMap<u64, String>, number| names.get(&number).cloned();
+        node.user = name(&self.users, node.uid).unwrap_or_default();
+        node.group = name(&self.groups, node.gid).unwrap_or_default();
+    }
+}
+
+/// Lines of `name:…:number:…`. Of several names of a number the first counts.
+fn numbered(path: &PathBuf) -> Result<BTreeMap<u64, String>, Failure> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => {
+            let what = format!("{} can't be read", path.display());
+            return Err(Failure::failed(what, error));
+        }
+    };
+    let mut names = BTreeMap::new();
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(Ok(number))) =
+            (fields.next(), fields.nth(1).map(str::parse::<u64>))
+        {
+            names.entry(number).or_insert_with(|| name.to_owned());
+        }
+    }
+    Ok(names)
 }
