@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         .transpose()?;
     context.console.document(arguments.format);
     let Some(gathered) = gather(arguments, context, keyring)? else {
-        return Ok(ExitCode::from(99));
+        return Ok(ExitCode::from(making::REFUSED));
     };
     let new = gathered.new;
     let unsatisfied = match arguments.no_warnings {

@@ -14,12 +14,14 @@ use base::Epoch;
 use super::context::Context;
 use super::options::{Generation, Global};
 use crate::output::failure::Failure;
-use crate::settings;
+
+/// The exit code with which apk ends when it has refused something.
+pub(crate) const REFUSED: u8 = 99;
 
 /// Says what was refused, and ends as apk then does.
 pub(crate) fn refuse(context: &Context<'_>, why: &str) -> ExitCode {
     context.console.error(why);
-    ExitCode::from(99)
+    ExitCode::from(REFUSED)
 }
 
 /// The time that outputs carry: `SOURCE_DATE_EPOCH`, if it is set.
@@ -62,7 +64,13 @@ impl Generating {
         let signers = options
             .sign_key
             .iter()
-            .map(|path| settings::signer(path))
+            .map(|path| {
+                let failed = |error| {
+                    let what = format!("the signing key {} can't be used", path.display());
+                    Failure::failed(what, error)
+                };
+                Signer::load_any_kind(path).map_err(failed)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Generating {
             compression,
