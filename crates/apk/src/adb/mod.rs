@@ -21,6 +21,7 @@ mod read;
 pub mod schema;
 mod signature;
 mod target;
+pub mod text;
 mod value;
 
 pub use block::BlockKind;
