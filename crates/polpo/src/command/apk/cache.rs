@@ -8,11 +8,11 @@ use apk::solver::{ChangeKind, Preferences};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::commit::exit_code;
 use super::context::{Context, Needs};
 use super::options::Switch;
 use super::package_cache::{KEPT, PackageCache, index_name, package_name};
 use super::plan::{Supply, Wish};
+use super::question::count_code;
 use super::system::System;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
@@ -285,5 +285,5 @@ async fn download(
             }
         }
     }
-    Ok(exit_code(errors))
+    Ok(count_code(errors))
 }

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use apk::dependency::Dependency;
 use apk::install::{Arrival, CommitOptions, Statistics, Step, Sync, Transaction};
+use apk::query::compare_names;
 use apk::solver::{ChangeKind, Unsolvable};
 use serde::Serialize;
 
 use super::context::Context;
 use super::options::Auto;
-use super::plan::{Plan, PlannedStep, Supply, Wish, display_order};
+use super::plan::{Plan, PlannedStep, Supply, Wish};
+use super::question::count_code;
 use super::system::System;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
@@ -200,7 +202,7 @@ impl Context<'_> {
         if self.console.is_document() {
             Printer::new(Format::Json).print(&document, |_| String::new())?;
         }
-        Ok(exit_code(document.errors))
+        Ok(count_code(document.errors))
     }
 
     fn closing_line(&self, statistics: Statistics, errors: usize) -> String {
@@ -243,7 +245,7 @@ impl Context<'_> {
         let console = &self.console;
         let verbose = console.verbosity() >= 2;
         let mut steps: Vec<&PlannedStep> = plan.steps.iter().collect();
-        steps.sort_by(|left, right| display_order(sort_name(left), sort_name(right)));
+        steps.sort_by(|left, right| compare_names(sort_name(left), sort_name(right)));
         let list = |details: bool, title: &str, accept: &dyn Fn(&PlannedStep) -> bool| {
             let chosen: Vec<&PlannedStep> =
                 steps.iter().copied().filter(|step| accept(step)).collect();
@@ -412,11 +414,6 @@ impl Context<'_> {
             }
         }
     }
-}
-
-/// apk counts errors in its exit code, up to 99.
-pub(crate) fn exit_code(errors: usize) -> ExitCode {
-    ExitCode::from(u8::try_from(errors.min(99)).unwrap_or(99))
 }
 
 fn no_root() -> Failure {

@@ -3,14 +3,16 @@ use std::process::ExitCode;
 
 use apk::dependency::{Dependency, remove_term};
 use apk::install::Create;
+use apk::pattern::{Case, matches};
+use apk::query::compare_names;
 use apk::solver::{Candidate, Preferences};
 use clap::Args;
 
-use super::commit::{exit_code, indented};
+use super::commit::indented;
 use super::context::{Context, Needs};
 use super::options::Commit;
-use super::pattern::fits;
-use super::plan::{NameGoal, Plan, Supply, Wish, display_order};
+use super::plan::{NameGoal, Plan, Supply, Wish};
+use super::question::count_code;
 use super::system::System;
 use crate::output::failure::Failure;
 
@@ -44,7 +46,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
             for word in &unknown {
                 context.console.error(&format!("No such package: {word}"));
             }
-            return Ok(exit_code(unknown.len()));
+            return Ok(count_code(unknown.len()));
         }
     };
     let mut deletion = Deletion {
@@ -166,7 +168,7 @@ fn say_what_stays(
         verbose: context.console.verbosity() >= 2,
     };
     let mut names: Vec<&String> = names.iter().collect();
-    names.sort_by(|left, right| display_order(left, right));
+    names.sort_by(|left, right| compare_names(left, right));
     let mut header = false;
     for name in names {
         let mut conflicts = system.world().iter();
@@ -302,7 +304,7 @@ impl Context<'_> {
             let names = system.names();
             return Ok(names
                 .into_iter()
-                .filter(|name| words.iter().any(|word| fits(word, name)))
+                .filter(|name| words.iter().any(|word| matches(word, name, Case::Fold)))
                 .collect());
         }
         let unknown: Vec<String> = words

@@ -3,21 +3,21 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use apk::dependency::Dependency;
 use apk::index::IndexEntry;
 use apk::package::Package;
+use apk::query::{Population, Selected};
 use apk::repository::NamePattern;
-use apk::solver::Preferences;
 use base::Epoch;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use store::AtomicFile;
 
-use super::commit::exit_code;
-use super::context::{Context, Needs};
+use super::context::Context;
+use super::document::Layout;
 use super::options::Switch;
-use super::pattern::fits;
-use super::plan::{Supply, Wish, display_order, is_later};
+use super::question::{
+    From, InstalledOnly, Opened, Query, Question, Recursive, count_code, unreadable,
+};
 use super::system::System;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
@@ -53,38 +53,12 @@ pub(crate) struct Arguments {
     /// Print where packages come from
     #[arg(long)]
     url: bool,
-    /// Also all that the packages need
-    #[arg(long, short = 'R')]
-    recursive: bool,
-    /// Also all that the world needs
-    #[arg(long)]
-    world: bool,
-    /// All versions that fit, not the best alone
-    #[arg(long)]
-    all_matches: bool,
-    /// With --recursive, what repositories have, even where that is older
-    #[arg(long)]
-    available: bool,
-    /// Where packages are looked for
-    #[arg(long, value_enum, default_value_t)]
-    from: From,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-/// Where packages are looked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum From {
-    /// The command line's repositories alone.
-    None,
-    /// All repositories.
-    #[default]
-    Repositories,
-    /// The command line's repositories and what is installed.
-    Installed,
-    /// All repositories and what is installed.
-    System,
+    #[command(flatten)]
+    query: Query,
+    #[command(flatten)]
+    installed: InstalledOnly,
+    #[command(flatten)]
+    recursive: Recursive,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -121,8 +95,14 @@ impl Chosen {
 }
 
 pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
-    if arguments.format == Format::Json && !arguments.stdout {
-        context.console.document(arguments.format);
+    match arguments.query.format {
+        Layout::Json if !arguments.stdout => context.console.document(Format::Json),
+        Layout::Default => {}
+        Layout::Json | Layout::Yaml => {
+            return Err(Failure::Usage(
+                "fetch prints text or, unless packages go to stdout, JSON".to_owned(),
+            ));
+        }
     }
     let names = match &arguments.pkgname_spec {
         None => None,
@@ -130,26 +110,21 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
             Some(NamePattern::parse(text).map_err(|error| Failure::Usage(error.to_string()))?)
         }
     };
-    let needs = Needs {
-        state: arguments.world || matches!(arguments.from, From::Installed | From::System),
-        system_repositories: matches!(arguments.from, From::Repositories | From::System),
-        any_arch: true,
-        ..Needs::default()
-    };
-    let system = context.open(&needs).await?;
+    let opened = arguments
+        .question(&arguments.packages)
+        .open(context)
+        .await?;
     let mut document = Document {
         simulated: arguments.simulate.on(),
         ..Document::default()
     };
-    let recursive = arguments.recursive || arguments.world;
-    let chosen = match recursive {
-        true => closure(arguments, context, &system)?,
-        false => matches(arguments, context, &system, &mut document)?,
+    let chosen = opened.with_population(|population| {
+        choose(arguments, context, &opened, population, &mut document)
+    })?;
+    let Some(mut chosen) = chosen else {
+        return Ok(ExitCode::FAILURE);
     };
-    let mut chosen = match chosen {
-        Ok(chosen) => chosen,
-        Err(end) => return Ok(end),
-    };
+    let system = opened.system;
     if document.problems.is_empty() {
         chosen.retain(|chosen| {
             let built = chosen.entry.info.build_time;
@@ -158,7 +133,6 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                 _ => true,
             }
         });
-        chosen.sort_by(|left, right| order(&left.entry, &right.entry));
         for chosen in &chosen {
             if let Err(reason) = fetch(
                 arguments,
@@ -182,113 +156,78 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     if context.console.is_document() {
         Printer::new(Format::Json).print(&document, |_| String::new())?;
     }
-    Ok(exit_code(document.problems.len()))
+    Ok(count_code(document.problems.len()))
 }
 
-/// In apk's order for lists.
-fn order(left: &IndexEntry, right: &IndexEntry) -> std::cmp::Ordering {
-    display_order(&left.info.name, &right.info.name)
-        .then_with(|| apk::version::compare(&left.info.version, &right.info.version))
+impl Arguments {
+    fn question<'q>(&'q self, words: &'q [String]) -> Question<'q> {
+        let mut question = Question::new(&self.query, words);
+        // Unless it is asked for, what is installed is not looked at.
+        question.from = From::Repositories;
+        question.installed(self.installed.installed);
+        question.recursive(self.recursive);
+        question
+    }
 }
 
-/// The packages that the words stand for, and all that they need.
-fn closure(
+/// The packages that the words stand for; none if nothing satisfies them, and that was said.
+fn choose(
     arguments: &Arguments,
     context: &Context<'_>,
-    system: &System,
-) -> Result<Result<Vec<Chosen>, ExitCode>, Failure> {
-    let mut world = match arguments.world {
-        true => system.world().to_vec(),
-        false => Vec::new(),
-    };
-    for word in &arguments.packages {
-        match Dependency::parse(word) {
-            Ok(term) => world.push(term),
-            Err(_) => {
-                context.console.error(&format!(
-                    "'{word}' is not a valid world dependency, format is name(@tag)([<>~=]version)"
-                ));
-                return Ok(Err(ExitCode::FAILURE));
-            }
-        }
-    }
-    let wish = Wish {
-        world,
-        preferences: Preferences {
-            available: arguments.available,
-            ..Preferences::default()
-        },
-        ignore_conflicts: true,
-        ..Wish::default()
-    };
-    let plan = match context.plan(system, &wish)? {
-        Ok(plan) => plan,
-        Err(unsolvable) => return context.refuse(&unsolvable).map(Err),
-    };
-    let mut chosen = Vec::new();
-    for after in plan.steps.iter().filter_map(|step| step.after.as_ref()) {
-        if let Supply::Repository { repository, place } = after.supply {
-            chosen.push(Chosen {
-                repository,
-                entry: system.entry(repository, place)?,
-            });
-        }
-    }
-    Ok(Ok(chosen))
-}
-
-/// The packages that the words stand for: of each name the latest, or all.
-fn matches(
-    arguments: &Arguments,
-    context: &Context<'_>,
-    system: &System,
+    opened: &Opened,
+    population: &Population<'_>,
     document: &mut Document,
-) -> Result<Result<Vec<Chosen>, ExitCode>, Failure> {
-    let mut chosen: Vec<Chosen> = Vec::new();
-    for word in &arguments.packages {
-        // A word that is no term is a name, however odd.
-        let term = Dependency::parse_untagged(word).unwrap_or_else(|_| Dependency::any(word));
-        let pattern = word.contains(['*', '?']);
-        let mut found: Vec<Chosen> = Vec::new();
-        for (repository, loaded) in system.repositories.iter().enumerate() {
-            let catalogue = &loaded.catalogue;
-            let places: Vec<usize> = match pattern {
-                true => (0..catalogue.len())
-                    .filter(|place| {
-                        let name = catalogue.name(*place);
-                        name.is_some_and(|name| fits(&term.name, &name))
-                    })
-                    .collect(),
-                false => catalogue.named(&term.name).collect(),
+) -> Result<Option<Vec<Chosen>>, Failure> {
+    let whole = arguments.question(&arguments.packages);
+    let mut selected = Selected::default();
+    if whole.recursive {
+        let Some(found) = opened.select(context, population, &whole)? else {
+            return Ok(None);
+        };
+        selected = found;
+    } else {
+        for word in &arguments.packages {
+            let question = arguments.question(std::slice::from_ref(word));
+            let Some(found) = opened.select(context, population, &question)? else {
+                return Ok(None);
             };
-            for place in places {
-                let entry = system.entry(repository, place)?;
-                if term.matches(Some(&entry.info.version), Some(&entry.identity)) {
-                    found.push(Chosen { repository, entry });
-                }
+            if found.matches.is_empty() && !word.contains('*') {
+                let problem = format!("{word}: unable to select package (or its dependencies)");
+                context.console.message(&problem);
+                document.problems.push(problem);
             }
+            selected.matches.extend(found.matches);
         }
-        if found.is_empty() && !word.contains('*') {
-            let problem = format!("{word}: unable to select package (or its dependencies)");
-            context.console.message(&problem);
-            document.problems.push(problem);
-        }
-        for found in found {
-            let mut same = chosen.iter_mut();
-            let known = same.find(|known| match arguments.all_matches {
-                true => known.entry.identity == found.entry.identity,
-                false => known.entry.info.name == found.entry.info.name,
-            });
-            match known {
-                None => chosen.push(found),
-                Some(known) if is_later(&found.entry.info.version, &known.entry.info.version) => {
-                    *known = found;
-                }
-                Some(_) => {}
+    }
+    let mut chosen = Vec::new();
+    for package in selected.sorted(population) {
+        // One on this machine is best.
+        let mut repositories: Vec<_> = population
+            .repositories(package)
+            .filter(|repository| repository.available)
+            .collect();
+        repositories.sort_by_key(|repository| !repository.is_local());
+        let place = repositories.first().and_then(|found| {
+            let mut all = opened.system.repositories.iter();
+            all.position(|loaded| std::ptr::eq(loaded, found.loaded))
+        });
+        match place {
+            Some(repository) => chosen.push(Chosen {
+                repository,
+                entry: population.entry(package).map_err(unreadable)?.into_owned(),
+            }),
+            None => {
+                let problem = format!(
+                    "{}: could not find a repo which provides this package \
+                     (check repositories file and run 'apk update')",
+                    population.label(package)
+                );
+                context.console.error(&problem);
+                document.problems.push(problem);
             }
         }
     }
-    Ok(Ok(chosen))
+    Ok(Some(chosen))
 }
 
 /// Fetches a package. Why it can't be had, in words.

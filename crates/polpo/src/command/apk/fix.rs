@@ -4,10 +4,10 @@ use apk::install::Create;
 use apk::solver::Preferences;
 use clap::Args;
 
-use super::commit::exit_code;
 use super::context::Context;
 use super::options::Commit;
 use super::plan::{NameGoal, Wish};
+use super::question::count_code;
 use crate::output::failure::Failure;
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                         .console
                         .error(&format!("Package '{word}' not found"));
                 }
-                return Ok(exit_code(unknown.len()));
+                return Ok(count_code(unknown.len()));
             }
         }
     };

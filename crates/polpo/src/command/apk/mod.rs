@@ -26,7 +26,6 @@ mod mkndx;
 mod mkpkg;
 mod options;
 mod package_cache;
-mod pattern;
 mod plan;
 mod policy;
 mod query;

@@ -1,6 +1,5 @@
 //! What a command asks of the solver, and the answer freed from what it was found in.
 
-use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use apk::dependency::{Dependency, Identity};
@@ -232,13 +231,6 @@ impl Freed<'_, '_> {
             in_repository,
         }
     }
-}
-
-/// In apk's order for lists that people read: without regard to case, then with.
-pub(crate) fn display_order(left: &str, right: &str) -> Ordering {
-    left.to_ascii_lowercase()
-        .cmp(&right.to_ascii_lowercase())
-        .then_with(|| left.cmp(right))
 }
 
 /// Whether a version is later than another.

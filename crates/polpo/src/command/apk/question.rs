@@ -319,9 +319,7 @@ impl Opened {
             let solution = match universe.solve(&request) {
                 Ok(solution) => solution,
                 Err(unsolvable) => {
-                    context
-                        .console
-                        .error(&format!("unable to select packages:\n{unsolvable}"));
+                    context.refuse(&unsolvable)?;
                     return Ok(None);
                 }
             };

@@ -5,8 +5,8 @@ use apk::install::Access;
 use clap::Args;
 use serde::Serialize;
 
-use super::commit::exit_code;
 use super::context::{Context, Needs};
+use super::question::count_code;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
@@ -79,7 +79,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     if arguments.format == Format::Json || context.console.verbosity() >= 1 {
         Printer::new(arguments.format).print(&document, text)?;
     }
-    Ok(exit_code(failed))
+    Ok(count_code(failed))
 }
 
 fn text(document: &Document) -> String {

@@ -6,10 +6,10 @@ use apk::install::{Create, Owner, Root};
 use apk::solver::Preferences;
 use clap::Args;
 
-use super::commit::exit_code;
 use super::context::{Context, Needs};
 use super::options::{Commit, Switch};
 use super::plan::{NameGoal, Wish, is_later};
+use super::question::count_code;
 use super::system::System;
 use crate::output::failure::Failure;
 
@@ -105,7 +105,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                         .console
                         .error(&format!("Package '{word}' not found"));
                 }
-                return Ok(exit_code(unknown.len()));
+                return Ok(count_code(unknown.len()));
             }
         };
         goals.extend(names.into_iter().map(|name| NameGoal {
