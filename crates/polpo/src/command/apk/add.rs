@@ -7,10 +7,10 @@ use apk::install::Create;
 use apk::package::{Package, PackageInfo};
 use apk::solver::{Preferences, UnindexedKind};
 use apk::version::{Operator, Version};
-use base::{Epoch, Sha1};
+use base::Sha1;
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, now};
 use super::options::Commit;
 use super::plan::{NameGoal, Wish};
 use super::system::{Extra, System};
@@ -193,15 +193,6 @@ fn version_of_now() -> Result<Version, Failure> {
     let (day, time) = text.split_once('T').unwrap_or_default();
     Version::parse(&format!("{}.{}", digits(day), digits(time)))
         .map_err(|error| Failure::failed("the time is no version", error))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the version of a virtual package without one is the time"
-)]
-fn now() -> Epoch {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Epoch(since.map_or(0, |since| since.as_secs()))
 }
 
 /// The package has no file, and so nothing to hash: its identity is that of what it says.

@@ -9,12 +9,13 @@ use apk::install::{self, Access, Create, Log, OpenOptions, Root};
 use apk::repository::{LoadedRepository, Location, Repository, RepositoryError, RepositoryList};
 use apk::signature::{Keyring, SignatureError};
 use apk::solver::UnindexedKind;
-use base::Arch;
+use base::{Arch, Epoch};
 
 use super::console::Console;
 use super::options::{Auto, Commit, Global};
 use super::package_cache::PackageCache;
 use super::system::{Extra, System};
+use super::program_version;
 use crate::output::Progress;
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -237,6 +238,16 @@ impl<'p> Context<'p> {
         Ok(system)
     }
 
+    /// The log of what changes the system. A link is not followed out of the system, and where there
+    /// is one, to `/dev/null` say, nobody wants a log.
+    fn log(&self, access: Access) -> Option<Log> {
+        let wanted = access == Access::Write && self.global.logfile.on();
+        let link = self.root().join("var/log/apk.log").is_symlink();
+        (wanted && !link).then(|| Log {
+            heading: log_heading(),
+        })
+    }
+
     /// Whether the system is held in memory, and so forgets at its next start what isn't kept.
     pub(crate) fn is_in_memory(&self) -> bool {
         match self.global.root_tmpfs {
@@ -275,9 +286,7 @@ impl<'p> Context<'p> {
                 false => Vec::new(),
             },
             wait: self.global.wait.map(Duration::from_secs),
-            log: (needs.access == Access::Write && self.global.logfile.on()).then(|| Log {
-                heading: log_heading(),
-            }),
+            log: self.log(needs.access),
         };
         Root::open(self.root(), &options, &self.console).map_err(root_failure)
     }
@@ -355,7 +364,19 @@ fn log_heading() -> String {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    format!("Running `{}`", words.join(" "))
+    let now = now().rfc3339().replace('T', " ");
+    let now = now.trim_end_matches('Z');
+    format!("\nRunning `{}` at {now}\n{}", words.join(" "), program_version())
+}
+
+/// The time, for what people read and for nothing that is compared.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log tells when, and a virtual package without a version has the time for one"
+)]
+pub(super) fn now() -> Epoch {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Epoch(since.map_or(0, |since| since.as_secs()))
 }
 
 fn root_failure(error: install::InstallError) -> Failure {

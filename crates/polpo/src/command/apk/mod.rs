@@ -172,7 +172,7 @@ impl Arguments {
             refused: false,
         };
         if words.options.iter().any(|word| word == "--version") {
-            return Err(asked(version()));
+            return Err(asked(program_version()));
         }
         if words.options.iter().any(|word| word == "--print-arch") {
             return Err(asked(format!("{}\n", Arch::host().apk())));
@@ -187,7 +187,7 @@ impl Arguments {
                 Some(command) => command.render_long_help(),
                 None => commands.render_long_help(),
             };
-            return Err(asked(format!("{}\n{help}", version())));
+            return Err(asked(format!("{}\n{help}", program_version())));
         };
         let mut line: Vec<OsString> = vec!["apk".into(), name.into()];
         line.extend(words.options);
@@ -213,7 +213,7 @@ impl Arguments {
 }
 
 /// What `--version` says: whose command line it is, and who reads it.
-fn version() -> String {
+fn program_version() -> String {
     format!(
         "apk-tools 3.0.6 (polpo {}), compiled for {}.\n",
         env!("CARGO_PKG_VERSION"),
