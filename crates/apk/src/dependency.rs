@@ -170,7 +170,9 @@ impl Dependency {
             Some(Constraint::Version(operator, named)) => {
                 operator.accepts(version.unwrap_or_default(), named.as_str())
             }
-            Some(Constraint::Identity(named)) => identity.is_some_and(|of| of == named),
+            Some(Constraint::Identity(named)) => {
+                identity.is_some_and(|of| of.shortened() == named.shortened())
+            }
         }
     }
 }

@@ -273,9 +273,10 @@ impl Location {
     /// The place that holds this one.
     fn parent(&self) -> Location {
         match self {
-            Location::Folder(path) => {
-                Location::Folder(path.parent().map(Path::to_owned).unwrap_or_default())
-            }
+            Location::Folder(path) => Location::Folder(match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => PathBuf::from("."),
+            }),
             Location::Url(url) => {
                 let mut url = url.clone();
                 if let Ok(mut segments) = url.path_segments_mut() {

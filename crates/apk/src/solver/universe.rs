@@ -337,7 +337,8 @@ impl<'a> Builder<'a> {
     fn package(&mut self, candidate: &'a Candidate, sources: &Sources<'a>) -> PackageId {
         let id = self.packages.len() as PackageId;
         if let Some(identity) = candidate.identity {
-            let known = *self.by_identity.entry(identity).or_insert(id);
+            // apk tells packages apart by the first 20 bytes, which is all that a database keeps.
+            let known = *self.by_identity.entry(identity.shortened()).or_insert(id);
             if known != id {
                 return known;
             }

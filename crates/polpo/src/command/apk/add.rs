@@ -227,7 +227,10 @@ fn package_file(context: &Context<'_>, path: &Path) -> Result<Result<IndexEntry,
     {
         return Ok(Err(format!("UNTRUSTED signature: {error}")));
     }
-    Ok(Ok(IndexEntry::of(&package)))
+    let mut entry = IndexEntry::of(&package);
+    // What a database keeps of it, so that the world's term still fits once it is installed.
+    entry.identity = entry.identity.shortened();
+    Ok(Ok(entry))
 }
 
 /// A system in memory forgets at its next start what no repository has, unless a cache keeps it.

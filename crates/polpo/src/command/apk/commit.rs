@@ -187,6 +187,7 @@ impl Context<'_> {
             let committed = root
                 .commit(&transaction, &self.console)
                 .map_err(|error| Failure::failed("the system can't be changed", error))?;
+            self.keep_copies(system, plan);
             document.problems = committed.problems.iter().map(ToString::to_string).collect();
             document.errors = committed.errors;
             committed.statistics
@@ -364,6 +365,23 @@ impl Context<'_> {
             }),
             Supply::Virtual(entry) => Ok(Arrival::Virtual(entry.clone())),
             Supply::None => Ok(Arrival::Kept),
+        }
+    }
+
+    /// Keeps copies of the package files that were installed, where the system has a cache for them.
+    fn keep_copies(&self, system: &System, plan: &Plan) {
+        let Some(cache) = system.cache.as_ref().filter(|cache| cache.packages) else {
+            return;
+        };
+        for step in plan.steps.iter().filter(|step| step.arrives()) {
+            if let Some(Supply::File(file, entry)) = step.after.as_ref().map(|after| &after.supply)
+                && cache.find(entry).is_none()
+                && let Err(error) = cache.keep(file, entry)
+            {
+                let label = format!("{}-{}", entry.info.name, entry.info.version);
+                self.console
+                    .warning(&format!("{label}: unable to cache package: {error}"));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use apk::dependency::Identity;
 use apk::index::IndexEntry;
 use base::Digest;
+use store::{AtomicFile, WriteError};
 
 use super::options::Global;
 use crate::output::failure::Failure;
@@ -84,6 +85,20 @@ impl PackageCache {
         let path = self.package_path(entry);
         let found = fs::symlink_metadata(&path).ok()?;
         (found.is_file() && found.len() == entry.size).then_some(path)
+    }
+
+    /// Puts a copy of a package file into the cache.
+    pub(crate) fn keep(&self, file: &Path, entry: &IndexEntry) -> Result<(), WriteError> {
+        let path = self.package_path(entry);
+        let failed = |source| WriteError {
+            action: "copy",
+            path: path.clone(),
+            source,
+        };
+        let mut from = fs::File::open(file).map_err(failed)?;
+        let mut copy = AtomicFile::create(&path)?;
+        io::copy(&mut from, &mut copy).map_err(failed)?;
+        copy.commit()
     }
 
     /// The list of packages that no repository has: what is installed on a system in memory.

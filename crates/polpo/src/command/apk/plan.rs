@@ -202,7 +202,9 @@ impl Freed<'_, '_> {
         let mut extras = self.extras.iter();
         let extra = extras.find(|extra| {
             extra.entry.info.name == candidate.name
-                && Some(extra.entry.identity) == candidate.identity
+                && candidate.identity.is_some_and(|identity| {
+                    identity.shortened() == extra.entry.identity.shortened()
+                })
         });
         let supply = match (extra, selected.place) {
             (Some(extra), _) => {
