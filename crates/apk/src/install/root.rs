@@ -669,7 +669,13 @@ impl Root {
                     .any(|folder| self.beneath.directory(folder).is_ok()));
         let runner = if runs_scripts {
             let environment = options.environment.as_deref();
-            Some(Runner::new(&self.path, self.usermode, environment)?)
+            let confined = !options.unconfined;
+            Some(Runner::new(
+                &self.path,
+                self.usermode,
+                confined,
+                environment,
+            )?)
         } else {
             None
         };

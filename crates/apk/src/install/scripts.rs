@@ -43,7 +43,7 @@ const LINE: u64 = 8 << 10;
 #[derive(Debug)]
 pub(super) struct Runner {
     root: PathBuf,
-    /// None in the machine's own root.
+    /// None in the machine's own root, and where scripts are not to be confined.
     bubblewrap: Option<PathBuf>,
     usermode: bool,
     environment: Vec<(String, String)>,
@@ -77,6 +77,7 @@ impl Runner {
     pub(super) fn new(
         root: &Path,
         usermode: bool,
+        confined: bool,
         environment: Option<&[(String, String)]>,
     ) -> Result<Runner, InstallError> {
         let usual = || vec![("PATH".to_owned(), PATH.to_owned())];
@@ -86,7 +87,11 @@ impl Runner {
         })?;
         let is_own = root.canonicalize().is_ok_and(|root| root == Path::new("/"));
         Ok(Runner {
-            bubblewrap: if is_own { None } else { Some(find()?) },
+            bubblewrap: if is_own || !confined {
+                None
+            } else {
+                Some(find()?)
+            },
             root,
             usermode,
             environment: environment.map_or_else(usual, <[_]>::to_vec),
@@ -136,10 +141,11 @@ impl Runner {
 
     fn direct(&self, call: Call<'_>) -> io::Result<(Command, Option<OwnedFd>)> {
         let (program, script) = match call.program {
-            Program::File(path) => (format!("/{path}"), None),
+            Program::File(path) => (self.root.join(path), None),
             Program::Script(bytes) => {
                 let file = in_memory(bytes)?;
-                (format!("/proc/self/fd/{}", file.as_raw_fd()), Some(file))
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                (path.into(), Some(file))
             }
         };
         let mut command = Command::new(program);
@@ -147,7 +153,7 @@ impl Runner {
             .env_clear()
             .envs(self.variables(call))
             .args(call.arguments)
-            .current_dir("/");
+            .current_dir(&self.root);
         Ok((command, script))
     }
 

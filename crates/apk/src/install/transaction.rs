@@ -57,6 +57,8 @@ pub enum Arrival {
 pub struct CommitOptions {
     /// `--no-scripts`: no script, trigger or commit hook runs.
     pub no_scripts: bool,
+    /// `--force-no-chroot`: scripts run outside the root with all that the caller may do.
+    pub unconfined: bool,
     /// `--no-commit-hooks`.
     pub no_commit_hooks: bool,
     /// `--purge`: protected files that were changed go with their package.

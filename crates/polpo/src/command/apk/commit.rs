@@ -407,6 +407,7 @@ impl Context<'_> {
         });
         Ok(CommitOptions {
             no_scripts: !options.scripts.on(),
+            unconfined: self.global.force_no_chroot,
             no_commit_hooks: !options.commit_hooks.on() || options.initramfs_diskless_boot,
             purge: self.global.purge.on(),
             overwrite: self.forces().overwrite,

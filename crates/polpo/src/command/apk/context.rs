@@ -14,8 +14,8 @@ use base::{Arch, Epoch};
 use super::console::Console;
 use super::options::{Auto, Commit, Global};
 use super::package_cache::PackageCache;
-use super::system::{Extra, System};
 use super::program_version;
+use super::system::{Extra, System};
 use crate::output::Progress;
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -366,7 +366,11 @@ fn log_heading() -> String {
         .collect();
     let now = now().rfc3339().replace('T', " ");
     let now = now.trim_end_matches('Z');
-    format!("\nRunning `{}` at {now}\n{}", words.join(" "), program_version())
+    format!(
+        "\nRunning `{}` at {now}\n{}",
+        words.join(" "),
+        program_version()
+    )
 }
 
 /// The time, for what people read and for nothing that is compared.
