@@ -14,6 +14,24 @@ pub(crate) fn subject_public_key_info(rsa_public_key: &[u8]) -> Vec<u8> {
     element(0x30, &body)
 }
 
+/// `RSAPublicKey` (RFC 8017, A.1.1) of two numbers in big-endian bytes.
+pub(crate) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let mut body = integer(modulus);
+    body.extend(integer(exponent));
+    element(0x30, &body)
+}
+
+/// A number that is not negative: a leading bit that is set would say so.
+fn integer(bytes: &[u8]) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let mut contents = vec![0];
+    contents.extend_from_slice(&bytes[zeros..]);
+    if contents.get(1).is_some_and(|first| first & 0x80 == 0) {
+        contents.remove(0);
+    }
+    element(0x02, &contents)
+}
+
 fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     let length = contents.len().to_be_bytes();

@@ -87,6 +87,16 @@ impl PublicKey {
         }
     }
 
+    /// Takes an RSA key's modulus and exponent in big-endian bytes, as JSON web keys have them
+    /// (RFC 7518, 6.3.1).
+    ///
+    /// # Errors
+    /// They are no RSA key of 1024 to 8192 bits.
+    pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, KeyError> {
+        let key = der::rsa_public_key(modulus, exponent);
+        PublicKey::from_spki(der::subject_public_key_info(&key))
+    }
+
     /// Takes a SubjectPublicKeyInfo in DER (RFC 5280).
     ///
     /// # Errors

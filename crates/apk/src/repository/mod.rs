@@ -1,15 +1,22 @@
 //! Where packages come from: a folder or a URL with an index per architecture.
 
+mod discovery;
 mod grammar;
 mod loaded;
 mod naming;
+mod remote;
 
+pub use discovery::{DiscoveredKey, DiscoveryError};
 pub use grammar::{
     FILE as LIST_FILE, FOLDERS as LIST_FOLDERS, LineProblem, LineReason, ListError,
     MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, RepositoryList,
 };
 pub use loaded::{ChoiceError, LoadedRepository, choose};
 pub use naming::{InvalidNamePattern, NamePattern};
+pub use remote::{
+    Access, AccessSettings, IndexState, InvalidRepositoryMirror, Opened, PlaceError, Refresh,
+    RepositoryMirror,
+};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -107,6 +114,33 @@ pub enum RepositoryError {
         /// What is elsewhere.
         place: String,
     },
+    /// No place gave what is asked of it.
+    #[error("repository {repository}: can't fetch {what}{}", listed(reasons))]
+    Unreachable {
+        /// The repository.
+        repository: String,
+        /// Its index, or a package by name and version.
+        what: String,
+        /// Every place asked and why it did not help, in order.
+        reasons: Vec<(String, PlaceError)>,
+    },
+    /// The keys that its server names can't be had.
+    #[error("repository {repository}: {source}")]
+    Discovery {
+        /// The repository.
+        repository: String,
+        /// Why.
+        source: DiscoveryError,
+    },
+    /// Several things can't be had.
+    #[error("{}", together(.0))]
+    Several(Vec<RepositoryError>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A file of this machine can't be read or written.
+    #[error(transparent)]
+    Disk(#[from] store::WriteError),
     /// An entry's name or version can't be a file's.
     #[error("repository {repository} lists a package `{name}`, which can't be a file's name")]
     FileName {
@@ -123,6 +157,46 @@ pub enum RepositoryError {
         /// What is wrong.
         source: PackageError,
     },
+}
+
+fn listed(reasons: &[(String, PlaceError)]) -> String {
+    let mut text = String::from(":");
+    for (place, reason) in reasons {
+        text.push_str(&format!("\n  {place}: {reason}"));
+    }
+    if reasons.is_empty() {
+        text.push_str(" it was never fetched");
+    }
+    text
+}
+
+fn together(errors: &[RepositoryError]) -> String {
+    let missing: Vec<String> = errors.iter().filter_map(offline_only).collect();
+    if missing.len() == errors.len() {
+        return format!(
+            "the network is not to be used (offline) and {} things were never fetched:\n  {}",
+            missing.len(),
+            missing.join("\n  ")
+        );
+    }
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!("{} things can't be had:\n{}", errors.len(), texts.join("\n"))
+}
+
+/// What an error is about, if nothing but the offline mode is in the way.
+fn offline_only(error: &RepositoryError) -> Option<String> {
+    let RepositoryError::Unreachable {
+        repository,
+        what,
+        reasons,
+    } = error
+    else {
+        return None;
+    };
+    let offline = |error: &PlaceError| {
+        matches!(error, PlaceError::Refused(store::Refusal::Offline))
+    };
+    (reasons.iter().any(|(_, error)| offline(error))).then(|| format!("{what} ({repository})"))
 }
 
 impl Repository {

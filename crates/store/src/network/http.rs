@@ -134,7 +134,10 @@ impl Http {
         let refused = |place, reason| Refusal::Redirect { place, reason };
         let next = url
             .join(&location)
-            .map_err(|_| refused(without_credentials(&location), "that is no URL"))?;
+            .map_err(|_| {
+            let shown = location.split(['?', '#']).next().unwrap_or_default();
+            refused(without_credentials(shown), "that is no URL")
+        })?;
         if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
             return Err(refused(place(&next), "only web servers are asked"));
         }
