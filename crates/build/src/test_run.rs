@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use apk::repository::{Repository, RepositoryError};
+use apk::repository::{Access, Repository, RepositoryError};
 use apk::signature::Keyring;
 use base::{Digest, Epoch, Outcome, Reporter, Task, Unit, Verb};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct TestOptions<'a> {
     pub repositories: &'a [Repository],
     /// Who may have signed their indexes.
     pub keyring: &'a Keyring,
+    /// How they are come by.
+    pub access: &'a Access,
     /// Where sources may come from.
     pub origins: &'a Origins,
     /// The folder whose files are put into the workspace; it may be missing.
@@ -89,11 +91,13 @@ pub async fn test_recipe<E: Executor>(
     options: &TestOptions<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Vec<TestReport>, RepositoryError> {
-    let repositories = options
-        .repositories
-        .iter()
-        .map(|repository| repository.open(recipe.arch, options.keyring))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (access, keyring) = (options.access, Some(options.keyring));
+    let repositories: Vec<_> = access
+        .open_all(options.repositories, recipe.arch, keyring, reporter)
+        .await?
+        .into_iter()
+        .map(|opened| opened.repository)
+        .collect();
     let main = std::iter::once((&recipe.package, recipe.test.as_ref()));
     let others = recipe
         .subpackages
@@ -147,7 +151,8 @@ impl<E: Executor> Run<'_, E> {
         let mut wanted: Vec<String> = test.environment.packages.clone();
         wanted.retain(|term| *term != package.name);
         wanted.push(format!("{}={}", package.name, package.full_version));
-        let guest = choose(store, self.recipe.arch, repositories, &wanted)?;
+        let arch = self.recipe.arch;
+        let guest = choose(options.access, arch, repositories, &wanted, self.reporter).await?;
         let sources =
             Sources::fetch(store, &test.sources(), options.origins, self.reporter).await?;
         let files = match options.source_folder {

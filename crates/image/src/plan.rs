@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::repository::{self, ChoiceError, LoadedRepository, RepositoryError};
+use apk::repository::{self, Access, ChoiceError, LoadedRepository, RepositoryError};
 use apk::signature::Keyring;
 use apk::solver::Unsolvable;
-use base::{Arch, Digest, Epoch};
+use base::{Arch, Digest, Epoch, Reporter};
 use serde::Serialize;
-use store::{Store, StoreError};
+use store::StoreError;
 
 use crate::configuration::{EntrypointKind, ImageConfiguration};
 
@@ -73,16 +73,17 @@ pub enum PlanError {
 }
 
 /// Chooses the packages for `arch` out of `repositories`, whose indexes `keyring` vouched for, and
-/// takes their files into the store.
+/// takes their files into the store of `access`, from wherever they are.
 ///
 /// # Errors
 /// [`PlanError`]: the packages don't fit together, or one isn't what its index says.
-pub fn plan(
+pub async fn plan(
     configuration: &ImageConfiguration,
     arch: Arch,
     repositories: &[LoadedRepository],
     keyring: &Keyring,
-    store: &Store,
+    access: &Access,
+    reporter: &dyn Reporter,
 ) -> Result<ImagePlan, PlanError> {
     let archs = &configuration.archs;
     if !archs.is_empty() && !archs.contains(&arch) {
@@ -99,10 +100,14 @@ pub fn plan(
         world.push(Dependency::any("s6"));
     }
     let chosen = repository::choose(repositories, arch, &world)?;
+    let wanted = chosen
+        .iter()
+        .map(|(repository, entry)| (*repository, entry));
+    let paths = access.packages(wanted, reporter).await?;
     let mut packages = Vec::new();
-    for (repository, entry) in chosen {
-        let package = repository.open_package(&entry)?;
-        let blob = store.put_file(package.path())?;
+    for ((repository, entry), path) in chosen.into_iter().zip(paths) {
+        let package = repository.open_package_at(&path, &entry)?;
+        let blob = access.store().put_file(package.path())?;
         let verified = package
             .digest()
             .map_err(|source| RepositoryError::Package {

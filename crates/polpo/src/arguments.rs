@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use apk::repository::RepositoryMirror;
 use base::Arch;
 use clap::{Args, Parser, Subcommand};
 use store::Mirror;
@@ -114,12 +115,13 @@ impl Command {
 /// Where packages come from and who is trusted to have signed them.
 #[derive(Debug, Args)]
 pub(crate) struct Repositories {
-    /// Folder of an apk repository (it holds ARCH/APKINDEX.tar.gz); earlier ones win ties
+    /// apk repository: a folder or URL that holds ARCH/APKINDEX.tar.gz (`v3 PLACE`:
+    /// ARCH/Packages.adb), or an index file, after an optional `@tag`; earlier ones win ties
     #[arg(
         long = "repository-append",
         short = 'r',
         visible_alias = "repository",
-        value_name = "DIR"
+        value_name = "REPOSITORY"
     )]
     pub(crate) repositories: Vec<String>,
     /// Public key, or folder of public keys, that indexes may be signed by
@@ -130,6 +132,17 @@ pub(crate) struct Repositories {
         value_name = "PATH"
     )]
     pub(crate) keyring: Vec<PathBuf>,
+    /// Another place for what lies below a URL, asked first; may be repeated, asked in this order
+    #[arg(
+        long = "repository-mirror",
+        value_name = "URL=PLACE",
+        env = "POLPO_REPOSITORY_MIRRORS",
+        value_delimiter = ' '
+    )]
+    pub(crate) mirrors: Vec<RepositoryMirror>,
+    /// Also trust, for each repository alone, the keys that its server names (apk-configuration)
+    #[arg(long)]
+    pub(crate) discover_keys: bool,
 }
 
 /// What outputs are made for.

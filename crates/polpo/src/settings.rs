@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use apk::repository::{LoadedRepository, Repository};
+use apk::repository::{Access, AccessSettings, LoadedRepository, Repository, RepositoryList};
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
 use store::{Network, NetworkSettings, Store};
@@ -96,26 +96,69 @@ pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
 pub(crate) struct Trusted {
     pub(crate) repositories: Vec<LoadedRepository>,
     pub(crate) keyring: Keyring,
+    pub(crate) access: Access,
+}
+
+/// The repositories of the command line, not opened yet, and who may have signed them.
+pub(crate) fn repositories(
+    arguments: &Repositories,
+    arch: Arch,
+) -> Result<(Vec<Repository>, Keyring), Failure> {
+    let keyring = Keyring::load(&arguments.keyring)
+        .map_err(|error| Failure::failed("the keyring can't be read", error))?;
+    let mut list = RepositoryList::new(arch);
+    for text in &arguments.repositories {
+        list.argument("-r", text);
+    }
+    let repositories = list.finish().map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::Usage(lines.join("\n"))
+    })?;
+    Ok((repositories, keyring))
+}
+
+/// How the repositories of the command line are come by.
+pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<Access, Failure> {
+    let settings = AccessSettings {
+        mirrors: arguments.mirrors.clone(),
+        discover_keys: arguments.discover_keys,
+        ..AccessSettings::default()
+    };
+    Ok(Access::new(session.store()?, session.network()?, settings))
 }
 
 /// Opens the repositories of the command line for `arch`.
-pub(crate) fn trusted(arguments: &Repositories, arch: Arch) -> Result<Trusted, Failure> {
-    let keyring = Keyring::load(&arguments.keyring)
-        .map_err(|error| Failure::failed("the keyring can't be read", error))?;
-    let repositories = arguments
-        .repositories
-        .iter()
-        .map(|text| {
-            let what = || format!("the repository {text} can't be used");
-            let repository = Repository::parse(text)
-                .map_err(|error| Failure::Usage(format!("{}: {error}", what())))?;
-            repository
-                .open(arch, &keyring)
-                .map_err(|error| Failure::failed(what(), error))
-        })
-        .collect::<Result<_, _>>()?;
+pub(crate) async fn trusted(
+    arguments: &Repositories,
+    arch: Arch,
+    session: &Session<'_>,
+) -> Result<Trusted, Failure> {
+    let (repositories, mut keyring) = repositories(arguments, arch)?;
+    let access = access(arguments, session)?;
+    let opened = access
+        .open_all(&repositories, arch, Some(&keyring), session.reporter())
+        .await
+        .map_err(|error| Failure::failed("the repositories can't be used", error))?;
+    let mut loaded = Vec::new();
+    for opened in opened {
+        for key in opened.keys {
+            // Each is trusted for its own repository; whoever uses them all must tell them apart.
+            if keyring
+                .get(&key.name)
+                .is_some_and(|known| *known != key.key)
+            {
+                return Err(Failure::Usage(format!(
+                    "two repositories name different keys {}; bring one of them by -k",
+                    key.name
+                )));
+            }
+            keyring.add(key.name, key.key);
+        }
+        loaded.push(opened.repository);
+    }
     Ok(Trusted {
-        repositories,
+        repositories: loaded,
         keyring,
+        access,
     })
 }

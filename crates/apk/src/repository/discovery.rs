@@ -31,7 +31,9 @@ pub struct DiscoveredKey {
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
     /// The server would name keys to anybody in between.
-    #[error("{url} is not encrypted, so the keys it names prove nothing; use https, or bring the keys by other means")]
+    #[error(
+        "{url} is not encrypted, so the keys it names prove nothing; use https, or bring the keys by other means"
+    )]
     NotEncrypted {
         /// The URL.
         url: String,
@@ -63,7 +65,9 @@ pub enum DiscoveryError {
         source: KeyError,
     },
     /// The network is not to be used, and the keys were not discovered before.
-    #[error("the keys that {url} names were never fetched and the network is not to be used (offline)")]
+    #[error(
+        "the keys that {url} names were never fetched and the network is not to be used (offline)"
+    )]
     Offline {
         /// The repository's URL.
         url: String,
@@ -121,7 +125,11 @@ pub(super) async fn discover(
     if network.is_offline() {
         let recorded: Option<Recorded> = store.record_get(RECORD, &record_key)?;
         let recorded = recorded.ok_or(DiscoveryError::Offline { url: shown })?;
-        return recorded.keys.iter().map(|key| from_record(&recorded, key)).collect();
+        return recorded
+            .keys
+            .iter()
+            .map(|key| from_record(&recorded, key))
+            .collect();
     }
     let mut place = repository.clone();
     if let Ok(mut segments) = place.path_segments_mut() {
@@ -235,7 +243,10 @@ fn keys(url: &Url, bytes: &[u8]) -> Result<Vec<DiscoveredKey>, DiscoveryError> {
         }
         if json.kty != "RSA" {
             let kind = json.kty.escape_debug();
-            return Err(answer(url, format!("key {name} is of type {kind}, and apk verifies indexes by RSA alone")));
+            return Err(answer(
+                url,
+                format!("key {name} is of type {kind}, and apk verifies indexes by RSA alone"),
+            ));
         }
         let number = |text: &str| {
             base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -243,17 +254,21 @@ fn keys(url: &Url, bytes: &[u8]) -> Result<Vec<DiscoveredKey>, DiscoveryError> {
                 .map_err(|_| answer(url, format!("key {name} is not in base64")))
         };
         let (modulus, exponent) = (number(&json.n)?, number(&json.e)?);
-        let key = PublicKey::from_rsa(&modulus, &exponent).map_err(|source| DiscoveryError::Key {
-            url: store::without_credentials(url.as_str()),
-            name: name.clone(),
-            source,
-        })?;
+        let key =
+            PublicKey::from_rsa(&modulus, &exponent).map_err(|source| DiscoveryError::Key {
+                url: store::without_credentials(url.as_str()),
+                name: name.clone(),
+                source,
+            })?;
         let key = DiscoveredKey {
             name: format!("{}.rsa.pub", json.kid),
             key,
             url: store::without_credentials(url.as_str()),
         };
-        if found.iter().any(|other| other.name == key.name && other.key != key.key) {
+        if found
+            .iter()
+            .any(|other| other.name == key.name && other.key != key.key)
+        {
             return Err(answer(url, format!("it has two keys {name}")));
         }
         found.push(key);

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::Arch;
 
@@ -45,6 +45,11 @@ impl LoadedRepository {
                 repository: self.name.clone(),
                 source,
             })
+    }
+
+    /// Whether its packages lie on this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self.base, Location::Folder(_)) && !self.names.is_absolute()
     }
 
     /// Where an entry's package may be, best first. apk looks for one that suits every
@@ -110,12 +115,23 @@ impl LoadedRepository {
     /// # Errors
     /// See [`RepositoryError`].
     pub fn open_package(&self, entry: &IndexEntry) -> Result<Package, RepositoryError> {
-        let path = self.package_path(entry)?;
+        self.open_package_at(&self.package_path(entry)?, entry)
+    }
+
+    /// As [`LoadedRepository::open_package`], of a package that was brought to `path`.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub fn open_package_at(
+        &self,
+        path: &Path,
+        entry: &IndexEntry,
+    ) -> Result<Package, RepositoryError> {
         let failed = |source| RepositoryError::Package {
             repository: self.name.clone(),
             source,
         };
-        let package = Package::open(&path).map_err(failed)?;
+        let package = Package::open(path).map_err(failed)?;
         package.check_entry(entry).map_err(failed)?;
         Ok(package)
     }

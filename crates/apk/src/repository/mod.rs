@@ -98,6 +98,14 @@ pub enum RepositoryError {
         /// What is wrong.
         source: IndexError,
     },
+    /// Its index is of format 2, its name says 3.
+    #[error("repository {repository}: {} is no index of format 3; if it is one of format 2, write v2 before the repository", path.display())]
+    NotV3 {
+        /// The repository.
+        repository: String,
+        /// The index.
+        path: PathBuf,
+    },
     /// Its index says nothing of a package.
     #[error("repository {repository}: {source}")]
     Catalogue {
@@ -180,7 +188,11 @@ fn together(errors: &[RepositoryError]) -> String {
         );
     }
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    format!("{} things can't be had:\n{}", errors.len(), texts.join("\n"))
+    format!(
+        "{} things can't be had:\n{}",
+        errors.len(),
+        texts.join("\n")
+    )
 }
 
 /// What an error is about, if nothing but the offline mode is in the way.
@@ -193,9 +205,8 @@ fn offline_only(error: &RepositoryError) -> Option<String> {
     else {
         return None;
     };
-    let offline = |error: &PlaceError| {
-        matches!(error, PlaceError::Refused(store::Refusal::Offline))
-    };
+    let offline =
+        |error: &PlaceError| matches!(error, PlaceError::Refused(store::Refusal::Offline));
     (reasons.iter().any(|(_, error)| offline(error))).then(|| format!("{what} ({repository})"))
 }
 
@@ -299,6 +310,13 @@ impl Repository {
         path: &Path,
         keyring: Option<&Keyring>,
     ) -> Result<LoadedRepository, RepositoryError> {
+        // As in apk, the name of an index promises its format; the signature says nothing of it.
+        if self.index(arch).to_string().ends_with(".adb") && !is_v3(path)? {
+            return Err(RepositoryError::NotV3 {
+                repository: self.to_string(),
+                path: path.to_owned(),
+            });
+        }
         let read = match keyring {
             Some(keyring) => Index::read(path, keyring),
             None => Index::read_unverified(path),
@@ -324,6 +342,17 @@ impl Repository {
             names: index.names.clone().unwrap_or_else(|| self.names()),
             catalogue: index.into(),
         })
+    }
+}
+
+/// Whether the file is of format 3, or missing, which is told elsewhere.
+fn is_v3(path: &Path) -> Result<bool, RepositoryError> {
+    use std::io::Read as _;
+    let mut magic = Vec::new();
+    match std::fs::File::open(path).and_then(|file| file.take(3).read_to_end(&mut magic)) {
+        Ok(_) => Ok(magic == b"ADB"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(store::WriteError::at("read", path)(error).into()),
     }
 }
 

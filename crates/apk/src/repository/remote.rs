@@ -15,7 +15,7 @@ use base::{Arch, Digest, Event, Reporter};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use store::{
-    Arrived, AtomicFile, Known, Network, Refusal, Store, Validators, Wanted, WriteError,
+    Arrived, AtomicFile, Network, Refusal, Store, StoreError, Validators, Wanted, WriteError,
 };
 use url::Url;
 
@@ -110,10 +110,13 @@ impl std::str::FromStr for RepositoryMirror {
             .split_once('=')
             .ok_or_else(|| invalid("there is no `=`".to_owned()))?;
         let place = |text: &str| {
-            Location::parse(text.trim_end_matches('/')).map_err(|reason| invalid(reason.to_string()))
+            Location::parse(text.trim_end_matches('/'))
+                .map_err(|reason| invalid(reason.to_string()))
         };
         let Location::Url(of) = place(of)? else {
-            return Err(invalid("a folder of this machine needs no mirror".to_owned()));
+            return Err(invalid(
+                "a folder of this machine needs no mirror".to_owned(),
+            ));
         };
         if at.is_empty() {
             return Err(invalid("no place follows the `=`".to_owned()));
@@ -163,6 +166,9 @@ pub enum PlaceError {
     /// What it gave is not the package.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// It can't be used otherwise.
+    #[error(transparent)]
+    Repository(Box<RepositoryError>),
     /// A file of this machine can't be read or written.
     #[error(transparent)]
     Disk(#[from] WriteError),
@@ -283,7 +289,10 @@ impl Access {
         reporter: &dyn Reporter,
     ) -> Result<PathBuf, RepositoryError> {
         let places = repository.package_places(entry)?;
-        if places.iter().all(|place| matches!(place, Location::Folder(_))) {
+        if places
+            .iter()
+            .all(|place| matches!(place, Location::Folder(_)))
+        {
             let package = repository.open_package(entry)?;
             return Ok(package.path().to_owned());
         }
@@ -317,6 +326,23 @@ impl Access {
             .into_iter()
             .map(|(repository, entry)| self.package(repository, entry, reporter));
         self.together(work).await
+    }
+
+    /// The SHA-256 of an entry's package, if it is in the store and was checked as a whole before.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn checked(&self, entry: &IndexEntry) -> Result<Option<Digest>, StoreError> {
+        let digest: Option<Digest> = self.store.record_get(CHECKED, &record_key(entry))?;
+        Ok(digest.filter(|digest| self.store.contains(digest)))
+    }
+
+    /// Remembers that the package of the store with this SHA-256 is, as a whole, the entry's.
+    ///
+    /// # Errors
+    /// The store can't be written to.
+    pub fn remember_checked(&self, entry: &IndexEntry, digest: Digest) -> Result<(), StoreError> {
+        self.store.record_put(CHECKED, &record_key(entry), &digest)
     }
 
     async fn together<T>(
@@ -375,7 +401,11 @@ impl Access {
                     key.name,
                     key.key.id()
                 ),
-                None => format!("{name} names its key {} ({}), trusted for it alone", key.name, key.key.id()),
+                None => format!(
+                    "{name} names its key {} ({}), trusted for it alone",
+                    key.name,
+                    key.key.id()
+                ),
             };
             reporter.report(Event::Notice { message: &message });
         }
@@ -395,7 +425,11 @@ impl Access {
                 {
                     let decoded: Vec<String> = rest
                         .split('/')
-                        .map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned())
+                        .map(|part| {
+                            percent_encoding::percent_decode_str(part)
+                                .decode_utf8_lossy()
+                                .into_owned()
+                        })
                         .collect();
                     places.push(mirror.at.join(&decoded.join("/")));
                 }
@@ -428,8 +462,7 @@ impl Access {
             }
             fs::remove_file(&path).map_err(WriteError::at("remove", &path))?;
         }
-        let key = record_key(entry);
-        let digest: Option<Digest> = self.store.record_get(CHECKED, &key)?;
+        let digest = self.checked(entry)?;
         let stored = digest.and_then(|digest| self.store.path(&digest));
         Ok(stored.filter(|path| is_package(path, entry)))
     }
@@ -484,8 +517,7 @@ impl Access {
         }
         let digest = arrived.digest();
         let path = arrived.keep(&self.store).map_err(Refusal::Store)?;
-        self.store
-            .record_put(CHECKED, &record_key(entry), &digest)
+        self.remember_checked(entry, digest)
             .map_err(Refusal::Store)?;
         Ok(path)
     }
@@ -581,9 +613,15 @@ impl Asker<'_> {
             expected: None,
             only_https: false,
         };
-        let mut validators = match &known {
-            Some(known) => known.validators.clone(),
-            None => Validators::default(),
+        let former = match &known {
+            Some(known) => Some(known.path.clone()),
+            None if url == own => self.apks(url),
+            None => None,
+        };
+        let mut validators = match (&known, &former) {
+            (Some(known), _) => known.validators.clone(),
+            (None, Some(path)) => dated(path)?,
+            (None, None) => Validators::default(),
         };
         loop {
             let arrived = access
@@ -591,7 +629,7 @@ impl Asker<'_> {
                 .fetch_changed(&access.store, &wanted, &validators, self.reporter)
                 .await?;
             let Some(arrived) = arrived else {
-                let Some(Known { path, .. }) = &known else {
+                let Some(path) = &former else {
                     return Err(Refusal::Nonsense("304 to a question without a condition").into());
                 };
                 let loaded = self.verified(path)?;
@@ -618,6 +656,11 @@ impl Asker<'_> {
         }
     }
 
+    /// The index that apk has put into its cache.
+    fn apks(&self, url: &Url) -> Option<PathBuf> {
+        self.cache_path(url).filter(|path| path.is_file())
+    }
+
     fn read(&self, path: &Path) -> Result<LoadedRepository, RepositoryError> {
         self.repository.open_index(self.arch, path, self.keyring)
     }
@@ -625,7 +668,8 @@ impl Asker<'_> {
     fn verified(&self, path: &Path) -> Result<LoadedRepository, PlaceError> {
         self.read(path).map_err(|error| match error {
             RepositoryError::Index { source, .. } => PlaceError::Index(source),
-            _ => PlaceError::Refused(Refusal::NotThere),
+            RepositoryError::NoIndex { .. } => PlaceError::Refused(Refusal::NotThere),
+            other => PlaceError::Repository(Box::new(other)),
         })
     }
 
@@ -686,6 +730,16 @@ impl CachedIndex {
             None => true,
         }
     }
+}
+
+/// apk keeps of a server's answer no more than when it came, and goes by that.
+fn dated(path: &Path) -> Result<Validators, WriteError> {
+    let metadata = fs::metadata(path).map_err(WriteError::at("read", path))?;
+    let modified = metadata.modified().map_err(WriteError::at("read", path))?;
+    Ok(Validators {
+        etag: None,
+        last_modified: Some(httpdate::fmt_http_date(modified)),
+    })
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

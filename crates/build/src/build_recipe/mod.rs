@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use apk::index::IndexError;
 use apk::package::PackageError;
-use apk::repository::{LoadedRepository, Location, Repository, RepositoryError};
+use apk::repository::{Access, LoadedRepository, Location, Repository, RepositoryError};
 use apk::signature::{Keyring, Signer};
 use attest::spdx::RecipeRecord;
 use base::{Digest, Epoch, Outcome, Problem, Reporter};
@@ -34,6 +34,8 @@ pub struct BuildOptions<'a> {
     pub repositories: &'a [Repository],
     /// Who may have signed their indexes.
     pub keyring: &'a Keyring,
+    /// How they are come by.
+    pub access: &'a Access,
     /// Where sources may come from.
     pub origins: &'a Origins,
     /// The folder whose files are put into the workspace; it may be missing.
@@ -199,10 +201,11 @@ pub async fn build_recipe<E: Executor>(
     let package = || recipe.package.name.clone();
     // Not only when all is built.
     publish::present_index(recipe.arch, options)?;
-    let repositories = open_repositories(options.repositories, options, recipe.arch)?;
+    let repositories = open_repositories(options, recipe.arch, reporter).await?;
     let wanted = &recipe.environment.packages;
-    let guest =
-        choose(store, recipe.arch, &repositories, wanted).map_err(|source| BuildError::Guest {
+    let guest = choose(options.access, recipe.arch, &repositories, wanted, reporter)
+        .await
+        .map_err(|source| BuildError::Guest {
             package: package(),
             source,
         })?;
@@ -299,12 +302,13 @@ pub async fn build_recipe<E: Executor>(
 }
 
 /// Reads the indexes. The output repository may be among them before it has one.
-pub(crate) fn open_repositories(
-    repositories: &[Repository],
+async fn open_repositories(
     options: &BuildOptions<'_>,
     arch: base::Arch,
+    reporter: &dyn Reporter,
 ) -> Result<Vec<LoadedRepository>, RepositoryError> {
-    repositories
+    let present: Vec<Repository> = options
+        .repositories
         .iter()
         .filter(|repository| {
             let out = matches!(&repository.location, Location::Folder(path) if path == options.out);
@@ -313,8 +317,13 @@ pub(crate) fn open_repositories(
                 .map(|folder| folder.join(apk::index::FILE_NAME));
             !out || index.is_some_and(|index| index.exists())
         })
-        .map(|repository| repository.open(arch, options.keyring))
-        .collect()
+        .cloned()
+        .collect();
+    let opened = options
+        .access
+        .open_all(&present, arch, Some(options.keyring), reporter)
+        .await?;
+    Ok(opened.into_iter().map(|opened| opened.repository).collect())
 }
 
 /// The key under which a build's result is kept: the plan, what is said of the packages, who signs,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use apk::dependency::{Dependency, InvalidDependency};
 use apk::index::IndexEntry;
 use apk::package::{Package, PackageError};
-use apk::repository::{self, ChoiceError, LoadedRepository, RepositoryError};
+use apk::repository::{self, Access, ChoiceError, LoadedRepository, RepositoryError};
 use apk::solver::Unsolvable;
-use base::{Arch, Digest};
+use base::{Arch, Reporter};
 use rayon::prelude::*;
-use store::{Store, StoreError};
+use store::StoreError;
 
 use crate::plan::GuestPackage;
 
@@ -51,11 +51,12 @@ pub enum ChooseError {
 ///
 /// # Errors
 /// Nothing will do, or a package is missing or not the one the index speaks of.
-pub fn choose(
-    store: &Store,
+pub async fn choose(
+    access: &Access,
     arch: Arch,
     repositories: &[LoadedRepository],
     wanted: &[String],
+    reporter: &dyn Reporter,
 ) -> Result<Vec<GuestPackage>, ChooseError> {
     let world = wanted
         .iter()
@@ -66,18 +67,38 @@ pub fn choose(
             })
         })
         .collect::<Result<Vec<Dependency>, ChooseError>>()?;
-    repository::choose(repositories, arch, &world)?
+    let store = access.store();
+    let chosen = repository::choose(repositories, arch, &world)?;
+    let known = chosen
+        .iter()
+        .map(|(_, entry)| access.checked(entry))
+        .collect::<Result<Vec<_>, _>>()?;
+    let absent = |repository: &LoadedRepository, known: &Option<_>| {
+        known.is_none() && !repository.is_local()
+    };
+    let missing = chosen
+        .iter()
+        .zip(&known)
+        .filter(|((repository, _), known)| absent(repository, known))
+        .map(|((repository, entry), _)| (*repository, entry));
+    let mut brought = access.packages(missing, reporter).await?.into_iter();
+    let chosen: Vec<_> = chosen
+        .into_iter()
+        .zip(known)
+        .map(|((repository, entry), known)| {
+            let source = absent(repository, &known).then(|| brought.next()).flatten();
+            (repository, entry, known, source)
+        })
+        .collect();
+    chosen
         .into_par_iter()
-        .map(|(repository, entry)| {
-            const KIND: &str = "checked-package";
+        .map(|(repository, entry, known, source)| {
             // Equal identity, equal package, whoever signed it: the file first seen is the one used.
             let identity = entry.identity.to_string();
-            let key = Digest::of(identity.as_bytes());
-            let known: Option<Digest> = store.record_get(KIND, &key)?;
-            let digest = match known.filter(|digest| store.contains(digest)) {
-                Some(digest) => digest,
-                None => {
-                    let source = repository.package_path(&entry)?;
+            let digest = match (known, source) {
+                (Some(digest), _) => digest,
+                (None, source) => {
+                    let source = source.map_or_else(|| repository.package_path(&entry), Ok)?;
                     let blob = store.put_file(&source)?;
                     let path = store
                         .path(&blob.digest)
@@ -87,7 +108,7 @@ pub fn choose(
                         path: source,
                         source: error,
                     })?;
-                    store.record_put(KIND, &key, &blob.digest)?;
+                    access.remember_checked(&entry, blob.digest)?;
                     blob.digest
                 }
             };

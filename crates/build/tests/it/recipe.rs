@@ -7,7 +7,7 @@ use std::process::Command;
 
 use apk::index::{FILE_NAME, Index, IndexEntry};
 use apk::package::{Package, PackageContents, PackageInfo};
-use apk::repository::Repository;
+use apk::repository::{Access, AccessSettings, Repository};
 use apk::signature::{Keyring, Signer};
 use archive::tree::FileTree;
 use base::{Arch, Digest, Epoch, Outcome, SourceText};
@@ -194,6 +194,11 @@ test:
             .unwrap()
     }
 
+    fn access(&self) -> Access {
+        let store = self.executor.store().clone();
+        Access::new(store, store::Network::offline(), AccessSettings::default())
+    }
+
     fn build(&self, recipe: &ResolvedRecipe, rebuild: bool) -> Result<BuiltRecipe, BuildError> {
         self.build_with(recipe, |options| options.rebuild = rebuild)
     }
@@ -205,9 +210,11 @@ test:
     ) -> Result<BuiltRecipe, BuildError> {
         let repositories = [Repository::folder(self.path("seed"))];
         let (out, beside) = (self.path("out"), self.path("recipe/hello"));
+        let access = self.access();
         let mut options = BuildOptions {
             repositories: &repositories,
             keyring: &self.keyring,
+            access: &access,
             origins: &self.origins,
             source_folder: Some(&beside),
             epoch: EPOCH,
@@ -233,9 +240,11 @@ test:
 
     fn test(&self, recipe: &ResolvedRecipe) -> Vec<TestReport> {
         let repositories = ["out", "seed"].map(|name| Repository::folder(self.path(name)));
+        let access = self.access();
         let options = TestOptions {
             repositories: &repositories,
             keyring: &self.keyring,
+            access: &access,
             origins: &self.origins,
             source_folder: None,
             epoch: EPOCH,

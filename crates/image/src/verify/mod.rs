@@ -14,12 +14,12 @@ use apk::database::{Database, DatabaseError, InstalledPackage};
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
 use apk::package::{Manifest, PackageInfo};
-use apk::repository::LoadedRepository;
+use apk::repository::{Access, LoadedRepository};
 use apk::signature::Keyring;
 use archive::Limits;
 use archive::tree::NodeKind;
 use attest::spdx::Document;
-use base::{Arch, Digest};
+use base::{Arch, Digest, Reporter};
 use key::PublicKey;
 use oci::{Layout, LayoutError};
 
@@ -28,7 +28,7 @@ use crate::contents::{self, Contents, ContentsError};
 pub use report::{Finding, Standing, VerifyReport};
 
 /// What an image is checked against.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct VerifyRequest<'a> {
     /// Where the image is.
     pub layout: &'a Layout,
@@ -41,8 +41,12 @@ pub struct VerifyRequest<'a> {
     /// The repositories that its packages come from; their indexes' signatures were checked when
     /// they were opened.
     pub repositories: &'a [LoadedRepository],
+    /// How their packages are come by.
+    pub access: &'a Access,
     /// The keys of the repositories.
     pub keyring: &'a Keyring,
+    /// Is told what is fetched.
+    pub reporter: &'a dyn Reporter,
 }
 
 /// The image can't even be looked at.
@@ -81,7 +85,7 @@ impl Checked<'_> {
 ///
 /// # Errors
 /// The image can't be read at all. Everything else is in the report.
-pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> {
+pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> {
     let layout = request.layout;
     let image = layout.image(request.tag, request.arch)?;
     let digest = image.descriptor.digest;
@@ -101,7 +105,7 @@ pub fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyError> 
     let mut checked = Vec::new();
     let mut packages = Vec::new();
     for installed in &database.packages {
-        let (finding, listed, original) = package(request, installed, &contents);
+        let (finding, listed, original) = package(request, installed, &contents).await;
         packages.push(finding);
         checked.push(Checked {
             installed,
@@ -151,7 +155,7 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
 }
 
 /// One package: a signed index lists it, its file is intact, its sources are named.
-fn package(
+async fn package(
     request: &VerifyRequest<'_>,
     installed: &InstalledPackage,
     contents: &Contents,
@@ -192,7 +196,12 @@ fn package(
         entry.identity
     ))];
     parts.extend(misstated(&installed.entry.info, &entry.info));
-    let opened = repository.open_package(&entry).and_then(|package| {
+    let brought = request
+        .access
+        .package(repository, &entry, request.reporter)
+        .await;
+    let opened = brought.and_then(|path| {
+        let package = repository.open_package_at(&path, &entry)?;
         let failed = |source| apk::repository::RepositoryError::Package {
             repository: repository.name.clone(),
             source,

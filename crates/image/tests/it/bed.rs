@@ -7,17 +7,29 @@ use std::sync::LazyLock;
 use apk::dependency::Dependency;
 use apk::index::{Index, IndexEntry};
 use apk::package::{PackageContents, PackageInfo, Script};
-use apk::repository::{LoadedRepository, Repository};
+use apk::repository::{Access, AccessSettings, LoadedRepository, Repository};
 use apk::signature::{Keyring, Signer};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use base::{Arch, Epoch, Silent, SourceText};
-use image::{BuiltImage, ImageConfiguration, ImagePlan};
+use image::{BuiltImage, ImageConfiguration, ImagePlan, PlanError};
 use key::{Algorithm, PrivateKey};
 use oci::Layout;
-use store::Store;
+use store::{Network, Store};
 
 pub(crate) const ARCH: Arch = Arch::X86_64;
 pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
+
+/// Folders are all that these tests take packages from.
+pub(crate) fn access(store: &Store) -> Access {
+    Access::new(store.clone(), Network::offline(), AccessSettings::default())
+}
+
+pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
 
 /// One key for all tests: making one takes a second.
 pub(crate) static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
@@ -180,14 +192,18 @@ impl Bed {
     }
 
     pub(crate) fn plan(&self, store: &Store, yaml: &str) -> ImagePlan {
-        image::plan(
+        self.try_plan(store, yaml).unwrap()
+    }
+
+    pub(crate) fn try_plan(&self, store: &Store, yaml: &str) -> Result<ImagePlan, PlanError> {
+        wait(image::plan(
             &configuration(yaml),
             ARCH,
             &self.repositories(),
             &self.keyring(),
-            store,
-        )
-        .unwrap()
+            &access(store),
+            &Silent,
+        ))
     }
 
     pub(crate) fn try_build(&self, yaml: &str) -> Result<BuiltImage, image::BuildError> {

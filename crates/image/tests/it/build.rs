@@ -5,7 +5,9 @@ use base::{Epoch, Silent};
 use image::BuiltImage;
 use store::Store;
 
-use crate::bed::{ARCH, Bed, EPOCH, configuration, hard_link, info, list, listed, text, tree};
+use crate::bed::{
+    ARCH, Bed, EPOCH, access, configuration, hard_link, info, list, listed, text, tree, wait,
+};
 
 const HELLO: &str = "
 contents: {packages: [hello]}
@@ -532,15 +534,7 @@ certificates:
 fn what_cannot_be_solved_is_explained() {
     let bed = Bed::with_hello();
     let store = bed.store();
-    let plan = |yaml: &str| {
-        image::plan(
-            &configuration(yaml),
-            ARCH,
-            &bed.repositories(),
-            &bed.keyring(),
-            &store,
-        )
-    };
+    let plan = |yaml: &str| bed.try_plan(&store, yaml);
     assert!(
         plan("contents: {packages: [nothing]}")
             .unwrap_err()
@@ -569,8 +563,17 @@ fn apkos_golden_image() {
     for arch in [base::Arch::X86_64, base::Arch::Aarch64] {
         let repository = apk::repository::Repository::folder(corpus.join("packages"));
         let repositories = [repository.open(arch, &keyring).unwrap()];
-        let plan =
-            image::plan(&configuration(&yaml), arch, &repositories, &keyring, &store).unwrap();
+        let configuration = configuration(&yaml);
+        let access = access(&store);
+        let plan = image::plan(
+            &configuration,
+            arch,
+            &repositories,
+            &keyring,
+            &access,
+            &Silent,
+        );
+        let plan = wait(plan).unwrap();
         let image = image::build(&plan, "golden", Epoch(0), &store, &Silent).unwrap();
         let ours = entries(&store, &image);
         let theirs = golden.image(None, arch).unwrap();
@@ -594,7 +597,10 @@ fn apkos_golden_image() {
 fn an_image_of_nothing() {
     let bed = Bed::new();
     let store = bed.store();
-    let plan = image::plan(&configuration("cmd: x"), ARCH, &[], &bed.keyring(), &store).unwrap();
+    let (configuration, keyring) = (configuration("cmd: x"), bed.keyring());
+    let access = access(&store);
+    let plan = image::plan(&configuration, ARCH, &[], &keyring, &access, &Silent);
+    let plan = wait(plan).unwrap();
     let image = image::build(&plan, "empty", EPOCH, &store, &Silent).unwrap();
     let entries = entries(&store, &image);
     assert!(names(&entries).contains(&"usr/lib/apk/db/installed"));

@@ -2,13 +2,13 @@ use std::io::{Read as _, Write as _};
 
 use archive::tar::{EntryKind, Header, Reader, Writer};
 use attest::intoto::{Statement, Subject};
-use base::Digest;
+use base::{Digest, Silent};
 use image::verify::{Standing, VerifyReport, VerifyRequest, verify};
 use image::{BuiltImage, SIGNATURE};
 use key::{Algorithm, PrivateKey};
 use oci::{Descriptor, Layout, media_type};
 
-use crate::bed::{ARCH, Bed, EPOCH, info, text, tree};
+use crate::bed::{ARCH, Bed, EPOCH, access, info, text, tree, wait};
 
 const HELLO: &str = "
 contents: {packages: [hello]}
@@ -28,14 +28,17 @@ fn signed(bed: &Bed, key: &PrivateKey) -> (BuiltImage, Layout) {
 
 fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
     let keys = [key.public().unwrap()];
-    verify(&VerifyRequest {
+    let store = bed.store();
+    wait(verify(&VerifyRequest {
         layout,
         tag: Some("latest"),
         arch: ARCH,
         keys: &keys,
         repositories: &bed.repositories(),
+        access: &access(&store),
         keyring: &bed.keyring(),
-    })
+        reporter: &Silent,
+    }))
     .unwrap()
 }
 
@@ -195,14 +198,17 @@ fn caught(layers: &[Vec<u8>]) -> String {
     let key = key();
     let layout = stacked(&bed, &key, layers);
     let keys = [key.public().unwrap()];
-    let found = verify(&VerifyRequest {
+    let store = bed.store();
+    let found = wait(verify(&VerifyRequest {
         layout: &layout,
         tag: None,
         arch: ARCH,
         keys: &keys,
         repositories: &bed.repositories(),
+        access: &access(&store),
         keyring: &bed.keyring(),
-    });
+        reporter: &Silent,
+    }));
     match found {
         Ok(report) => drawn(&report)
             .lines()

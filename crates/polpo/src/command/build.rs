@@ -25,7 +25,8 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .as_deref()
         .map(settings::signer)
         .transpose()?;
-    let (repositories, keyring) = recipes::repositories(&arguments.repositories)?;
+    let (repositories, keyring) = settings::repositories(&arguments.repositories, arch)?;
+    let access = settings::access(&arguments.repositories, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session)?;
     let store = session.store()?;
     let mut executor = executor(&store)?;
@@ -44,6 +45,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         let options = BuildOptions {
             repositories: &repositories,
             keyring: &keyring,
+            access: &access,
             origins: &origins,
             source_folder: Some(&source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),

@@ -7,7 +7,7 @@ use crate::arguments::ImageBuild;
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
 
-pub(crate) fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), Failure> {
     let (configuration, warnings) = configuration::load(&arguments.config, &[])?;
     session.show(&warnings);
     let arch = arguments.target.arch.unwrap_or(Arch::host());
@@ -16,15 +16,17 @@ pub(crate) fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), F
     if let Some(problem) = blocked(&arguments.output) {
         return Err(Failure::Problems(vec![problem]));
     }
-    let trusted = settings::trusted(&arguments.repositories, arch)?;
-    let store = session.store()?;
+    let trusted = settings::trusted(&arguments.repositories, arch, session).await?;
+    let store = trusted.access.store().clone();
     let plan = image::plan(
         &configuration,
         arch,
         &trusted.repositories,
         &trusted.keyring,
-        &store,
+        &trusted.access,
+        session.reporter(),
     )
+    .await
     .map_err(|error| Failure::failed(what(), error))?;
     let built = image::build(&plan, &arguments.tag, epoch, &store, session.reporter())
         .map_err(|error| Failure::failed(what(), error))?;

@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use apk::repository::Repository;
-use apk::signature::Keyring;
 use attest::spdx::RecipeRecord;
 use base::{Arch, Digest, Problem, SourceText};
 use build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use store::Origins;
 
-use crate::arguments::{Mirrors, Repositories};
+use crate::arguments::Mirrors;
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
@@ -79,24 +77,6 @@ fn load_one(
         record,
         source_folder,
     }))
-}
-
-/// The repositories of the command line, not opened yet, and who may have signed them.
-pub(crate) fn repositories(
-    arguments: &Repositories,
-) -> Result<(Vec<Repository>, Keyring), Failure> {
-    let keyring = Keyring::load(&arguments.keyring)
-        .map_err(|error| Failure::failed("the keyring can't be read", error))?;
-    let repositories = arguments
-        .repositories
-        .iter()
-        .map(|text| {
-            Repository::parse(text).map_err(|error| {
-                Failure::Usage(format!("the repository {text} can't be used: {error}"))
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((repositories, keyring))
 }
 
 pub(crate) fn origins(

@@ -9,7 +9,7 @@ use crate::command::build::executor;
 use crate::command::interruptible;
 use crate::command::recipes::{self, Loaded};
 use crate::output::failure::Failure;
-use crate::settings::Session;
+use crate::settings::{self, Session};
 
 pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), Failure> {
     let arch = arguments.target.arch.unwrap_or(Arch::host());
@@ -20,7 +20,8 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
         arguments.source_dir.as_deref(),
         session,
     )?;
-    let (others, keyring) = recipes::repositories(&arguments.repositories)?;
+    let (others, keyring) = settings::repositories(&arguments.repositories, arch)?;
+    let access = settings::access(&arguments.repositories, session)?;
     // What is tested is what was built, whatever else has that name.
     let mut repositories = vec![Repository::folder(&arguments.out_dir)];
     repositories.extend(others);
@@ -43,6 +44,7 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
         let options = TestOptions {
             repositories: &repositories,
             keyring: &keyring,
+            access: &access,
             origins: &origins,
             source_folder: Some(&source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),

@@ -132,9 +132,7 @@ impl Http {
         let location = text(response.headers(), LOCATION)
             .ok_or(Refusal::Nonsense("a redirect that does not say where to"))?;
         let refused = |place, reason| Refusal::Redirect { place, reason };
-        let next = url
-            .join(&location)
-            .map_err(|_| {
+        let next = url.join(&location).map_err(|_| {
             let shown = location.split(['?', '#']).next().unwrap_or_default();
             refused(without_credentials(shown), "that is no URL")
         })?;
