@@ -91,8 +91,15 @@ impl PublicKey {
     /// (RFC 7518, 6.3.1).
     ///
     /// # Errors
-    /// They are no RSA key of 1024 to 8192 bits.
+    /// They are no RSA key of 2048 to 8192 bits.
     pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, KeyError> {
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        let bytes = modulus.len() - zeros;
+        if !(256..=1024).contains(&bytes) {
+            return Err(KeyError::Rejected {
+                reason: format!("its modulus has {bytes} bytes"),
+            });
+        }
         let key = der::rsa_public_key(modulus, exponent);
         PublicKey::from_spki(der::subject_public_key_info(&key))
     }

@@ -139,7 +139,7 @@ pub(crate) struct Repositories {
         env = "POLPO_REPOSITORY_MIRRORS",
         value_delimiter = ' '
     )]
-    pub(crate) mirrors: Vec<RepositoryMirror>,
+    pub(crate) repository_mirrors: Vec<RepositoryMirror>,
     /// Also trust, for each repository alone, the keys that its server names (apk-configuration)
     #[arg(long)]
     pub(crate) discover_keys: bool,

@@ -120,7 +120,7 @@ pub(crate) fn repositories(
 /// How the repositories of the command line are come by.
 pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<Access, Failure> {
     let settings = AccessSettings {
-        mirrors: arguments.mirrors.clone(),
+        mirrors: arguments.repository_mirrors.clone(),
         discover_keys: arguments.discover_keys,
         ..AccessSettings::default()
     };

@@ -9,4 +9,5 @@ mod database;
 mod index;
 mod mutation;
 mod package;
+mod remote;
 mod sample;
