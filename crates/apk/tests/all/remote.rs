@@ -13,7 +13,7 @@ use polpo_apk::repository::{
     RepositoryError,
 };
 use polpo_apk::signature::{Keyring, Signer};
-use store::{Network, NetworkSettings, Refusal, Store};
+use store::{Network, NetworkSettings, Store};
 use tempfile::TempDir;
 use testkit::{Reply, Server};
 
@@ -256,14 +256,12 @@ fn mirrors_are_asked_in_order_and_all_reasons_told() {
       https://upstream.example/os/x86_64/APKINDEX.tar.gz: not asked: the network is not to be used (offline)
     ");
 
-    let access = world.access_with(mirrors(&all[1..3]), NetworkSettings::default());
-    let below = Repository::parse(&format!("{upstream}-other")).unwrap();
-    let RepositoryError::Unreachable { reasons, .. } = open(&world.offline(), &below).unwrap_err()
-    else {
+    // A mirror is for what lies below its URL, not for what begins with the same letters.
+    let beside = Repository::parse(&format!("{upstream}-other")).unwrap();
+    let RepositoryError::Unreachable { reasons, .. } = open(&access, &beside).unwrap_err() else {
         panic!("no mirror is for it");
     };
     assert_eq!(reasons.len(), 1);
-    drop(access);
 }
 
 #[test]
@@ -748,8 +746,4 @@ fn answers_that_name_no_keys() {
     let access = world.access_with(settings.clone(), NetworkSettings::default());
     let error = open(&access, &plain).unwrap_err();
     assert!(error.to_string().contains("is not encrypted"), "{error}");
-    assert!(matches!(
-        Refusal::NotThere.to_string().as_str(),
-        "it is not there"
-    ));
 }
