@@ -317,6 +317,7 @@ impl Read for Reader<'_> {
     }
 }
 
+/// A stream that ends too early is truncated; else the system has its own reason.
 fn truncation(within: &'static str) -> impl FnOnce(io::Error) -> AdbError {
     move |error| {
         if crate::member::is_truncation(&error) {

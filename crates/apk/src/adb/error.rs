@@ -130,3 +130,14 @@ pub enum AdbError {
         reason: String,
     },
 }
+
+impl AdbError {
+    /// Of an error while a block is copied: it may be its source's or its target's.
+    pub(super) fn from_copy(error: io::Error) -> AdbError {
+        if crate::member::is_truncation(&error) {
+            AdbError::Truncated { within: "a block" }
+        } else {
+            AdbError::Io(error)
+        }
+    }
+}

@@ -11,3 +11,4 @@ mod mutation;
 mod package;
 mod remote;
 mod sample;
+mod v3;
