@@ -4,14 +4,13 @@ use std::io;
 use std::path::Path;
 
 use archive::Limits;
-use archive::tar;
 use archive::unpack::{
     Existing, Flaw, Imperfect, Options, Ownership, Special, UnpackError, Unpacker, Xattrs,
 };
 
 use super::beneath::Beneath;
 use super::owners::Owners;
-use crate::package::{Entry, EntryKind, Manifest, Package, PackageError};
+use crate::package::{Package, PackageError};
 
 /// How a package is unpacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +81,7 @@ pub fn unpack_bare(
     how: &Bare,
     limits: &Limits,
 ) -> Result<Unpacked, BareError> {
-    let Manifest { .. } = package.manifest(limits)?;
+    package.manifest(limits)?;
     let unpack_failed = |source| BareError::Unpack {
         package: package.path().display().to_string(),
         source,
@@ -118,7 +117,7 @@ pub fn unpack_bare(
         if entry.path.starts_with('.') {
             return Ok::<(), BareError>(());
         }
-        let mut header = header(entry);
+        let mut header = entry.header();
         if how.owners {
             let user = (entry.user.as_str(), entry.uid);
             let group = (entry.group.as_str(), entry.gid);
@@ -136,32 +135,4 @@ pub fn unpack_bare(
         paths,
         flaws: unpacked.imperfect,
     })
-}
-
-fn header(entry: &Entry) -> tar::Header {
-    let path = entry.path.clone();
-    let mut header = match &entry.kind {
-        EntryKind::Directory => tar::Header::directory(path),
-        EntryKind::File { size } => tar::Header::file(path, *size),
-        kind => {
-            let mut header = tar::Header::file(path, 0);
-            header.kind = match kind.clone() {
-                EntryKind::Symlink { target } => tar::EntryKind::Symlink { target },
-                EntryKind::HardLink { target } => tar::EntryKind::HardLink { target },
-                EntryKind::CharDevice { major, minor } => {
-                    tar::EntryKind::CharDevice { major, minor }
-                }
-                EntryKind::BlockDevice { major, minor } => {
-                    tar::EntryKind::BlockDevice { major, minor }
-                }
-                _ => tar::EntryKind::Fifo,
-            };
-            header
-        }
-    };
-    header.mode = entry.mode;
-    (header.uid, header.gid) = (entry.uid, entry.gid);
-    header.mtime = entry.mtime;
-    header.xattrs.clone_from(&entry.xattrs);
-    header
 }

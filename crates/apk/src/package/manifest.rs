@@ -139,7 +139,7 @@ impl Entry {
     }
 
     /// The entry as a tar archive has it.
-    pub(super) fn header(&self) -> tar::Header {
+    pub(crate) fn header(&self) -> tar::Header {
         let kind = match &self.kind {
             EntryKind::File { size } => tar::EntryKind::File { size: *size },
             EntryKind::Directory => tar::EntryKind::Directory,

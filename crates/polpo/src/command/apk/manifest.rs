@@ -155,12 +155,19 @@ impl Listed {
         let package = Package::open(Path::new(word))?;
         trust.of_package(&package)?;
         let manifest = package.manifest(&Limits::default())?;
+        // Of format 2, apk lists files alone; of format 3, whatever is no directory.
+        let everything = manifest.datahash.is_none();
         let files = manifest.entries.iter().filter_map(|entry| {
-            // Of format 2, apk lists files alone.
-            if !matches!(entry.kind, EntryKind::File { .. }) {
-                return None;
-            }
-            let (algorithm, checksum) = sum(entry.checksum.map(Identity::Sha1).as_ref(), false);
+            let checksum = match entry.kind {
+                EntryKind::File { .. } | EntryKind::HardLink { .. } => {
+                    let sha256 = entry.sha256.map(Identity::Sha256);
+                    sha256.or(entry.checksum.map(Identity::Sha1))
+                }
+                EntryKind::Directory => return None,
+                _ if everything => None,
+                _ => return None,
+            };
+            let (algorithm, checksum) = sum(checksum.as_ref(), false);
             Some(Sum {
                 path: entry.path.clone(),
                 algorithm,
@@ -169,7 +176,9 @@ impl Listed {
         });
         Ok(Listed {
             package: word.to_owned(),
-            files: files.filter(|file| !file.path.starts_with('.')).collect(),
+            files: files
+                .filter(|file| everything || !file.path.starts_with('.'))
+                .collect(),
         })
     }
 }
