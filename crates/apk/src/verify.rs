@@ -43,6 +43,12 @@ pub enum VerifyError {
         /// What the system said.
         source: io::Error,
     },
+    /// It ends before it says what it is.
+    #[error("{} is too short for a package or an index; get it again from its source", path.display())]
+    Short {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is neither a package nor an index.
     #[error("{} is neither a package nor an index: {reason}", path.display())]
     Neither {
@@ -133,15 +139,17 @@ pub fn kind_of(path: &Path) -> Result<Kind, VerifyError> {
         reason,
     };
     let mut file = File::open(path).map_err(unreadable)?;
-    let mut magic = [0; 3];
+    let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(neither("it is too short for either"));
+            return Err(VerifyError::Short {
+                path: path.to_owned(),
+            });
         }
         read => read.map_err(unreadable)?,
     }
     let file = File::open(path).map_err(unreadable)?;
-    if magic == *b"ADB" {
+    if magic.starts_with(b"ADB") {
         // Damage shows again, and is described, where the file is read as what it is.
         let schema = adb::Reader::new(file, Limits::control()).map(|reader| reader.schema());
         return match schema {
@@ -150,7 +158,7 @@ pub fn kind_of(path: &Path) -> Result<Kind, VerifyError> {
             _ => Ok(Kind::Package),
         };
     }
-    if magic[..2] != [0x1f, 0x8b] {
+    if !magic.starts_with(&[0x1f, 0x8b]) {
         return Err(neither("it begins neither as gzip nor as ADB does"));
     }
     let limits = Limits::control();

@@ -105,7 +105,8 @@ pub(super) fn words(error: &VerifyError) -> String {
         return system_words(source);
     }
     match error {
-        VerifyError::Package(PackageError::Truncated { .. })
+        VerifyError::Short { .. }
+        | VerifyError::Package(PackageError::Truncated { .. })
         | VerifyError::Index(IndexError::Truncated { .. }) => "unexpected end of file",
         VerifyError::Package(PackageError::WrongDatahash { .. }) => "v2 package integrity error",
         VerifyError::Package(PackageError::WrongFileChecksum { .. }) => "file integrity error",
