@@ -14,6 +14,8 @@ mod relations;
 mod selection;
 mod statistics;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 pub use description::{Description, INSTALLED, Telling, Value};
 pub use field::{Field, Fields, InvalidFields, ReverseField, parse_fields};
