@@ -2,9 +2,13 @@
 //! web server that fails as it is told.
 
 mod corpus;
+#[cfg(feature = "object-store")]
+mod object_store;
 mod program;
 mod server;
 
 pub use corpus::corpus;
+#[cfg(feature = "object-store")]
+pub use object_store::ObjectStore;
 pub use program::{Finished, Program};
 pub use server::{Asked, Reply, Server};

@@ -76,9 +76,9 @@ pub enum Refusal {
     /// The connection failed.
     #[error("{}", chain(.0))]
     Transport(#[source] reqwest::Error),
-    /// Nothing came for too long.
-    #[error("nothing came for {0} seconds")]
-    Stalled(u64),
+    /// The object store failed.
+    #[error("{}", chain(.0))]
+    Object(#[source] object_store::Error),
     /// It sends more than was asked for.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
@@ -95,7 +95,7 @@ pub enum Refusal {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The URL can't be fetched.
-    #[error("`{0}` is not an http:// or https:// URL")]
+    #[error("`{0}` can't be fetched: its scheme is none of http, https, s3, gs, az")]
     Url(String),
 }
 
@@ -104,11 +104,9 @@ impl Refusal {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Refusal::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
-            Refusal::Busy { .. }
-            | Refusal::Stalled(_)
-            | Refusal::Changed
-            | Refusal::Broken { .. } => true,
+            Refusal::Busy { .. } | Refusal::Changed | Refusal::Broken { .. } => true,
             Refusal::Transport(error) => !error.is_builder(),
+            Refusal::Object(error) => matches!(error, object_store::Error::Generic { .. }),
             _ => false,
         }
     }

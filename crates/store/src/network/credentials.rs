@@ -1,5 +1,6 @@
 //! Who a server is told that polpo is: `.netrc`, `HTTP_AUTH`, and what stands in a URL.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,6 +19,7 @@ const MAXIMUM_NETRC: u64 = 1 << 20;
 pub struct Credentials {
     machines: Vec<Machine>,
     http_auth: Option<HttpAuth>,
+    objects: BTreeMap<String, String>,
 }
 
 /// Credentials can't be read.
@@ -76,7 +78,8 @@ pub(super) enum Standing {
 }
 
 impl Credentials {
-    /// Reads `$NETRC`, else `~/.netrc` if it is there, and `$HTTP_AUTH`.
+    /// Reads `$NETRC`, else `~/.netrc` if it is there, `$HTTP_AUTH`, and the variables that begin
+    /// with `AWS_`, `GOOGLE_` or `AZURE_`.
     ///
     /// # Errors
     /// See [`CredentialError`].
@@ -95,7 +98,27 @@ impl Credentials {
             let text = text.to_str().ok_or(CredentialError::HttpAuth)?;
             credentials.set_http_auth(text)?;
         }
+        for (name, value) in std::env::vars_os() {
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+                && ["AWS_", "GOOGLE_", "AZURE_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            {
+                credentials.set_object_option(name, value);
+            }
+        }
         Ok(credentials)
+    }
+
+    /// Sets what object stores are told, by the name that their own programs have for it in the
+    /// environment, such as `AWS_ACCESS_KEY_ID` or `AWS_ENDPOINT_URL`.
+    pub fn set_object_option(&mut self, name: &str, value: impl Into<String>) {
+        self.objects.insert(name.to_ascii_lowercase(), value.into());
+    }
+
+    pub(super) fn object_options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let options = self.objects.iter();
+        options.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Adds the entries of a `.netrc`.
@@ -194,6 +217,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("hosts", &hosts.collect::<Vec<_>>())
             .field("http_auth", &self.http_auth.is_some())
+            .field("objects", &self.objects.keys())
             .finish()
     }
 }
@@ -315,7 +339,7 @@ mod tests {
     fn known(netrc: &str, http_auth: &str) -> Credentials {
         let mut credentials = Credentials {
             machines: machines(netrc).unwrap(),
-            http_auth: None,
+            ..Credentials::default()
         };
         if !http_auth.is_empty() {
             credentials.set_http_auth(http_auth).unwrap();
@@ -394,7 +418,7 @@ mod tests {
         assert_eq!(told(credentials.unasked(&url, Standing::Redirected)), "-");
         assert_eq!(
             format!("{credentials:?}"),
-            "Credentials { hosts: [None], http_auth: false }"
+            "Credentials { hosts: [None], http_auth: false, objects: [] }"
         );
     }
 

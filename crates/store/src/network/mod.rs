@@ -6,6 +6,7 @@
 
 mod credentials;
 mod http;
+mod object;
 mod partial;
 
 pub use credentials::{CredentialError, Credentials, without_credentials};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Digest, Event, Reporter, Task, Unit, Verb};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -30,7 +33,7 @@ const KNOWN: &str = "fetched-url";
 
 /// Whether URLs of this scheme can be fetched.
 pub fn can_fetch(scheme: &str) -> bool {
-    matches!(scheme, "http" | "https")
+    matches!(scheme, "http" | "https") || object::is_object(scheme)
 }
 
 /// How patient and how well known polpo is on the network.
@@ -84,6 +87,7 @@ impl NetworkSettings {
 pub struct Network {
     settings: Arc<NetworkSettings>,
     http: http::Http,
+    objects: object::Objects,
 }
 
 impl Default for Network {
@@ -169,6 +173,7 @@ enum Answer {
 
 enum Body {
     Http(reqwest::Response),
+    Object(BoxStream<'static, object_store::Result<bytes::Bytes>>),
 }
 
 impl Body {
@@ -178,6 +183,7 @@ impl Body {
                 .chunk()
                 .await
                 .map_err(|error| Refusal::Transport(error.without_url())),
+            Body::Object(stream) => stream.next().await.transpose().map_err(Refusal::Object),
         }
     }
 }
@@ -198,6 +204,7 @@ impl Network {
         let settings = Arc::new(settings);
         Network {
             http: http::Http::new(Arc::clone(&settings)),
+            objects: object::Objects::new(Arc::clone(&settings)),
             settings,
         }
     }
@@ -395,7 +402,9 @@ impl Transfer<'_> {
         }
         let notes = partial.notes().clone();
         let fits = notes.validators.strong().is_some() || self.wanted.expected.is_some();
-        let rest = (partial.size() > 0 && fits).then_some((partial.size(), &notes.validators));
+        let short = notes.total.is_none_or(|total| partial.size() < total);
+        let rest =
+            (partial.size() > 0 && fits && short).then_some((partial.size(), &notes.validators));
         let question = Question {
             url: self.wanted.url,
             unless: self.unless,
@@ -468,7 +477,11 @@ impl Transfer<'_> {
 
 impl Network {
     async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
-        self.http.put(question).await
+        if object::is_object(question.url.scheme()) {
+            self.objects.put(question).await
+        } else {
+            self.http.put(question).await
+        }
     }
 }
 
