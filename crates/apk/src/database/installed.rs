@@ -7,7 +7,7 @@ use base::Sha1;
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
 use crate::index::text::{Record, TextError, field, write_package, write_replaces};
-use crate::package::{Entry, Manifest, Package, Script};
+use crate::package::{Entry, Format, Manifest, Package, Script};
 
 /// A package of an installed database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,8 +144,11 @@ impl InstalledPackage {
         InstalledPackage {
             entry,
             repository_tag: None,
-            tags: Vec::new(),
-            broken: Broken::default(),
+            tags: package.info().tags.clone(),
+            broken: Broken {
+                sha256_160: package.format() == Format::V3,
+                ..Broken::default()
+            },
             directories: directories(&manifest.entries),
             scripts: package.scripts().clone(),
         }
@@ -220,7 +223,7 @@ fn directories(entries: &[Entry]) -> Vec<InstalledDirectory> {
         let file = InstalledFile {
             name: name.clone(),
             permissions: Permissions::of(entry),
-            checksum: entry.checksum.map(Identity::Sha1),
+            checksum: entry.recorded(),
         };
         all.entry(path.parent())
             .or_insert_with(usual)

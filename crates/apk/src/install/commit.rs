@@ -18,7 +18,7 @@ use super::voice::Voice;
 use crate::database::{Broken, InstalledFile, InstalledPackage, short, to_text};
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
-use crate::package::{Package, Script};
+use crate::package::{Format, Package, Script};
 
 /// A transaction under way.
 pub(super) struct Session<'r> {
@@ -706,7 +706,7 @@ fn record(entry: &IndexEntry, package: Option<&Package>) -> InstalledPackage {
         tags: entry.info.tags.clone(),
         repository_tag: None,
         broken: Broken {
-            sha256_160: package.is_some() && matches!(entry.identity, Identity::Sha256(_)),
+            sha256_160: package.is_some_and(|package| package.format() == Format::V3),
             ..Broken::default()
         },
         directories: Vec::new(),

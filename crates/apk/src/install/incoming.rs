@@ -159,7 +159,7 @@ impl Incoming {
         let checksums: BTreeMap<&str, _> = manifest
             .entries
             .iter()
-            .filter_map(|entry| Some((entry.path.as_str(), entry.checksum?)))
+            .filter_map(|entry| Some((entry.path.as_str(), entry.recorded()?)))
             .collect();
         for directory in &mut self.directories {
             directory
@@ -168,7 +168,7 @@ impl Incoming {
             for file in &mut directory.files {
                 let path = join(&directory.path, &file.name);
                 if let Some(checksum) = checksums.get(path.as_str()) {
-                    file.checksum = Some((*checksum).into());
+                    file.checksum = Some(*checksum);
                 }
             }
         }

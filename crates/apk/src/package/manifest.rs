@@ -173,6 +173,14 @@ impl Entry {
         }
     }
 
+    /// The checksum that an installed database has of it: SHA-1, or in format 3 SHA-256, cut.
+    pub fn recorded(&self) -> Option<Identity> {
+        match self.sha256 {
+            Some(digest) => Some(Identity::Sha256(digest).shortened()),
+            None => self.checksum.map(Identity::Sha1),
+        }
+    }
+
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind == EntryKind::Directory

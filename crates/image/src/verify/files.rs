@@ -1,6 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use apk::dependency::Identity;
 use apk::package::{Entry, EntryKind as PackageKind};
 use archive::tar::{EntryKind, Header};
 
@@ -110,9 +109,7 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
                     continue;
                 }
                 let original = originals.get(path.as_str());
-                let recorded = original
-                    .and_then(|entry| entry.checksum)
-                    .map(Identity::Sha1);
+                let recorded = original.and_then(|entry| entry.recorded());
                 if file.checksum != recorded {
                     parts.push(Finding::failed(format!(
                         "/{path} of {title} has another checksum in the installed database"

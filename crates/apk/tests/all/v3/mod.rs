@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use archive::Limits;
+use archive::tree::NodeKind;
 use base::Arch;
 use key::{Algorithm, PrivateKey, Scheme};
 use polpo_apk::adb::schema::{self, INDEX_FILE, PACKAGE_FILE, TEXTS};
@@ -18,6 +19,7 @@ use polpo_apk::adb::{
     Adb, Builder, Compression, Compressor, DataBlock, Head, Reader, Resign, Tag, Value, ValueKind,
     Writer, resign,
 };
+use polpo_apk::database::{Database, InstalledPackage, Place};
 use polpo_apk::dependency::Identity;
 use polpo_apk::index::{AdbIndex, Index, IndexEntry};
 use polpo_apk::package::{EntryKind, Format, Package, PackageError, Script};
@@ -505,6 +507,66 @@ fn an_installed_database_holds_whole_packages() {
         .unwrap();
     assert_eq!(info.text(schema::info::NAME).unwrap(), "tool");
     assert_eq!(schema::by_id(INDEX_FILE.id).unwrap().name, "an index");
+}
+
+/// The lines are apk's, after it installed the same files.
+#[test]
+fn an_installed_package_is_recorded_as_apk_records_it() {
+    let package = opened(&tool());
+    let manifest = package.manifest(&LIMITS).unwrap();
+    let database = Database {
+        packages: vec![InstalledPackage::new(&package, &manifest)],
+        ..Database::default()
+    };
+    let tree = database.to_tree(Place::Lib, crate::sample::EPOCH).unwrap();
+    let read = |file: &str| {
+        let Some(NodeKind::File { content, .. }) = tree.get(file).map(|node| &node.kind) else {
+            panic!("no {file}");
+        };
+        String::from_utf8(content.read().unwrap()).unwrap()
+    };
+    let installed = read("lib/apk/db/installed");
+    let (_, files) = installed.split_once("g:").unwrap();
+    insta::assert_snapshot!(files, @"
+    a b
+    r:old<2
+    q:5
+    f:S
+    F:dev
+    R:null
+    F:etc
+    R:conf
+    Z:Q1WJG1tSLV3whtD/CxEPvZ0hu0/HE=
+    R:empty
+    Z:Q147DEQpj8HBSa+/TImW+5JCeuQeQ=
+    F:usr
+    F:usr/bin
+    R:alias
+    a:0:0:755
+    Z:Q1KZABho+4wC/UMcM2xtBY9VWMXf8=
+    R:link
+    a:0:0:777
+    Z:Q1fJu+Xsmz+3dOj6D1QkfpPDTd+OU=
+    R:tool
+    a:0:0:755
+    Z:Q1KZABho+4wC/UMcM2xtBY9VWMXf8=
+    F:usr/share
+    F:usr/share/empty
+    ");
+    // The first 20 bytes of the payload's SHA-256.
+    let identity = package.identity().shortened();
+    assert!(installed.starts_with(&format!("C:{identity}\nP:tool\n")));
+    assert_eq!(
+        read("lib/apk/db/triggers"),
+        format!("{identity} /usr/lib/* +/etc\n")
+    );
+    let again = Database::read(&tree).unwrap();
+    opened(&tool())
+        .check_entry(&IndexEntry {
+            size: package.size(),
+            ..again.packages[0].entry.clone()
+        })
+        .unwrap();
 }
 
 #[test]
