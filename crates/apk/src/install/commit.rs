@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::beneath::Beneath;
 use super::error::InstallError;
 use super::extract::{Stop, numbers, remove_temporaries};
-use super::files::differs;
+use super::files::{differs, reason};
 use super::incoming::{Finished, Incoming, join};
 use super::journal::{Journal, Record};
 use super::ledger::{Consequence, Holder, Ledger, PackageId, Slot};
@@ -80,7 +80,7 @@ impl Session<'_> {
         self.committed.errors += 1;
         let kind = ProblemKind::Directory {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: reason(error),
         };
         self.problem("", kind);
     }
@@ -329,7 +329,7 @@ impl Session<'_> {
                 self.problem(&label, ProblemKind::Package { reason });
             }
             Stop::Full { path, source } => {
-                let reason = source.to_string();
+                let reason = reason(&source);
                 self.problem(&label, ProblemKind::File { path, reason });
             }
         }
@@ -462,6 +462,14 @@ impl Session<'_> {
                 }
                 self.ledger.remove_file(path, &file.name);
             }
+            // apk lets the next owner's mode be only where it looked at the directory before.
+            let known = self.ledger.directory_mut(path);
+            if let Some(owner) = known.owner()
+                && owner.holder == holder
+                && !known.looked_at
+            {
+                self.examine(path, Some(owner.permissions));
+            }
             let consequences = self.ledger.remove_claim(path, holder);
             let operations = consequences
                 .into_iter()
@@ -524,7 +532,7 @@ impl Session<'_> {
                 continue;
             }
             broken_files = true;
-            let reason = error.to_string();
+            let reason = reason(&error);
             self.problem(&placing.package, ProblemKind::Commit { path, reason });
         }
         self.owners.forget();

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::beneath::Place;
 use super::commit::Session;
 use super::error::InstallError;
+use super::files::reason;
 use super::incoming::{Finished, Incoming, USUAL, join};
 use super::journal::Record;
 use super::ledger::Holder;
@@ -165,35 +166,36 @@ impl Session<'_> {
         if path.is_empty() || self.ledger.directory_mut(path).looked_at {
             return Ok(false);
         }
-        self.ledger.directory_mut(path).looked_at = true;
         let (parent, name) = split(path);
         self.look_at(parent, Some(USUAL), USUAL)?;
-        let place = match self.beneath.within(parent, name) {
-            Ok(place) => place,
-            // What is to be put there says why it can't.
-            Err(_) => return Ok(false),
-        };
-        match place.stat() {
-            Err(Errno::NOENT) => {
-                self.record(&Record::Make {
-                    path: path.to_owned(),
-                })?;
-                let settled = self.make_directory(&place, new);
-                self.ledger.directory_mut(path).settled = settled;
-                return Ok(settled);
-            }
-            Ok(found) => {
-                let is_as_expected = expected.is_some_and(|expected| {
-                    let mode = directory_mode(expected.mode, self.usermode);
-                    found.st_mode & 0o7777 == mode & 0o7777
-                        && u64::from(found.st_uid) == expected.uid
-                        && u64::from(found.st_gid) == expected.gid
-                });
-                self.ledger.directory_mut(path).settled = is_as_expected;
-            }
-            Err(_) => {}
+        if self.examine(path, expected) {
+            return Ok(false);
         }
-        Ok(false)
+        self.record(&Record::Make {
+            path: path.to_owned(),
+        })?;
+        // What is to be put there says why it can't.
+        let place = self.beneath.within(parent, name);
+        let made = place.is_ok_and(|place| self.make_directory(&place, new));
+        self.ledger.directory_mut(path).settled = made;
+        Ok(made)
+    }
+
+    /// Sees whether a directory is as `expected`; false if nothing is there.
+    pub(super) fn examine(&mut self, path: &str, expected: Option<Permissions>) -> bool {
+        self.ledger.directory_mut(path).looked_at = true;
+        let found = match self.beneath.place(path).and_then(|place| place.stat()) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => return false,
+            Err(_) => return true,
+        };
+        self.ledger.directory_mut(path).settled = expected.is_some_and(|expected| {
+            let mode = directory_mode(expected.mode, self.usermode);
+            found.st_mode & 0o7777 == mode & 0o7777
+                && u64::from(found.st_uid) == expected.uid
+                && u64::from(found.st_gid) == expected.gid
+        });
+        true
     }
 
     fn make_directory(&self, place: &Place, permissions: Permissions) -> bool {
@@ -308,7 +310,7 @@ impl Session<'_> {
                 incoming.broken_files = true;
                 let kind = ProblemKind::File {
                     path: entry.path.clone(),
-                    reason: source.to_string(),
+                    reason: reason(&source),
                 };
                 self.problem(&incoming.label, kind);
             }

@@ -77,3 +77,12 @@ fn hash(mut file: File, cut: bool) -> io::Result<Identity> {
         Identity::Sha1(Sha1::from_bytes(sha1.finalize().into()))
     })
 }
+
+/// Why the system refused, in its words alone.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rfind(" (os error ")) {
+        (Some(_), Some(end)) => text[..end].to_owned(),
+        _ => text,
+    }
+}

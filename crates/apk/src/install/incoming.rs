@@ -167,8 +167,9 @@ impl Incoming {
                 .sort_by(|left, right| left.name.cmp(&right.name));
             for file in &mut directory.files {
                 let path = join(&directory.path, &file.name);
-                if let Some(checksum) = checksums.get(path.as_str()) {
-                    file.checksum = Some(*checksum);
+                // Of what could not be unpacked, apk says that it is not known.
+                if self.extracted.contains(&path) {
+                    file.checksum = checksums.get(path.as_str()).copied();
                 }
             }
         }

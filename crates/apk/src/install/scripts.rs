@@ -121,10 +121,10 @@ impl Runner {
         // This process's own copies, or the pipe would never end.
         drop(command);
         drop(script);
-        let spoken = relay(reader, call.prefix, voice);
+        let last = relay(reader, call.prefix, voice);
         let status = child.wait().map_err(failed)?;
-        spoken.map_err(failed)?;
-        match ending(status) {
+        let last = last.map_err(failed)?;
+        match ending(status, self.bubblewrap.is_some(), &last) {
             None => Ok(()),
             Some(reason) => Err(reason),
         }
@@ -215,14 +215,16 @@ fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Passes output on, line by line, without what a terminal would take as a command.
-fn relay(reader: impl io::Read, prefix: &str, voice: &Voice<'_>) -> io::Result<()> {
+/// Passes output on, line by line, without what a terminal would take as a command. Gives the last
+/// line.
+fn relay(reader: impl io::Read, prefix: &str, voice: &Voice<'_>) -> io::Result<String> {
     let mut reader = BufReader::new(reader);
+    let mut last = String::new();
     loop {
         let mut line = Vec::new();
         let count = reader.by_ref().take(LINE).read_until(b'\n', &mut line)?;
         if count == 0 {
-            return Ok(());
+            return Ok(last);
         }
         let text: String = String::from_utf8_lossy(&line)
             .trim_end_matches(['\n', '\r'])
@@ -234,15 +236,21 @@ fn relay(reader: impl io::Read, prefix: &str, voice: &Voice<'_>) -> io::Result<(
             })
             .collect();
         voice.output(&format!("{prefix}{text}"));
+        last = text;
     }
 }
 
-/// How a process ended, in apk's words; none if well.
-fn ending(status: ExitStatus) -> Option<String> {
+/// How a process ended, in apk's words; none if well. bubblewrap tells in its own way that a signal
+/// ended what it ran, or that it could not run it.
+fn ending(status: ExitStatus, sandboxed: bool, last: &str) -> Option<String> {
     if status.success() {
         return None;
     }
     Some(match (status.code(), status.signal()) {
+        (Some(1), _) if sandboxed && last.starts_with("bwrap: ") => {
+            format!("it could not be run: {}", &last["bwrap: ".len()..])
+        }
+        (Some(code @ 129..=192), _) if sandboxed => format!("killed by signal {}", code - 128),
         (Some(code), _) => format!("exited with error {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => format!("ended by {status}"),
