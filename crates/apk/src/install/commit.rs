@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::beneath::Beneath;
 use super::error::InstallError;
 use super::extract::{Stop, numbers, remove_temporaries};
-use super::files::{differs, reason};
+use super::files::{Algorithm, Checksum, differs, reason};
 use super::incoming::{Finished, Incoming, join};
 use super::journal::{Journal, Record};
 use super::ledger::{Consequence, Holder, Ledger, PackageId, Slot};
@@ -404,22 +404,22 @@ impl Session<'_> {
         if !differs(self.beneath, &path, known) {
             return Operation::Commit(path);
         }
-        let new = file.checksum.map(|checksum| (checksum, self.is_cut(id)));
+        let new = file.checksum.zip(self.algorithm(id));
         if self.options.clean_protected || !differs(self.beneath, &path, new) {
             return Operation::Discard(path);
         }
         Operation::Beside(path)
     }
 
-    /// Whether a package's checksums are SHA-256, cut.
-    fn is_cut(&self, id: PackageId) -> bool {
+    /// How a package's files are hashed.
+    fn algorithm(&self, id: PackageId) -> Option<Algorithm> {
         self.ledger
             .slot(id)
-            .is_some_and(|slot| slot.package.broken.sha256_160)
+            .map(|slot| Algorithm::of(&slot.package))
     }
 
     /// A file's checksum, as its package says.
-    fn checksum_of(&self, holder: Holder, path: &str) -> Option<(Identity, bool)> {
+    fn checksum_of(&self, holder: Holder, path: &str) -> Option<Checksum> {
         let package = &self.ledger.holder(holder)?.package;
         let (directory, name) = super::place::split(path);
         let checksum = package
@@ -429,7 +429,7 @@ impl Session<'_> {
             .flat_map(|known| &known.files)
             .find(|file| file.name == name)?
             .checksum?;
-        Some((checksum, package.broken.sha256_160))
+        Some((checksum, Algorithm::of(package)))
     }
 
     /// Decides what becomes of the files that only this package has, and takes its claims back.
@@ -438,7 +438,7 @@ impl Session<'_> {
         let Some(slot) = self.ledger.slot(id) else {
             return;
         };
-        let cut = slot.package.broken.sha256_160;
+        let algorithm = Algorithm::of(&slot.package);
         let directories = slot.package.directories.clone();
         for directory in &directories {
             let path = &directory.path;
@@ -451,7 +451,7 @@ impl Session<'_> {
                     continue;
                 }
                 let file_path = join(path, &file.name);
-                let checksum = file.checksum.map(|checksum| (checksum, cut));
+                let checksum = file.checksum.map(|checksum| (checksum, algorithm));
                 if !protects || self.options.purge || !differs(self.beneath, &file_path, checksum) {
                     placing
                         .operations

@@ -53,6 +53,12 @@ pub enum InstallError {
         /// The root.
         path: PathBuf,
     },
+    /// An audit in usermode.
+    #[error("{} belongs to an ordinary user: audit does not support usermode!", path.display())]
+    UsermodeAudit {
+        /// The root.
+        path: PathBuf,
+    },
     /// An earlier commit failed halfway.
     #[error("an earlier change of {} failed halfway; open it again, which puts it in order", path.display())]
     Failed {

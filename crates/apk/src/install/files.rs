@@ -1,7 +1,7 @@
 //! Whether files are as their packages say.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 
 use base::{Sha1, Sha256Hasher};
 use rustix::fs::{FileType, Mode, OFlags, openat, readlinkat};
@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use sha1::Digest as _;
 
 use super::beneath::{Beneath, Place};
-use crate::database::short;
+use crate::database::{InstalledPackage, short};
 use crate::dependency::Identity;
 
-/// A checksum of the database: a SHA-1, or a SHA-256 that was cut.
-pub(super) type Checksum = (Identity, bool);
+/// A checksum of the database, and how it was made.
+pub(super) type Checksum = (Identity, Algorithm);
 
 /// Whether what is at a path, if anything is, is something else than `known` says. Without a
 /// checksum, whatever is there is something else.
@@ -32,49 +32,65 @@ pub(super) fn differs(beneath: &Beneath, path: &str, known: Option<Checksum>) ->
     }
 }
 
+/// How a file is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// As packages of format 2 have it.
+    Sha1,
+    /// As the database has it of packages of format 3: SHA-256, of which 160 bits are kept.
+    Sha256Cut,
+    /// Whole.
+    Sha256,
+}
+
+impl Algorithm {
+    /// That of a package's files.
+    pub(super) fn of(package: &InstalledPackage) -> Algorithm {
+        if package.broken.sha256_160 {
+            Algorithm::Sha256Cut
+        } else {
+            Algorithm::Sha1
+        }
+    }
+}
+
 /// The checksum of a file's contents or a link's target; none for anything else.
-pub(super) fn checksum(place: &Place, cut: bool) -> io::Result<Option<Identity>> {
+pub(super) fn checksum(place: &Place, algorithm: Algorithm) -> io::Result<Option<Identity>> {
     let found = place.stat()?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::Symlink => {
             let target = readlinkat(&*place.directory, place.name(), Vec::new())?;
-            let bytes = target.as_bytes();
-            Ok(Some(if cut {
-                short(Identity::Sha256(base::Digest::of(bytes)))
-            } else {
-                Identity::Sha1(Sha1::of(bytes))
-            }))
+            hash(target.as_bytes(), algorithm).map(Some)
         }
         FileType::RegularFile => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = openat(&*place.directory, place.name(), flags, Mode::empty())?;
-            hash(File::from(file), cut).map(Some)
+            hash(File::from(file), algorithm).map(Some)
         }
         _ => Ok(None),
     }
 }
 
-fn hash(mut file: File, cut: bool) -> io::Result<Identity> {
+fn hash(mut content: impl io::Read, algorithm: Algorithm) -> io::Result<Identity> {
     let mut buffer = vec![0; 128 << 10];
     let mut sha1 = sha1::Sha1::new();
     let mut sha256 = Sha256Hasher::default();
     loop {
-        let count = match file.read(&mut buffer) {
+        let count = match content.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        if cut {
-            sha256.update(&buffer[..count]);
-        } else {
-            sha1.update(&buffer[..count]);
+        match algorithm {
+            Algorithm::Sha1 => sha1.update(&buffer[..count]),
+            Algorithm::Sha256Cut | Algorithm::Sha256 => sha256.update(&buffer[..count]),
         }
     }
-    Ok(if cut {
-        short(Identity::Sha256(sha256.finish()))
-    } else {
-        Identity::Sha1(Sha1::from_bytes(sha1.finalize().into()))
+    Ok(match algorithm {
+        Algorithm::Sha1 => Identity::Sha1(Sha1::from_bytes(sha1.finalize().into())),
+        Algorithm::Sha256Cut => short(Identity::Sha256(sha256.finish())),
+        Algorithm::Sha256 => Identity::Sha256(sha256.finish()),
     })
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+mod audit;
 mod bare;
 mod beneath;
 mod commit;
@@ -28,6 +29,7 @@ mod transaction;
 mod voice;
 
 pub use bare::{Bare, BareError, Unpacked, unpack_bare};
+pub use audit::{Audit, AuditMode, Deviation, Finding, State};
 pub use error::InstallError;
 pub use root::{Access, Create, Interrupted, Log, OpenOptions, Owner, Root};
 pub use transaction::{

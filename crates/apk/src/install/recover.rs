@@ -29,7 +29,7 @@ use rustix::fs::{AtFlags, unlinkat};
 
 use super::beneath::Beneath;
 use super::extract::remove_temporaries;
-use super::files::checksum;
+use super::files::{Algorithm, checksum};
 use super::incoming::join;
 use super::journal::{Begin, Record, boot};
 use super::place::{Operation, Placing, set_permissions, split};
@@ -326,7 +326,7 @@ fn suffered(
     package: &InstalledPackage,
     asked_for: impl Fn(&str) -> bool,
 ) -> bool {
-    let cut = package.broken.sha256_160;
+    let algorithm = Algorithm::of(package);
     package.directories.iter().any(|directory| {
         directory.files.iter().any(|file| {
             let path = join(&directory.path, &file.name);
@@ -335,7 +335,7 @@ fn suffered(
             };
             asked_for(&path)
                 && !beneath.place(&path).is_ok_and(|place| {
-                    checksum(&place, cut).is_ok_and(|actual| actual == Some(short(known)))
+                    checksum(&place, algorithm).is_ok_and(|actual| actual == Some(short(known)))
                 })
         })
     })
