@@ -28,8 +28,8 @@ mod settings;
 mod transaction;
 mod voice;
 
-pub use bare::{Bare, BareError, Unpacked, unpack_bare};
 pub use audit::{Audit, AuditMode, Deviation, Finding, State};
+pub use bare::{Bare, BareError, Unpacked, unpack_bare};
 pub use error::InstallError;
 pub use root::{Access, Create, Interrupted, Log, OpenOptions, Owner, Root};
 pub use transaction::{
