@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::remedy::{Adjustment, Cause, Search};
 use super::repair::heads;
-use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
+use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Suggestion, Unsolvable};
 use crate::dependency::Dependency;
 
 /// One conflict in words: what clashes, and the way there.
@@ -241,10 +241,10 @@ fn alike(conflict: &Conflict) -> Option<String> {
     let Conflict::Missing(missing) = conflict else {
         return None;
     };
-    let (meant, package) = missing.suggestion.as_ref()?;
-    Some(match package.starts_with(meant.as_str()) {
+    let Suggestion { name, package } = missing.suggestion.as_ref()?;
+    Some(match package.starts_with(name.as_str()) {
         true => format!("much like it is {package}"),
-        false => format!("much like it is {meant}, which {package} provides"),
+        false => format!("much like it is {name}, which {package} provides"),
     })
 }
 
@@ -291,19 +291,18 @@ fn explain_broken(
     let there: Vec<String> = rejected
         .alternatives
         .iter()
-        .map(|(label, _)| label.clone())
+        .map(|of| of.package.clone())
         .collect();
     let there = match there.as_slice() {
         [only] => format!("there is only {only}"),
         there => format!("there are {}", list(there, "and")),
     };
     let will_do = |terms: &[&Dependency]| {
-        let offers = rejected.alternatives.iter().filter(|(_, version)| {
-            terms
-                .iter()
-                .all(|term| term.matches(version.as_deref(), None))
+        let offers = rejected.alternatives.iter().filter(|of| {
+            let version = of.version.as_deref();
+            terms.iter().all(|term| term.matches(version, None))
         });
-        let labels: Vec<String> = offers.map(|(label, _)| label.clone()).collect();
+        let labels: Vec<String> = offers.map(|of| of.package.clone()).collect();
         (!labels.is_empty()).then(|| list(&labels, "or"))
     };
     let mut terms = vec![&broken.term];

@@ -9,7 +9,9 @@ use super::propagate::MOST_TAGS;
 use super::remedy::Search;
 use super::state::Solver;
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED};
-use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
+use super::unsolvable::{
+    Alternative, Conflict, Demand, Missing, Rejected, Rival, Suggestion, Unsolvable,
+};
 use crate::version::compare;
 
 /// A chosen package has or provides the name, and may be chosen by it.
@@ -359,7 +361,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         words
     }
 
-    fn suggest(&self, name: &str) -> Option<(String, String)> {
+    fn suggest(&self, name: &str) -> Option<Suggestion> {
         if name.len() < 4 {
             // Too many are like it.
             return None;
@@ -377,7 +379,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         let meant = did_you_mean(name, candidates.map(|(_, known)| *known))?;
         let providers = universe.providers(universe.name_id(meant)?);
         let package = self.label(providers.last()?.package);
-        Some((meant.to_owned(), package))
+        Some(Suggestion {
+            name: meant.to_owned(),
+            package,
+        })
     }
 
     /// What stands against a chosen package, if anything does.
@@ -419,9 +424,11 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         Some(Conflict::Package(rejected))
     }
 
-    fn offer(&self, provider: &Provider<'_>) -> (String, Option<String>) {
-        let package = self.label(provider.package);
-        (package, provider.version.map(str::to_owned))
+    fn offer(&self, provider: &Provider<'_>) -> Alternative {
+        Alternative {
+            package: self.label(provider.package),
+            version: provider.version.map(str::to_owned),
+        }
     }
 
     fn masked(&self, id: PackageId, tag: u64) -> Vec<String> {

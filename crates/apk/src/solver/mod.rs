@@ -26,7 +26,9 @@ pub use request::{
     Solution, Sources, Unindexed, UnindexedKind,
 };
 pub use universe::Universe;
-pub use unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Unsolvable};
+pub use unsolvable::{
+    Alternative, Conflict, Demand, Missing, Rejected, Rival, Suggestion, Unsolvable,
+};
 
 /// Answers `request` from `universe`; the same as [`Universe::solve`].
 pub fn solve<'a>(

@@ -75,6 +75,9 @@ impl<'a> Solver<'_, 'a, '_> {
         for term in world.iter().filter(|term| !term.left_out) {
             self.discover(term.term.name);
         }
+        for package in self.banned() {
+            self.disqualify(package);
+        }
         for term in world.iter().filter(|term| !term.left_out) {
             self.apply(None, term.tag, &term.term);
         }

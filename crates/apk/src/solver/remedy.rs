@@ -16,8 +16,10 @@ pub struct Cause {
     /// What stands in the way when no more than `terms` is asked for.
     pub conflicts: Vec<Conflict>,
     /// The ways to remove the cause, those that ask least of the user first. Each was tried: with
-    /// it, and with the first remedy of every other cause, the request has a solution. All have
-    /// the same number of changes, and fewer do not remove the cause.
+    /// it, and with the first remedy of every other cause, made in the order of the causes, the
+    /// request has a solution. Those with
+    /// the fewest changes come first; there are remedies of two changes only where a single one
+    /// does not help, or is to do without what was asked for.
     pub remedies: Vec<Remedy>,
 }
 
@@ -58,6 +60,13 @@ pub enum Adjustment {
         /// As it should be.
         with: Dependency,
     },
+    /// A term of the world that accepts fewer versions: the newest has a fault, the rest are fine.
+    Narrow {
+        /// The term as it is.
+        term: Dependency,
+        /// As it should be.
+        with: Dependency,
+    },
     /// The request without one of its preferences.
     WithoutPreference {
         /// The preference.
@@ -77,8 +86,8 @@ pub enum Adjustment {
         /// The architecture.
         arch: String,
     },
-    /// Another repository, with a package that is not there. What that package needs in turn is
-    /// not known, and taken to be there.
+    /// Another repository, with a package that is not there, in some version that the terms accept.
+    /// What that package needs in turn is not known, and taken to be there.
     AddRepository {
         /// What the package has to satisfy: terms of one name.
         terms: Vec<Dependency>,
@@ -136,7 +145,9 @@ impl fmt::Display for Adjustment {
                 Some(tag) => write!(f, "use tag @{tag}: ask for {with} instead of {term}"),
                 None => write!(f, "ask for {with} without a tag"),
             },
-            Adjustment::Rename { term, with } => write!(f, "ask for {with} instead of {term}"),
+            Adjustment::Rename { term, with } | Adjustment::Narrow { term, with } => {
+                write!(f, "ask for {with} instead of {term}")
+            }
             Adjustment::Add { term } => write!(f, "ask for {term} too"),
             Adjustment::Relax { term, with } => write!(f, "relax {term} to {with}"),
             Adjustment::WithoutPreference { preference } => {

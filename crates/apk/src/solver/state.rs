@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::request::{Preferences, Request};
+use super::request::{Candidate, Preferences, Request};
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED, Universe, tag_bit};
 
 /// [`Preferences`] as bits.
@@ -319,6 +319,23 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         }
     }
 
+    /// The packages found that may not be chosen.
+    pub(super) fn banned(&self) -> Vec<PackageId> {
+        if self.banned.is_empty() {
+            return Vec::new();
+        }
+        let is_banned = |package: &Candidate| {
+            let versions = self.banned.get(&package.name);
+            versions.is_some_and(|versions| versions.contains(&package.version))
+        };
+        let packages = self.packages.iter().zip(&self.universe.packages);
+        packages
+            .enumerate()
+            .filter(|(_, (state, package))| state.seen && is_banned(package.candidate))
+            .map(|(id, _)| id as PackageId)
+            .collect()
+    }
+
     /// The names of the packages that the world can lead to.
     pub(super) fn reached(&mut self) -> BTreeSet<&'u str> {
         for term in self.world.clone() {
@@ -341,10 +358,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         state.seen = true;
         state.pinning_allowed = UNTAGGED;
         state.available = package.is_file() || package.reachable;
-        let versions = self.banned.get(&package.candidate.name);
-        let banned = versions.is_some_and(|of| of.contains(&package.candidate.version));
-        state.selectable = !banned
-            && !package.uninstallable
+        state.selectable = !package.uninstallable
             && (state.available
                 || package.is_cached()
                 || package.unindexed.is_some()

@@ -84,8 +84,17 @@ pub struct Missing {
     /// The packages that provide it without a version and without priority, so that none of them
     /// is chosen unasked. Empty: nothing provides it.
     pub providers: Vec<String>,
-    /// A name much like it, and a package that has or provides that.
-    pub suggestion: Option<(String, String)>,
+    /// A name much like it, which may have been meant.
+    pub suggestion: Option<Suggestion>,
+}
+
+/// A name that there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suggestion {
+    /// The name.
+    pub name: String,
+    /// A package that has or provides it.
+    pub package: String,
 }
 
 /// Who asks for something.
@@ -123,9 +132,17 @@ pub struct Rejected {
     pub breaks: Vec<Demand>,
     /// The terms that it meets.
     pub satisfies: Vec<Demand>,
-    /// All packages that have or provide the names in `breaks`, with the version they have it in
-    /// (none: provided without).
-    pub alternatives: Vec<(String, Option<String>)>,
+    /// All packages that have or provide the names in `breaks`.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// A package that there is of a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Alternative {
+    /// The package.
+    pub package: String,
+    /// The version it has the name in; none: provided without.
+    pub version: Option<String>,
 }
 
 /// A package that stands beside another where only one may.

@@ -304,7 +304,7 @@ impl fmt::Display for Place {
             offered => f.write_str(&offered.join(", "))?,
         }
         if !self.chain.is_empty() {
-            write!(f, ": {}", self.chain.join(" → "))?;
+            write!(f, " ({})", self.chain.join(" → "))?;
         }
         Ok(())
     }

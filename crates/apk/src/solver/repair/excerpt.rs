@@ -139,7 +139,7 @@ impl Excerpt {
             repositories: &repositories,
         });
         *work += universe.packages.len() as u64;
-        attempt(&universe, request, &Banned::new(), work).map(|solution| chosen(&solution))
+        attempt(&universe, request, &Banned::new(), work).map(|solution| chosen(&solution, variant))
     }
 }
 

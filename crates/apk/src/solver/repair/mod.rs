@@ -24,6 +24,7 @@ use super::request::{Request, Solution};
 use super::state::Banned;
 use super::universe::Universe;
 use super::unsolvable::{Conflict, Unsolvable};
+use crate::dependency::Dependency;
 use excerpt::Excerpt;
 pub(super) use options::heads;
 use variant::Variant;
@@ -34,14 +35,28 @@ const MOST_ATTEMPTS: u32 = 1_000;
 const MOST_WORK: u64 = 2_000_000;
 /// How many causes are told apart.
 const MOST_CAUSES: usize = 16;
+/// How many remedies of two changes are looked for.
+const MOST_PAIRS: usize = 4;
 /// How many remedies a cause has.
 const MOST_REMEDIES: usize = 8;
 
 /// The limit of work was reached.
 struct Limit;
 
-/// What is chosen for which name, with the version it has it in; or why nothing is.
-type Tried = Result<BTreeMap<String, String>, Unsolvable>;
+/// What was chosen.
+#[derive(Default)]
+struct Chosen {
+    /// The versions of names.
+    versions: BTreeMap<String, String>,
+    /// What is asked of the names that a repository was added for.
+    demands: BTreeMap<String, Vec<Dependency>>,
+}
+
+/// Changes that remove a cause, with the names in the causes that are left then.
+type Found = Vec<(Vec<Adjustment>, BTreeSet<String>)>;
+
+/// What was chosen, or why nothing was.
+type Tried = Result<Chosen, Unsolvable>;
 
 /// Completes `unsolvable`, the answer to `request`, with its causes.
 pub(in crate::solver) fn find_causes(
@@ -94,7 +109,7 @@ impl Repair<'_, '_, '_> {
             return Ok(tried);
         }
         let solution = attempt(self.universe, &request, &Banned::new(), &mut self.work);
-        Ok(solution.map(|solution| chosen(&solution)))
+        Ok(solution.map(|solution| chosen(&solution, variant)))
     }
 
     fn run(&mut self, unsolvable: &Unsolvable, causes: &mut Vec<Cause>) -> Result<(), Limit> {
@@ -110,14 +125,22 @@ impl Repair<'_, '_, '_> {
                 conflicts: reason.conflicts,
                 remedies: Vec::new(),
             });
-            let mut found = self.try_each(&variant, &part, &state, options)?;
+            let mut found = self.try_each(&variant, &part, options)?;
+            if causes.len() == 1 && found.iter().all(|(_, left)| !left.is_empty()) {
+                found.extend(self.try_drops(&variant, &part)?);
+            }
             if found.is_empty() {
                 return Ok(());
             }
-            let best = found.iter().map(|(_, left)| left.len()).min();
-            solved = best == Some(0);
+            let weight = |(changes, left): &(Vec<Adjustment>, BTreeSet<String>)| {
+                // What is only supposed had better not show in what is said of other causes.
+                let supposed = changes.iter().any(Variant::is_of_sources);
+                (changes.len(), left.len(), supposed)
+            };
+            solved = found.iter().any(|(_, left)| left.is_empty());
             found.retain(|(_, left)| !solved || left.is_empty());
-            let at = found.iter().position(|(_, left)| Some(left.len()) == best);
+            let best = found.iter().map(weight).min();
+            let at = found.iter().position(|of| Some(weight(of)) == best);
             let (made, _) = found.remove(at.unwrap_or_default());
             for change in &made {
                 variant = variant.with(change);
@@ -142,46 +165,83 @@ impl Repair<'_, '_, '_> {
 
     /// The changes that remove the cause of `part`, with the names of those that are left then:
     /// single ones, or else pairs.
-    #[allow(clippy::type_complexity)]
     fn try_each(
         &mut self,
         variant: &Variant,
         part: &Variant,
-        state: &Unsolvable,
         options: Vec<Adjustment>,
-    ) -> Result<Vec<(Vec<Adjustment>, BTreeSet<String>)>, Limit> {
-        let before = names(state);
-        let mut found = Vec::new();
+    ) -> Result<Found, Limit> {
+        let mut found = Found::new();
         let mut insufficient = Vec::new();
+        let mut tried = options.clone();
         for option in options {
-            // A certain version is no better than any.
-            let known = |(changes, _): &(Vec<Adjustment>, BTreeSet<String>)| {
-                matches!(changes.as_slice(), [Adjustment::Add { term }]
-                    if matches!(&option, Adjustment::Add { term: exact } if exact.name == term.name))
-            };
+            let known =
+                |(changes, _): &(Vec<Adjustment>, _)| options::is_like(&changes[0], &option);
             if found.iter().any(known) {
                 continue;
             }
-            match self.removes(variant, part, &before, &[&option])? {
+            match self.removes(variant, part, &[&option])? {
                 Removes::Cause(left) => found.push((vec![option], left)),
-                Removes::Not(Some(reason)) => insufficient.push((option, reason)),
-                Removes::Not(None) => {}
+                Removes::Not(reason) => insufficient.push((option, reason)),
             }
         }
-        if !found.is_empty() {
+        // To do without what is asked for is the last resort: who asked for it may want to know
+        // what two changes would give it.
+        let is_drop = |change: &Adjustment| matches!(change, Adjustment::Drop { .. });
+        let drops = !found.is_empty();
+        if !found.iter().all(|(changes, _)| is_drop(&changes[0])) {
             return Ok(found);
         }
-        for (first, reason) in &insufficient {
+        let most = found.len() + MOST_PAIRS;
+        // What the first change leads to may do without it.
+        let mut alone = Vec::new();
+        for (first, reason) in insufficient.iter().filter(|(first, _)| !is_drop(first)) {
             let changed = part.with(first);
             let seconds = options::options(self.universe, &variant.with(first), &changed, reason);
-            for second in seconds {
-                let removes = self.removes(variant, part, &before, &[first, &second])?;
+            for second in seconds
+                .into_iter()
+                .filter(|second| !drops || !is_drop(second))
+            {
+                let pair = |(changes, _): &(Vec<Adjustment>, _)| {
+                    changes.contains(first) && changes.contains(&second)
+                };
+                if found.iter().any(pair) {
+                    continue;
+                }
+                if !tried.contains(&second) {
+                    tried.push(second.clone());
+                    if let Removes::Cause(left) = self.removes(variant, part, &[&second])? {
+                        alone.push(second.clone());
+                        found.push((vec![second.clone()], left));
+                    }
+                }
+                if alone.contains(&second) {
+                    continue;
+                }
+                let removes = self.removes(variant, part, &[first, &second])?;
                 if let Removes::Cause(left) = removes {
                     found.push((vec![first.clone(), second], left));
                 }
-                if found.len() >= MOST_REMEDIES {
+                if found.len() >= most {
                     return Ok(found);
                 }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The terms without which the whole has a solution, though they have no part in what was
+    /// found: the search for packages is led by all that is asked for.
+    fn try_drops(&mut self, variant: &Variant, part: &Variant) -> Result<Found, Limit> {
+        let mut found = Found::new();
+        for term in variant
+            .world
+            .iter()
+            .filter(|term| !part.world.contains(term))
+        {
+            let change = Adjustment::Drop { term: term.clone() };
+            if self.attempt(&variant.with(&change))?.is_ok() {
+                found.push((vec![change], BTreeSet::new()));
             }
         }
         Ok(found)
@@ -191,7 +251,6 @@ impl Repair<'_, '_, '_> {
         &mut self,
         variant: &Variant,
         part: &Variant,
-        before: &BTreeSet<String>,
         changes: &[&Adjustment],
     ) -> Result<Removes, Limit> {
         let changed = |of: &Variant| {
@@ -200,17 +259,13 @@ impl Repair<'_, '_, '_> {
                 .fold(of.clone(), |of, change| of.with(change))
         };
         if let Err(reason) = self.attempt(&changed(part))? {
-            return Ok(Removes::Not(Some(reason)));
+            return Ok(Removes::Not(reason));
         }
         let left = match self.attempt(&changed(variant))? {
             Ok(_) => BTreeSet::new(),
             Err(after) => names(&after),
         };
-        Ok(match left.is_subset(before) {
-            true => Removes::Cause(left),
-            // It would bring another cause with it.
-            false => Removes::Not(None),
-        })
+        Ok(Removes::Cause(left))
     }
 
     /// The part of the world that is unsolvable by itself, and has to be whole for that.
@@ -230,16 +285,15 @@ impl Repair<'_, '_, '_> {
         self.accept(smaller, &causes, &mut part, &mut reason)?;
         let mut size = part.world.len();
         while size > 0 {
-            let mut at = 0;
+            let mut end = part.world.len();
             let mut smaller_yet = false;
-            while at < part.world.len() && part.world.len() > 1 {
+            // From the end, so that causes are found in the order of the world.
+            while end > 0 && part.world.len() > 1 {
                 let mut smaller = part.clone();
-                let end = (at + size).min(part.world.len());
-                smaller.world.drain(at..end);
-                match self.accept(smaller, &causes, &mut part, &mut reason)? {
-                    true => smaller_yet = true,
-                    false => at = end,
-                }
+                let start = end.saturating_sub(size);
+                smaller.world.drain(start..end);
+                smaller_yet |= self.accept(smaller, &causes, &mut part, &mut reason)?;
+                end = start;
             }
             // Some terms may be left out only once others are.
             if size > 1 || !smaller_yet {
@@ -276,39 +330,52 @@ impl Repair<'_, '_, '_> {
     fn settle(&mut self, base: &Variant, causes: &mut Vec<Cause>) -> Result<(), Limit> {
         let mut at = 0;
         while causes.len() > 1 && at < causes.len() {
-            let without = with_remedies(base, causes, Some(at), &[]);
-            match self.attempt(&without)?.is_ok() {
-                true => _ = causes.remove(at),
-                false => at += 1,
+            match with_remedies(base, causes, at, &[]) {
+                Some(without) if self.attempt(&without)?.is_ok() => _ = causes.remove(at),
+                _ => at += 1,
             }
         }
+        // The others are tried with these, so they are settled first.
+        let alternatives: Vec<Vec<Remedy>> = causes
+            .iter_mut()
+            .map(|cause| cause.remedies.split_off(1))
+            .collect();
         for at in 0..causes.len() {
-            let remedies = std::mem::take(&mut causes[at].remedies);
-            for remedy in remedies {
+            let first = causes[at].remedies[0].changes.clone();
+            if let Some(changes) = self.settled(base, causes, at, first)? {
+                causes[at].remedies[0] = Remedy { changes };
+            }
+        }
+        for (at, alternatives) in alternatives.into_iter().enumerate() {
+            for remedy in alternatives {
                 if causes[at].remedies.len() >= MOST_REMEDIES {
                     break;
                 }
-                let changed = with_remedies(base, causes, Some(at), &remedy.changes);
-                let Ok(Ok(chosen)) = self.attempt(&changed) else {
-                    continue;
-                };
-                let changes = self.tighten(base, causes, at, remedy.changes, &chosen);
-                let remedy = Remedy { changes };
-                if !causes[at].remedies.contains(&remedy) {
-                    causes[at].remedies.push(remedy);
-                }
+                let changes = self.settled(base, causes, at, remedy.changes)?;
+                let remedy = changes.map(|changes| Remedy { changes });
+                let remedies = &mut causes[at].remedies;
+                remedies.extend(remedy.filter(|remedy| !remedies.contains(remedy)));
             }
         }
-        for cause in causes.iter_mut() {
-            cause.remedies.sort_by_key(options::rank_of_remedy);
-        }
-        let place = |cause: &Cause| {
-            base.world
-                .iter()
-                .position(|term| cause.terms.contains(term))
-        };
-        causes.sort_by_key(place);
         Ok(())
+    }
+
+    /// The changes, no greater than needed, if they do for the cause at `at` together with the
+    /// first remedies of the others.
+    fn settled(
+        &mut self,
+        base: &Variant,
+        causes: &[Cause],
+        at: usize,
+        changes: Vec<Adjustment>,
+    ) -> Result<Option<Vec<Adjustment>>, Limit> {
+        let Some(variant) = with_remedies(base, causes, at, &changes) else {
+            return Ok(None);
+        };
+        match self.attempt(&variant)? {
+            Ok(chosen) => Ok(Some(self.tighten(base, causes, at, changes, &chosen)?)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Relaxes constraints just so far that what is chosen now may be chosen.
@@ -318,20 +385,21 @@ impl Repair<'_, '_, '_> {
         causes: &[Cause],
         at: usize,
         mut changes: Vec<Adjustment>,
-        chosen: &BTreeMap<String, String>,
-    ) -> Vec<Adjustment> {
+        chosen: &Chosen,
+    ) -> Result<Vec<Adjustment>, Limit> {
         for place in 0..changes.len() {
             let Some(tighter) = options::tighter(&changes[place], chosen) else {
                 continue;
             };
             let mut tried = changes.clone();
             tried[place] = tighter;
-            let variant = with_remedies(base, causes, Some(at), &tried);
-            if let Ok(Ok(_)) = self.attempt(&variant) {
+            if let Some(variant) = with_remedies(base, causes, at, &tried)
+                && self.attempt(&variant)?.is_ok()
+            {
                 changes = tried;
             }
         }
-        changes
+        Ok(changes)
     }
 }
 
@@ -339,22 +407,28 @@ enum Removes {
     /// And leaves these names in trouble.
     Cause(BTreeSet<String>),
     /// Why the part is unsolvable still.
-    Not(Option<Unsolvable>),
+    Not(Unsolvable),
 }
 
-/// The request with the first remedy of every cause but one, and with `changes`.
+/// The request with the first remedy of every cause, but `changes` for the one at `at`. None if
+/// one changes a term that another has changed already.
 fn with_remedies(
     base: &Variant,
     causes: &[Cause],
-    but: Option<usize>,
+    at: usize,
     changes: &[Adjustment],
-) -> Variant {
-    let others = causes.iter().enumerate();
-    let others = others.filter(|(index, _)| Some(*index) != but);
-    let others = others.filter_map(|(_, cause)| cause.remedies.first());
-    let others = others.flat_map(|remedy| &remedy.changes);
-    let all = others.chain(changes);
-    all.fold(base.clone(), |variant, change| variant.with(change))
+) -> Option<Variant> {
+    let remedies = causes.iter().enumerate().map(|(index, cause)| {
+        let first = cause.remedies.first();
+        match index == at {
+            true => changes,
+            false => first.map_or(&[][..], |remedy| &remedy.changes),
+        }
+    });
+    let mut all = remedies.flatten();
+    all.try_fold(base.clone(), |variant, change| {
+        variant.has(change).then(|| variant.with(change))
+    })
 }
 
 /// None was tried to the end.
@@ -377,15 +451,31 @@ fn names(unsolvable: &Unsolvable) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Packages by name, and what they provide with a version.
-fn chosen(solution: &Solution<'_>) -> BTreeMap<String, String> {
-    let mut chosen = BTreeMap::new();
-    for selected in solution.packages() {
-        let package = selected.package;
-        chosen.insert(package.name.clone(), package.version.clone());
+/// What was chosen, for the request as changed.
+fn chosen(solution: &Solution<'_>, variant: &Variant) -> Chosen {
+    let mut chosen = Chosen::default();
+    let added = variant.of_sources.iter().filter_map(|change| match change {
+        Adjustment::AddRepository { terms, .. } => terms.first(),
+        _ => None,
+    });
+    for term in added {
+        chosen.demands.insert(term.name.clone(), Vec::new());
+    }
+    let packages = || solution.packages().map(|selected| selected.package);
+    let depends = packages().flat_map(|package| &package.depends);
+    for term in variant.world.iter().chain(depends) {
+        if let Some(terms) = chosen.demands.get_mut(&term.name)
+            && !terms.contains(term)
+        {
+            terms.push(term.clone());
+        }
+    }
+    for package in packages() {
+        let versions = &mut chosen.versions;
+        versions.insert(package.name.clone(), package.version.clone());
         for provided in &package.provides {
             if let Some(version) = provided.version() {
-                chosen.insert(provided.name.clone(), version.to_string());
+                versions.insert(provided.name.clone(), version.to_string());
             }
         }
     }

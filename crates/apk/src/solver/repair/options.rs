@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Chosen;
 use super::variant::Variant;
 use crate::dependency::{Constraint, Dependency};
-use crate::solver::remedy::{Adjustment, Remedy};
+use crate::solver::remedy::Adjustment;
 use crate::solver::request::Candidate;
 use crate::solver::universe::Universe;
-use crate::solver::unsolvable::{Conflict, Demand, Missing, Rejected, Unsolvable};
-use crate::version::{Operator, Version, is_valid};
+use crate::solver::unsolvable::{Conflict, Demand, Missing, Rejected, Suggestion, Unsolvable};
+use crate::version::{Operator, Version, compare, is_valid};
 
 /// How many packages are proposed in place of one.
 const MOST_PROVIDERS: usize = 8;
@@ -83,7 +84,7 @@ impl Options<'_, '_> {
 
     fn missing(&mut self, missing: &Missing) {
         let asked_for = self.asked_for(&missing.name);
-        if let Some((meant, _)) = &missing.suggestion {
+        if let Some(Suggestion { name: meant, .. }) = &missing.suggestion {
             for term in &asked_for {
                 let with = Dependency {
                     name: meant.clone(),
@@ -98,6 +99,9 @@ impl Options<'_, '_> {
                     self.add(Adjustment::Rename { term, with });
                 }
             }
+        }
+        for demand in &missing.required_by {
+            self.older_of(demand);
         }
         if missing.providers.is_empty() {
             self.supply(missing.required_by.iter());
@@ -137,10 +141,17 @@ impl Options<'_, '_> {
         }
         for demand in demands() {
             self.relax(demand);
+            self.older_of(demand);
         }
-        let wrong_version = rejected.breaks.iter().any(|of| !of.term.conflict);
-        if rejected.uninstallable || (wrong_version && rejected.rivals.is_empty()) {
-            self.supply(demands());
+        self.older(&rejected.label());
+        // A name of which there is none that will do: not one that something is chosen for.
+        let broken = |name: &str| {
+            let mut breaks = rejected.breaks.iter();
+            breaks.any(|of| !of.term.conflict && of.term.name == name)
+        };
+        if rejected.uninstallable || rejected.rivals.is_empty() {
+            let uninstallable = rejected.uninstallable;
+            self.supply(demands().filter(|of| uninstallable || broken(&of.term.name)));
         }
         if !rejected.rivals.is_empty() || rejected.breaks.iter().any(|of| of.term.conflict) {
             for demand in rejected.satisfies.iter().filter(|of| !of.term.conflict) {
@@ -208,6 +219,68 @@ impl Options<'_, '_> {
         }
     }
 
+    /// An older version of the packages that lead to the demand, of those nearest to it.
+    fn older_of(&mut self, demand: &Demand) {
+        for label in demand.chain.iter().rev().take(MOST_PROVIDERS) {
+            self.older(label);
+        }
+    }
+
+    /// An older version of the package: apk takes the newest even where it cannot be installed.
+    fn older(&mut self, label: &str) {
+        let Some((name, version)) = self.split(label) else {
+            return;
+        };
+        let universe = self.universe;
+        let packages = universe.providers_of(&name);
+        let mut versions: Vec<Version> = packages
+            .filter(|selected| selected.package.name == name)
+            .filter_map(|selected| Version::parse(&selected.package.version).ok())
+            .filter(|known| compare(known.as_str(), &version).is_le())
+            .collect();
+        versions.sort_by(|left, right| right.cmp(left));
+        versions.dedup();
+        let asked_for = self.asked_for(&name);
+        // Below each version but the oldest.
+        for pair in versions.windows(2).take(MOST_PROVIDERS) {
+            let [bound, next] = pair else { continue };
+            let below = Constraint::Version(Operator::Less, bound.clone());
+            let exactly = Constraint::Version(Operator::Equal, next.clone());
+            if self.variant.world.iter().all(|term| term.name != name) {
+                let term = Dependency {
+                    constraint: Some(below),
+                    ..Dependency::any(name.as_str())
+                };
+                self.add(Adjustment::Add { term });
+                continue;
+            }
+            for term in &asked_for {
+                if term.matches(Some(next.as_str()), None) {
+                    let constraint = match term.constraint {
+                        None => below.clone(),
+                        Some(_) => exactly.clone(),
+                    };
+                    let with = Dependency {
+                        constraint: Some(constraint),
+                        ..term.clone()
+                    };
+                    let term = term.clone();
+                    self.add(Adjustment::Narrow { term, with });
+                }
+            }
+        }
+    }
+
+    /// Name and version of a package that there is.
+    fn split(&self, of: &str) -> Option<(String, String)> {
+        let mut places = of.match_indices('-').map(|(at, _)| at);
+        let at = places.find(|at| {
+            let mut packages = self.universe.providers_of(&of[..*at]);
+            packages.any(|selected| label(selected.package) == of)
+        })?;
+        Some((of[..at].to_owned(), of[at + 1..].to_owned()))
+    }
+
     /// A repository with what all the demands for one name accept.
     fn supply<'d>(&mut self, demands: impl Iterator<Item = &'d Demand>) {
         let mut by_name: BTreeMap<&str, Vec<Dependency>> = BTreeMap::new();
@@ -217,8 +290,17 @@ impl Options<'_, '_> {
                 terms.push(demand.term.clone());
             }
         }
-        for mut terms in by_name.into_values() {
+        for (name, mut terms) in by_name {
             strictest(&mut terms);
+            let world = self.variant.world.iter();
+            let world = world.filter(|term| term.name == name && !term.conflict);
+            let mut all: Vec<Dependency> = world.chain(&terms).cloned().collect();
+            strictest(&mut all);
+            // What is asked for otherwise has to be met too, if that can be.
+            let terms = match version_for(&all) {
+                Some(_) => all,
+                None => terms,
+            };
             if version_for(&terms).is_some() {
                 let arches = self.arches.to_vec();
                 self.add(Adjustment::AddRepository { terms, arches });
@@ -288,16 +370,25 @@ fn rank(option: &Adjustment) -> usize {
         Adjustment::UseTag { .. } => 1,
         Adjustment::Rename { .. } => 2,
         Adjustment::Add { .. } => 3,
-        Adjustment::Relax { .. } => 4,
-        Adjustment::AllowNetwork => 5,
-        Adjustment::NotFor { .. } | Adjustment::Drop { .. } => 6,
-        Adjustment::AddRepository { .. } => 7,
-        Adjustment::RelaxPackage { .. } => 8,
+        Adjustment::Narrow { .. } => 4,
+        Adjustment::Relax { .. } => 5,
+        Adjustment::AllowNetwork => 6,
+        Adjustment::NotFor { .. } | Adjustment::Drop { .. } => 7,
+        Adjustment::AddRepository { .. } => 8,
+        Adjustment::RelaxPackage { .. } => 9,
     }
 }
 
-pub(super) fn rank_of_remedy(remedy: &Remedy) -> usize {
-    remedy.changes.iter().map(rank).max().unwrap_or_default()
+/// Whether the other change is to the same term, and no more than this one.
+pub(super) fn is_like(option: &Adjustment, other: &Adjustment) -> bool {
+    match (option, other) {
+        (Adjustment::Add { term }, Adjustment::Add { term: other }) => term.name == other.name,
+        (Adjustment::Narrow { term, .. }, Adjustment::Narrow { term: other, .. })
+        | (Adjustment::Rename { term, .. }, Adjustment::Rename { term: other, .. }) => {
+            term == other
+        }
+        _ => false,
+    }
 }
 
 /// `name-version`.
@@ -323,7 +414,7 @@ pub(super) fn version_for(terms: &[Dependency]) -> Option<String> {
     }
     versions.push("1".to_owned());
     versions.into_iter().find(|version| {
-        let accepts = |term: &Dependency| term.matches(Some(version), None);
+        let accepts = |term: &Dependency| term.matches(Some(version), None) != term.conflict;
         is_valid(version) && terms.iter().all(accepts)
     })
 }
@@ -331,6 +422,7 @@ pub(super) fn version_for(terms: &[Dependency]) -> Option<String> {
 /// Leaves out what the other terms for the same name say too.
 fn strictest(terms: &mut Vec<Dependency>) {
     let implied = |term: &Dependency, by: &Dependency| match (&term.constraint, &by.constraint) {
+        _ if term.conflict || by.conflict => false,
         (None, by) => by.is_some(),
         (Some(Constraint::Version(of, version)), Some(Constraint::Version(other, bound))) => {
             // `>1` says nothing beside `>2`, nor `<2` beside `<1`.
@@ -342,16 +434,29 @@ fn strictest(terms: &mut Vec<Dependency>) {
         }
         _ => false,
     };
-    let all = terms.clone();
+    let mut all: Vec<Dependency> = Vec::new();
+    for term in std::mem::take(terms) {
+        if !all.contains(&term) {
+            all.push(term);
+        }
+    }
+    terms.extend(all.iter().cloned());
     terms.retain(|term| !all.iter().any(|by| implied(term, by)));
 }
 
 /// The same change, but that no more versions are accepted than reach what was chosen.
-pub(super) fn tighter(
-    change: &Adjustment,
-    chosen: &BTreeMap<String, String>,
-) -> Option<Adjustment> {
+pub(super) fn tighter(change: &Adjustment, chosen: &Chosen) -> Option<Adjustment> {
     match change {
+        Adjustment::AddRepository { terms, arches } => {
+            let demands = chosen.demands.get(&terms.first()?.name)?;
+            let mut terms = terms.clone();
+            terms.extend(demands.iter().cloned());
+            strictest(&mut terms);
+            terms.sort_by_key(|term| term.conflict);
+            version_for(&terms)?;
+            let arches = arches.clone();
+            Some(Adjustment::AddRepository { terms, arches })
+        }
         Adjustment::Relax { term, .. } => Some(Adjustment::Relax {
             term: term.clone(),
             with: reaching(term, chosen)?,
@@ -369,8 +474,12 @@ pub(super) fn tighter(
     }
 }
 
-fn reaching(term: &Dependency, chosen: &BTreeMap<String, String>) -> Option<Dependency> {
-    let version = chosen.get(&term.name)?;
+fn reaching(term: &Dependency, chosen: &Chosen) -> Option<Dependency> {
+    if chosen.demands.contains_key(&term.name) {
+        // Nobody knows which versions another repository has.
+        return None;
+    }
+    let version = chosen.versions.get(&term.name)?;
     let Some(Constraint::Version(operator, named)) = &term.constraint else {
         return None;
     };

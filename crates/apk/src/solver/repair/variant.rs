@@ -36,12 +36,36 @@ impl Variant {
         }
     }
 
+    /// Whether it changes what there is to choose from.
+    pub(super) fn is_of_sources(change: &Adjustment) -> bool {
+        matches!(
+            change,
+            Adjustment::AllowNetwork
+                | Adjustment::AddRepository { .. }
+                | Adjustment::RelaxPackage { .. }
+        )
+    }
+
+    /// Whether the term that is to be changed is there.
+    pub(super) fn has(&self, change: &Adjustment) -> bool {
+        match change {
+            Adjustment::UseTag { term, .. }
+            | Adjustment::Rename { term, .. }
+            | Adjustment::Narrow { term, .. }
+            | Adjustment::Relax { term, .. }
+            | Adjustment::Drop { term }
+            | Adjustment::NotFor { term, .. } => self.world.contains(term),
+            _ => true,
+        }
+    }
+
     /// One change more. A term that is not there is not changed.
     pub(super) fn with(&self, change: &Adjustment) -> Variant {
         let mut variant = self.clone();
         match change {
             Adjustment::UseTag { term, with }
             | Adjustment::Rename { term, with }
+            | Adjustment::Narrow { term, with }
             | Adjustment::Relax { term, with } => {
                 for known in variant.world.iter_mut().filter(|known| *known == term) {
                     *known = with.clone();

@@ -105,7 +105,7 @@ fn apk_cases_explained() {
         help: relax d>1.5 to d>=1.5
         or: drop a from the world
         or: drop d>1.5 from the world
-        or: add a repository that has d<2.0 and d>1.5 for x86_64
+        or: add a repository that has d>1.5 and d<2.0 for x86_64
         or: build b-1 anew with d<=2.0 instead of d<2.0
     error11: add invalid
     no choice of packages satisfies all that is asked for
@@ -121,7 +121,7 @@ fn apk_cases_explained() {
         help: relax d<1.5 to d<=1.5
         or: drop a from the world
         or: drop d<1.5 from the world
-        or: add a repository that has d>1.0 and d<1.5 for x86_64
+        or: add a repository that has d<1.5 and d>1.0 for x86_64
         or: build c-1 anew with d>=1.0 instead of d>1.0
     error3: add a !b
     no choice of packages satisfies all that is asked for

@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 
 use crate::dependency::Dependency;
-use crate::solver::{Candidate, Repository, Request, Sources, Universe, Unsolvable};
+use crate::solver::{
+    Adjustment, Candidate, Repository, Request, Search, Sources, Universe, Unsolvable,
+};
 
 /// Whether the packages of `set` satisfy the world and each other, side by side.
-fn is_consistent(set: &[&Candidate], world: &[Dependency]) -> bool {
+pub(super) fn is_consistent(set: &[&Candidate], world: &[Dependency]) -> bool {
     let owns = |package: &Candidate, name: &str| {
         package.name == name
             || package
@@ -90,6 +92,78 @@ fn solve(packages: &[Candidate], world: &[Dependency]) -> Result<Vec<Candidate>,
         .collect())
 }
 
+/// The versions that what a repository is added for may have, for each such change.
+fn supplied(changes: &[&Adjustment]) -> Vec<Vec<String>> {
+    let mut choices = vec![Vec::new()];
+    for change in changes.iter().rev() {
+        let Adjustment::AddRepository { terms, .. } = change else {
+            continue;
+        };
+        let accepted = ["0", "1", "1.1", "2", "3"].into_iter().flat_map(|version| {
+            ["", "_alpha", "-r1", "-r1000000"].map(|suffix| format!("{version}{suffix}"))
+        });
+        let accepted: Vec<String> = accepted
+            .filter(|version| {
+                let meets = |term: &Dependency| term.matches(Some(version), None) != term.conflict;
+                terms.iter().all(meets)
+            })
+            .collect();
+        choices = choices
+            .iter()
+            .flat_map(|choice: &Vec<String>| {
+                let longer = |version: &String| [choice.as_slice(), &[version.clone()]].concat();
+                accepted.iter().map(longer).collect::<Vec<_>>()
+            })
+            .collect();
+    }
+    choices
+}
+
+/// Makes a change, without the solver's help. `versions` are those of packages to be added, the
+/// last first.
+fn apply(
+    change: &Adjustment,
+    versions: &mut Vec<String>,
+    packages: &mut Vec<Candidate>,
+    world: &mut Vec<Dependency>,
+) {
+    match change {
+        Adjustment::UseTag { term, with }
+        | Adjustment::Rename { term, with }
+        | Adjustment::Narrow { term, with }
+        | Adjustment::Relax { term, with } => {
+            assert!(world.contains(term), "{change}");
+            for known in world.iter_mut().filter(|known| *known == term) {
+                *known = with.clone();
+            }
+        }
+        Adjustment::Add { term } => world.push(term.clone()),
+        Adjustment::Drop { term } => world.retain(|known| known != term),
+        Adjustment::AddRepository { terms, .. } => packages.push(Candidate {
+            name: terms[0].name.clone(),
+            version: versions.pop().unwrap(),
+            size: 1,
+            installed_size: 1,
+            ..Candidate::default()
+        }),
+        Adjustment::RelaxPackage {
+            package,
+            term,
+            with,
+        } => {
+            let labelled = |of: &&mut Candidate| format!("{}-{}", of.name, of.version) == *package;
+            for package in packages.iter_mut().filter(labelled) {
+                assert!(package.depends.contains(term), "{change}");
+                package.depends.retain(|known| known != term);
+                package.depends.extend(with.clone());
+            }
+        }
+        Adjustment::WithoutPreference { .. }
+        | Adjustment::AllowNetwork
+        | Adjustment::NotFor { .. } => panic!("{change}"),
+    }
+}
+
 fn term() -> impl Strategy<Value = Dependency> {
     let text = (
         prop::sample::select(vec!["", "", "", "", "", "!"]),
@@ -101,7 +175,7 @@ fn term() -> impl Strategy<Value = Dependency> {
     })
 }
 
-fn positive() -> impl Strategy<Value = Dependency> {
+pub(super) fn positive() -> impl Strategy<Value = Dependency> {
     term().prop_map(|term| Dependency {
         conflict: false,
         ..term
@@ -138,7 +212,7 @@ fn candidate() -> impl Strategy<Value = Candidate> {
 }
 
 /// At most one package of a name and version, as in an index.
-fn repository() -> impl Strategy<Value = Vec<Candidate>> {
+pub(super) fn repository() -> impl Strategy<Value = Vec<Candidate>> {
     prop::collection::vec(candidate(), 0..9).prop_map(|mut packages| {
         packages
             .sort_by(|left, right| (&left.name, &left.version).cmp(&(&right.name, &right.version)));
@@ -178,6 +252,50 @@ proptest! {
         if names.len() == world.len() {
             prop_assert_eq!(solve(&packages, &reversed), solve(&packages, &world));
         }
+    }
+
+    /// Whatever is proposed helps, and there is always something; and no fewer terms could have
+    /// been dropped.
+    #[test]
+    fn remedies_hold(
+        packages in repository(),
+        world in prop::collection::btree_map("[abcdvwx]", term(), 1..5),
+    ) {
+        let world: Vec<Dependency> = world
+            .into_iter()
+            .map(|(name, term)| Dependency { name, ..term })
+            .collect();
+        let Err(unsolvable) = solve(&packages, &world) else { return Ok(()) };
+        prop_assert_eq!(unsolvable.search, Search::Complete);
+        let mut changes = 0;
+        for (at, cause) in unsolvable.causes.iter().enumerate() {
+            prop_assert!(solve(&packages, &cause.terms).is_err(), "{unsolvable}");
+            prop_assert!(!cause.remedies.is_empty(), "{unsolvable}");
+            changes += cause.remedies[0].changes.len();
+            for remedy in &cause.remedies {
+                let remedies = unsolvable.causes.iter().enumerate().map(|(other, cause)| {
+                    if other == at { remedy } else { &cause.remedies[0] }
+                });
+                let changes: Vec<&Adjustment> =
+                    remedies.flat_map(|remedy| &remedy.changes).collect();
+                let solved = supplied(&changes).into_iter().any(|mut versions| {
+                    let (mut packages, mut world) = (packages.clone(), world.clone());
+                    for change in &changes {
+                        apply(change, &mut versions, &mut packages, &mut world);
+                    }
+                    solve(&packages, &world).is_ok()
+                });
+                prop_assert!(solved, "{unsolvable}\n{changes:?}");
+            }
+        }
+        let drops = (0u32..1 << world.len()).filter(|bits| {
+            let kept = world.iter().enumerate();
+            let kept = kept.filter(|(index, _)| bits & (1 << index) == 0);
+            let kept: Vec<Dependency> = kept.map(|(_, term)| term.clone()).collect();
+            solve(&packages, &kept).is_ok()
+        });
+        let fewest = drops.map(u32::count_ones).min().unwrap();
+        prop_assert!(changes <= fewest as usize, "{fewest} drops\n{unsolvable}");
     }
 
     /// Where nothing competes, what brute force can solve is solved, and the order of the index

@@ -1,9 +1,13 @@
 use super::packages;
 use crate::dependency::Dependency;
-use crate::solver::{Repository, Request, Sources, Universe};
+use crate::solver::{Repository, Request, Sources, Universe, Unsolvable};
 
 /// The explanation of why `world` has no solution among `index`, and `edge` (tagged `@edge`).
 fn explain(index: &str, edge: &str, world: &str) -> String {
+    unsolvable(index, edge, world).to_string()
+}
+
+fn unsolvable(index: &str, edge: &str, world: &str) -> Unsolvable {
     let (index, edge) = (packages(index), packages(edge));
     let mut repositories = vec![Repository {
         name: "./packages",
@@ -29,7 +33,7 @@ fn explain(index: &str, edge: &str, world: &str) -> String {
         world: &world,
         ..Request::default()
     };
-    universe.solve(&request).unwrap_err().to_string()
+    universe.solve(&request).unwrap_err()
 }
 
 #[test]
@@ -225,6 +229,347 @@ fn chains_are_cut_short() {
         help: drop p1 from the world
         or: add a repository that has nowhere for x86_64
     ");
+}
+
+/// The newest cannot be had, but an older one can.
+#[test]
+fn an_older_version_would_do() {
+    let index = "
+        a-1
+        a-1.1 depends: nothing
+        a-2 depends: nothing
+        b-1 depends: a";
+    insta::assert_snapshot!(explain(index, "", "b"), @"
+    no choice of packages satisfies all that is asked for
+      a-2 needs nothing, which nothing provides in ./packages (x86_64)
+        b → b-1 → a-2 → nothing
+        help: ask for a<1.1 too
+        or: drop b from the world
+        or: add a repository that has nothing for x86_64
+    ");
+    insta::assert_snapshot!(explain(index, "", "a>1"), @"
+    no choice of packages satisfies all that is asked for
+      a-2 needs nothing, which nothing provides in ./packages (x86_64)
+        a>1 → a-2 → nothing
+        help: drop a>1 from the world
+        or: add a repository that has nothing for x86_64
+    ");
+}
+
+/// Two changes are needed, but no single one will do.
+#[test]
+fn two_changes_at_once() {
+    let index = "
+        app-1 depends: lib>2 tool
+        tool-1 depends: lib<2
+        lib-1
+        lib-3 depends: !tool";
+    insta::assert_snapshot!(explain(index, "", "app"), @"
+    no choice of packages satisfies all that is asked for
+      lib-3 rules out tool (`!tool`), but app-1 needs tool
+        app → app-1 → tool
+        app → app-1 → lib-3 → !tool
+      tool-1 needs lib<2 and app-1 needs lib>2, but no lib is all of that
+        app → app-1 → lib>2
+        app → app-1 → tool-1 → lib<2
+        there are lib-1 and lib-3
+        help: drop app from the world
+        or: build app-1 anew with lib>=1 instead of lib>2
+    ");
+    insta::assert_snapshot!(explain("lib-1\napp-1 depends: lib>2 tool>2\ntool-1", "", "app"), @"
+    no choice of packages satisfies all that is asked for
+      app-1 needs lib>2, but there is no such version
+        app → app-1 → lib>2
+        there is only lib-1
+      app-1 needs tool>2, but there is no such version
+        app → app-1 → tool>2
+        there is only tool-1
+        help: drop app from the world
+        or: add a repository that has lib>2 for x86_64, and add a repository that has tool>2 for x86_64
+        or: add a repository that has lib>2 for x86_64, and build app-1 anew with tool>=1 instead of tool>2
+        or: add a repository that has tool>2 for x86_64, and build app-1 anew with lib>=1 instead of lib>2
+        or: build app-1 anew with lib>=1 instead of lib>2, and build app-1 anew with tool>=1 instead of tool>2
+    ");
+}
+
+#[test]
+fn as_json() {
+    let index = "
+        a-3 depends: d>1.5 b
+        b-1 depends: d<2.0
+        d-1.0
+        d-2.0";
+    let unsolvable = unsolvable(index, "", "a zsh d");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&unsolvable).unwrap(), @r#"
+    {
+      "conflicts": [
+        {
+          "kind": "missing",
+          "name": "zsh",
+          "required_by": [
+            {
+              "by": null,
+              "term": "zsh",
+              "chain": [],
+              "unasked": false
+            }
+          ],
+          "providers": [],
+          "suggestion": null
+        },
+        {
+          "kind": "package",
+          "name": "d",
+          "version": "2.0",
+          "uninstallable": false,
+          "defects": [],
+          "arch": null,
+          "masked": [],
+          "rivals": [],
+          "breaks": [
+            {
+              "by": "b-1",
+              "term": "d<2.0",
+              "chain": [
+                "a",
+                "a-3",
+                "b-1"
+              ],
+              "unasked": false
+            }
+          ],
+          "satisfies": [
+            {
+              "by": null,
+              "term": "d",
+              "chain": [],
+              "unasked": false
+            },
+            {
+              "by": "a-3",
+              "term": "d>1.5",
+              "chain": [
+                "a",
+                "a-3"
+              ],
+              "unasked": false
+            }
+          ],
+          "alternatives": [
+            {
+              "package": "d-1.0",
+              "version": "1.0"
+            },
+            {
+              "package": "d-2.0",
+              "version": "2.0"
+            }
+          ]
+        }
+      ],
+      "causes": [
+        {
+          "terms": [
+            "a"
+          ],
+          "conflicts": [
+            {
+              "kind": "package",
+              "name": "d",
+              "version": "2.0",
+              "uninstallable": false,
+              "defects": [],
+              "arch": null,
+              "masked": [],
+              "rivals": [],
+              "breaks": [
+                {
+                  "by": "b-1",
+                  "term": "d<2.0",
+                  "chain": [
+                    "a",
+                    "a-3",
+                    "b-1"
+                  ],
+                  "unasked": false
+                }
+              ],
+              "satisfies": [
+                {
+                  "by": "a-3",
+                  "term": "d>1.5",
+                  "chain": [
+                    "a",
+                    "a-3"
+                  ],
+                  "unasked": false
+                }
+              ],
+              "alternatives": [
+                {
+                  "package": "d-1.0",
+                  "version": "1.0"
+                },
+                {
+                  "package": "d-2.0",
+                  "version": "2.0"
+                }
+              ]
+            }
+          ],
+          "remedies": [
+            {
+              "changes": [
+                {
+                  "kind": "drop",
+                  "term": "a"
+                }
+              ]
+            },
+            {
+              "changes": [
+                {
+                  "kind": "add_repository",
+                  "terms": [
+                    "d<2.0",
+                    "d>1.5"
+                  ],
+                  "arches": [
+                    "x86_64"
+                  ]
+                }
+              ]
+            },
+            {
+              "changes": [
+                {
+                  "kind": "relax_package",
+                  "package": "b-1",
+                  "term": "d<2.0",
+                  "with": "d<=2.0"
+                }
+              ]
+            },
+            {
+              "changes": [
+                {
+                  "kind": "relax_package",
+                  "package": "a-3",
+                  "term": "d>1.5",
+                  "with": "d>=1.0"
+                }
+              ]
+            }
+          ]
+        },
+        {
+          "terms": [
+            "zsh"
+          ],
+          "conflicts": [
+            {
+              "kind": "missing",
+              "name": "zsh",
+              "required_by": [
+                {
+                  "by": null,
+                  "term": "zsh",
+                  "chain": [],
+                  "unasked": false
+                }
+              ],
+              "providers": [],
+              "suggestion": null
+            }
+          ],
+          "remedies": [
+            {
+              "changes": [
+                {
+                  "kind": "drop",
+                  "term": "zsh"
+                }
+              ]
+            },
+            {
+              "changes": [
+                {
+                  "kind": "add_repository",
+                  "terms": [
+                    "zsh"
+                  ],
+                  "arches": [
+                    "x86_64"
+                  ]
+                }
+              ]
+            }
+          ]
+        }
+      ],
+      "search": "complete",
+      "repositories": [
+        "./packages"
+      ],
+      "arches": [
+        "x86_64"
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn too_many_tags() {
+    let packages = packages("a-1");
+    let tags: Vec<String> = (0..64).map(|number| format!("t{number}")).collect();
+    let repositories: Vec<Repository<'_>> = tags
+        .iter()
+        .map(|tag| Repository {
+            name: "./packages",
+            tag: Some(tag),
+            available: true,
+            packages: &packages,
+        })
+        .collect();
+    let world = Dependency::parse_list("a@t62").unwrap();
+    let solve = |repositories: &[Repository<'_>]| {
+        let universe = Universe::new(Sources {
+            repositories,
+            ..Sources::default()
+        });
+        let solution = universe.solve(&Request {
+            world: &world,
+            ..Request::default()
+        });
+        solution.map(|solution| solution.packages().count())
+    };
+    assert_eq!(solve(&repositories[..63]).unwrap(), 1);
+    let unsolvable = solve(&repositories).unwrap_err();
+    insta::assert_snapshot!(unsolvable, @"
+    no choice of packages satisfies all that is asked for
+      64 repository tags are in use, but no more than 63 can be told apart; leave some repositories out, or let several share a tag
+    ");
+    insta::assert_snapshot!(unsolvable.to_apk_text(80), @"  Too many repository tags: 64, at most 63");
+    // The number of repositories has no limit.
+    let many: Vec<Repository<'_>> = repositories
+        .iter()
+        .cycle()
+        .take(1000)
+        .map(|repository| Repository {
+            tag: None,
+            ..*repository
+        })
+        .collect();
+    let universe = Universe::new(Sources {
+        repositories: &many,
+        ..Sources::default()
+    });
+    let world = Dependency::parse_list("a").unwrap();
+    let solution = universe.solve(&Request {
+        world: &world,
+        ..Request::default()
+    });
+    assert_eq!(solution.unwrap().packages().count(), 1);
 }
 
 /// apk's own report is at a loss here.

@@ -2,6 +2,7 @@ mod apk_cases;
 mod apko;
 mod brute_force;
 mod explanations;
+mod joint;
 mod real;
 
 use crate::dependency::Dependency;
