@@ -467,7 +467,73 @@ mod tests {
         assert_eq!(text, ["b@edge", "c@edge", "!d"]);
     }
 
+    /// Texts of a term: its parts in apk's order.
+    fn parts()
+    -> impl Strategy<Value = (bool, String, Option<String>, Option<(&'static str, String)>)> {
+        let operators = vec!["<", "<=", "<~", "=", "~", ">=", ">~", ">"];
+        let version = "[0-9]{1,2}(\\.[0-9]{1,2}){0,2}[a-z]?(_rc[0-9])?(~[0-9a-f]{1,4})?(-r[0-9])?";
+        (
+            any::<bool>(),
+            "[a-z:/.+_-]{1,8}",
+            prop::option::of("[a-zA-Z0-9]{1,4}"),
+            prop::option::of(prop_oneof![
+                4 => (prop::sample::select(operators), version),
+                1 => (Just("><"), any::<[u8; 20]>().prop_map(|bytes| Identity::Sha1(Sha1::from_bytes(bytes)).to_string())),
+                1 => (Just("><"), any::<[u8; 32]>().prop_map(|bytes| Identity::Sha256(Digest::from_bytes(bytes)).to_string())),
+            ]),
+        )
+    }
+
     proptest! {
+        /// One model behind both grammars: the tag before the operator, or after the version.
+        #[test]
+        fn both_grammars_read_the_same((conflict, name, tag, constraint) in parts()) {
+            let not = if conflict { "!" } else { "" };
+            let tag = tag.map(|tag| format!("@{tag}")).unwrap_or_default();
+            let constraint = constraint.map(|(operator, version)| format!("{operator}{version}"));
+            let constraint = constraint.unwrap_or_default();
+            let apk = format!("{not}{name}{tag}{constraint}");
+            let apko = format!("{not}{name}{constraint}{tag}");
+            let read = Dependency::parse(&apk).unwrap();
+            prop_assert_eq!(&Dependency::parse_apko(&apko).unwrap(), &read);
+            prop_assert_eq!(&Dependency::parse_apko(&apk).unwrap(), &read);
+            prop_assert_eq!(read.to_string(), apk.clone());
+            prop_assert_eq!(read.conflict, conflict);
+            prop_assert_eq!(&read.name, &name);
+            prop_assert_eq!(Dependency::parse_untagged(&apk).is_ok(), tag.is_empty());
+            let json = serde_json::to_string(&read).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Dependency>(&json).unwrap(), read);
+        }
+
+        /// A term speaks of what its operator accepts; `!` turns nothing but its meaning.
+        #[test]
+        fn terms_match_as_their_operators_accept(
+            operator in prop::sample::select(vec!["<", "<=", "<~", "=", "~", ">=", ">~", ">"]),
+            named in "[0-9](\\.[0-9]){0,2}(_rc1)?(-r[01])?",
+            offered in "[0-9](\\.[0-9]){0,2}(_rc1)?(-r[01])?",
+        ) {
+            let term = Dependency::parse(&format!("a{operator}{named}")).unwrap();
+            let conflict = Dependency::parse(&format!("!a{operator}{named}")).unwrap();
+            let Some(Constraint::Version(of, version)) = &term.constraint else {
+                panic!("{term}");
+            };
+            prop_assert_eq!(of.as_str(), operator);
+            prop_assert_eq!(version.as_str(), &named);
+            let accepted = of.accepts(&offered, &named);
+            prop_assert_eq!(term.matches(Some(&offered), None), accepted);
+            prop_assert_eq!(conflict.matches(Some(&offered), None), accepted);
+        }
+
+        #[test]
+        fn an_identity_matches_itself_alone(one in any::<[u8; 20]>(), other in any::<[u8; 20]>()) {
+            let identity = |bytes| Identity::Sha1(Sha1::from_bytes(bytes));
+            let term = Dependency::parse(&format!("a><{}", identity(one))).unwrap();
+            prop_assert!(term.matches(Some("1"), Some(&identity(one))));
+            prop_assert!(term.matches(None, Some(&identity(one))));
+            prop_assert_eq!(term.matches(Some("1"), Some(&identity(other))), one == other);
+            prop_assert!(!term.matches(Some("1"), None));
+        }
+
         #[test]
         fn display_reads_back(text in "!?[a-z:/.+_-]{1,8}(@[a-z]{1,4})?(([<>~=]|>=|<=|<~|>~)[0-9]{1,2}(\\.[0-9]{1,2}){0,2}(_rc[0-9])?(-r[0-9])?)?") {
             let read = Dependency::parse(&text).unwrap();
@@ -480,7 +546,9 @@ mod tests {
             if let Ok(read) = Dependency::parse(&text) {
                 prop_assert_eq!(Dependency::parse(&read.to_string()).unwrap(), read);
             }
-            let _ = Dependency::parse_apko(&text);
+            if let Ok(read) = Dependency::parse_apko(&text) {
+                prop_assert_eq!(Dependency::parse(&read.to_string()).unwrap(), read);
+            }
         }
     }
 }

@@ -449,6 +449,9 @@ mod tests {
         insta::assert_snapshot!(Version::parse("1.0-beta").unwrap_err(), @"`1.0-beta` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0");
     }
 
+    /// Versions of any shape that the grammar allows.
+    const GRAMMAR: &str = "[0-9]{1,12}(\\.[0-9]{1,4}){0,4}[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]{0,8}){0,3}(~[0-9a-f]{1,8})?(-r[0-9]{1,3})?";
+
     prop_compose! {
         /// Versions out of few pieces, so that many share a beginning.
         fn version()(
@@ -489,17 +492,70 @@ mod tests {
         }
 
         #[test]
+        fn versions_of_any_shape_are_totally_ordered(
+            a in GRAMMAR,
+            b in GRAMMAR,
+            c in GRAMMAR,
+        ) {
+            prop_assert!(is_valid(&a), "{}", a);
+            prop_assert_eq!(Version::parse(&a).unwrap().to_string(), a.clone());
+            prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
+            let mut sorted = [&a, &b, &c];
+            sorted.sort_by(|left, right| compare(left, right));
+            let [first, second, third] = sorted;
+            prop_assert!(compare(first, third).is_le());
+            // What is equal is equal to all else.
+            if compare(first, second).is_eq() {
+                prop_assert_eq!(compare(first, third), compare(second, third));
+            }
+            prop_assert_eq!(Version::parse(&a).unwrap() == Version::parse(&b).unwrap(), compare(&a, &b).is_eq());
+        }
+
+        /// Each part that may follow makes a version greater, but for the pre-release suffixes.
+        #[test]
+        fn what_continues_is_greater(a in "[0-9]{1,3}(\\.[1-9][0-9]?){0,2}") {
+            for more in [".0", ".1", "a", "_p", "_cvs1", "_git20240101", "~ab12", "-r0", "-r12"] {
+                let longer = format!("{a}{more}");
+                prop_assert_eq!(compare(&longer, &a), Ordering::Greater, "{}", longer);
+                prop_assert_eq!(compare_fuzzy(&longer, &a), Ordering::Equal, "{}", longer);
+                prop_assert_eq!(compare_fuzzy(&a, &longer), Ordering::Less, "{}", longer);
+            }
+            for before in ["_alpha", "_beta1", "_pre", "_rc9"] {
+                let longer = format!("{a}{before}");
+                prop_assert_eq!(compare(&longer, &a), Ordering::Less, "{}", longer);
+                prop_assert_eq!(compare_fuzzy(&longer, &a), Ordering::Equal, "{}", longer);
+                prop_assert_eq!(compare_fuzzy(&a, &longer), Ordering::Greater, "{}", longer);
+            }
+        }
+
+        #[test]
         fn operators_agree_with_the_order(a in version(), b in version()) {
             let order = compare(&a, &b);
             prop_assert_eq!(Operator::Less.accepts(&a, &b), order.is_lt());
-            prop_assert_eq!(Operator::GreaterOrEqual.accepts(&a, &b), order.is_ge());
+            prop_assert_eq!(Operator::LessOrEqual.accepts(&a, &b), order.is_le());
             prop_assert_eq!(Operator::Equal.accepts(&a, &b), order.is_eq());
+            prop_assert_eq!(Operator::GreaterOrEqual.accepts(&a, &b), order.is_ge());
+            prop_assert_eq!(Operator::Greater.accepts(&a, &b), order.is_gt());
+            let fuzzy = compare_fuzzy(&a, &b);
+            prop_assert_eq!(Operator::LessOrFuzzy.accepts(&a, &b), fuzzy.is_le());
+            prop_assert_eq!(Operator::Fuzzy.accepts(&a, &b), fuzzy.is_eq());
+            prop_assert_eq!(Operator::GreaterOrFuzzy.accepts(&a, &b), fuzzy.is_ge());
             // Fuzzy is wider than equal, and never crosses to the other side.
-            prop_assert!(!order.is_eq() || Operator::Fuzzy.accepts(&a, &b));
-            prop_assert_eq!(
-                Operator::LessOrFuzzy.accepts(&a, &b),
-                Operator::Fuzzy.accepts(&a, &b) || compare_fuzzy(&a, &b).is_lt()
-            );
+            prop_assert!(!order.is_eq() || fuzzy.is_eq());
+            prop_assert!(fuzzy.is_eq() || fuzzy == order);
+            // What begins with the version named, piece by piece, is what fuzzy accepts.
+            if fuzzy.is_eq() {
+                let beginning = (0..=a.len()).filter(|end| a.is_char_boundary(*end));
+                let mut beginning = beginning.map(|end| &a[..end]);
+                prop_assert!(beginning.any(|part| compare(part, &b).is_eq()), "{} ~ {}", a, b);
+            }
+        }
+
+        #[test]
+        fn fuzzy_is_transitive(a in version(), b in version(), c in version()) {
+            if Operator::Fuzzy.accepts(&a, &b) && Operator::Fuzzy.accepts(&b, &c) {
+                prop_assert!(Operator::Fuzzy.accepts(&a, &c), "{} ~ {} ~ {}", a, b, c);
+            }
         }
 
         #[test]

@@ -35,6 +35,10 @@ const MOST_ATTEMPTS: u32 = 1_000;
 const MOST_WORK: u64 = 2_000_000;
 /// How many causes are told apart.
 const MOST_CAUSES: usize = 16;
+/// In worlds of no more terms, all are considered that could be dropped.
+const MOST_TERMS: usize = 16;
+/// How many changes are tried together in place of more.
+const MOST_TOGETHER: usize = 3;
 /// How many remedies of two changes are looked for.
 const MOST_PAIRS: usize = 4;
 /// How many remedies a cause has.
@@ -114,10 +118,36 @@ impl Repair<'_, '_, '_> {
 
     fn run(&mut self, unsolvable: &Unsolvable, causes: &mut Vec<Cause>) -> Result<(), Limit> {
         let base = Variant::new(self.request);
+        if let Err(limit) = self.pass(&base, unsolvable, &[], causes) {
+            // None was tried to the end.
+            for cause in causes {
+                cause.remedies.clear();
+            }
+            return Err(limit);
+        }
+        let complete = self.fewer(&base, unsolvable, causes).map(|fewer| {
+            if let Some(fewer) = fewer {
+                *causes = fewer;
+            }
+        });
+        // What was found is worth as much again.
+        (self.attempts, self.work) = (0, 0);
+        self.settle(&base, causes)?;
+        complete
+    }
+
+    /// Removes one cause after the other. The first remedies of all solve the request. Changes in
+    /// `preferred` are made where they help.
+    fn pass(
+        &mut self,
+        base: &Variant,
+        unsolvable: &Unsolvable,
+        preferred: &[&Adjustment],
+        causes: &mut Vec<Cause>,
+    ) -> Result<(), Limit> {
         let mut variant = base.clone();
         let mut state = unsolvable.clone();
-        let mut solved = false;
-        while !solved && causes.len() < MOST_CAUSES {
+        while causes.len() < MOST_CAUSES {
             let (part, reason) = self.smallest_part(&variant, &state)?;
             let options = options::options(self.universe, &variant, &part, &reason);
             causes.push(Cause {
@@ -129,38 +159,80 @@ impl Repair<'_, '_, '_> {
             if causes.len() == 1 && found.iter().all(|(_, left)| !left.is_empty()) {
                 found.extend(self.try_drops(&variant, &part)?);
             }
-            if found.is_empty() {
-                return Ok(());
-            }
+            let solved = found.iter().any(|(_, left)| left.is_empty());
+            found.retain(|(_, left)| !solved || left.is_empty());
+            let before = names(&state);
             let weight = |(changes, left): &(Vec<Adjustment>, BTreeSet<String>)| {
+                let preferred = changes.iter().any(|change| preferred.contains(&change));
                 // What is only supposed had better not show in what is said of other causes.
                 let supposed = changes.iter().any(Variant::is_of_sources);
-                (changes.len(), left.len(), supposed)
+                let new = left.difference(&before).count();
+                (!preferred, changes.len(), new, left.len(), supposed)
             };
-            solved = found.iter().any(|(_, left)| left.is_empty());
-            found.retain(|(_, left)| !solved || left.is_empty());
-            let best = found.iter().map(weight).min();
-            let at = found.iter().position(|of| Some(weight(of)) == best);
+            let best = found.iter().map(weight).min().ok_or(Limit)?;
+            let at = found.iter().position(|of| weight(of) == best);
             let (made, _) = found.remove(at.unwrap_or_default());
             for change in &made {
                 variant = variant.with(change);
-            }
-            if let (false, Err(after)) = (solved, self.attempt(&variant)?) {
-                state = after;
             }
             found.insert(0, (made, BTreeSet::new()));
             let remedies = found.into_iter().map(|(changes, _)| Remedy { changes });
             if let Some(cause) = causes.last_mut() {
                 cause.remedies = remedies.collect();
             }
-        }
-        match solved {
-            true => self.settle(&base, causes),
-            false => {
-                forget_remedies(causes);
-                Err(Limit)
+            match self.attempt(&variant)? {
+                Ok(_) => return Ok(()),
+                Err(after) => state = after,
             }
         }
+        Err(Limit)
+    }
+
+    /// One cause after the other is not always the shortest way: if it took three changes or more,
+    /// all sets of fewer are tried.
+    fn fewer(
+        &mut self,
+        base: &Variant,
+        unsolvable: &Unsolvable,
+        causes: &[Cause],
+    ) -> Result<Option<Vec<Cause>>, Limit> {
+        if count(causes) < 3 {
+            return Ok(None);
+        }
+        let changes = causes
+            .iter()
+            .flat_map(|cause| &cause.remedies)
+            .flat_map(|remedy| remedy.changes.iter().cloned());
+        let all = base.world.len() <= MOST_TERMS;
+        let had_part = |term: &&Dependency| causes.iter().any(|cause| cause.terms.contains(term));
+        let terms = base.world.iter().filter(|term| all || had_part(term));
+        let drops = terms.map(|term| Adjustment::Drop { term: term.clone() });
+        let mut pool: Vec<Adjustment> = Vec::new();
+        for change in changes.chain(drops) {
+            if base.has(&change) && !pool.contains(&change) {
+                pool.push(change);
+            }
+        }
+        for size in 2..count(causes).min(MOST_TOGETHER + 1) {
+            let mut places: Vec<usize> = (0..size).collect();
+            while places.last().is_some_and(|last| *last < pool.len()) {
+                let changes: Vec<&Adjustment> = places.iter().map(|at| &pool[*at]).collect();
+                let variant = changes.iter().try_fold(base.clone(), |variant, change| {
+                    variant.has(change).then(|| variant.with(change))
+                });
+                if let Some(variant) = variant
+                    && self.attempt(&variant)?.is_ok()
+                {
+                    let mut fewer = Vec::new();
+                    self.pass(base, unsolvable, &changes, &mut fewer)?;
+                    if count(&fewer) < count(causes) {
+                        return Ok(Some(fewer));
+                    }
+                }
+                advance(&mut places, pool.len());
+            }
+        }
+        Ok(None)
     }
 
     /// The changes that remove the cause of `part`, with the names of those that are left then:
@@ -328,18 +400,21 @@ impl Repair<'_, '_, '_> {
     /// Leaves out what later changes made needless, relaxes no further than needed, and keeps
     /// those of the alternatives that do.
     fn settle(&mut self, base: &Variant, causes: &mut Vec<Cause>) -> Result<(), Limit> {
-        let mut at = 0;
-        while causes.len() > 1 && at < causes.len() {
-            match with_remedies(base, causes, at, &[]) {
-                Some(without) if self.attempt(&without)?.is_ok() => _ = causes.remove(at),
-                _ => at += 1,
-            }
-        }
-        // The others are tried with these, so they are settled first.
-        let alternatives: Vec<Vec<Remedy>> = causes
+        // The others are tried with the first ones, so these are settled before.
+        let mut alternatives: Vec<Vec<Remedy>> = causes
             .iter_mut()
             .map(|cause| cause.remedies.split_off(1))
             .collect();
+        let mut at = 0;
+        while causes.len() > 1 && at < causes.len() {
+            match with_remedies(base, causes, at, &[]) {
+                Some(without) if self.attempt(&without)?.is_ok() => {
+                    causes.remove(at);
+                    alternatives.remove(at);
+                }
+                _ => at += 1,
+            }
+        }
         for at in 0..causes.len() {
             let first = causes[at].remedies[0].changes.clone();
             if let Some(changes) = self.settled(base, causes, at, first)? {
@@ -431,11 +506,22 @@ fn with_remedies(
     })
 }
 
-/// None was tried to the end.
-fn forget_remedies(causes: &mut [Cause]) {
-    for cause in causes {
-        cause.remedies.clear();
+/// The next places in ascending order, the last of which may leave the range: then there are no
+/// more.
+fn advance(places: &mut [usize], length: usize) {
+    let size = places.len();
+    let free = |(at, place): &(usize, &usize)| **place + size - at < length;
+    let at = places.iter().enumerate().rev().find(free);
+    let (at, place) = at.map_or((size - 1, length), |(at, place)| (at, *place + 1));
+    for (offset, of) in places[at..].iter_mut().enumerate() {
+        *of = place + offset;
     }
+}
+
+/// How many changes the first remedies have together.
+fn count(causes: &[Cause]) -> usize {
+    let first = causes.iter().filter_map(|cause| cause.remedies.first());
+    first.map(|remedy| remedy.changes.len()).sum()
 }
 
 /// The names that the conflicts are about.

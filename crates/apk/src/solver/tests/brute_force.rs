@@ -111,7 +111,8 @@ fn supplied(changes: &[&Adjustment]) -> Vec<Vec<String>> {
         choices = choices
             .iter()
             .flat_map(|choice: &Vec<String>| {
-                let longer = |version: &String| [choice.as_slice(), &[version.clone()]].concat();
+                let longer =
+                    |version: &String| [choice.as_slice(), std::slice::from_ref(version)].concat();
                 accepted.iter().map(longer).collect::<Vec<_>>()
             })
             .collect();
