@@ -118,6 +118,10 @@ pub fn unpack_bare(
             return Ok::<(), BareError>(());
         }
         let mut header = entry.header();
+        if entry.is_directory() {
+            // As apk has it: those of directories are not set.
+            header.xattrs.clear();
+        }
         if how.owners {
             let user = (entry.user.as_str(), entry.uid);
             let group = (entry.group.as_str(), entry.gid);
