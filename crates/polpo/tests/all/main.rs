@@ -1,6 +1,7 @@
 //! The program as a whole, on real input, judged by real programs.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod apk_change;
 mod apk_query;
 mod interrupted;
 mod messages;
