@@ -37,6 +37,10 @@ pub struct AccessSettings {
     /// apk's cache (`/etc/apk/cache`, `--cache-dir`), with apk's file names. Without one, the
     /// store alone.
     pub cache_folder: Option<PathBuf>,
+    /// Whether packages are kept in apk's cache too, not indexes alone.
+    pub cache_packages: bool,
+    /// Whether apk's cache may be written to. If not, what comes is kept in the store.
+    pub cache_writable: bool,
     /// Other places for repositories, asked before their own.
     pub mirrors: Vec<RepositoryMirror>,
     /// How many packages are fetched at the same time.
@@ -53,6 +57,8 @@ impl Default for AccessSettings {
     fn default() -> AccessSettings {
         AccessSettings {
             cache_folder: None,
+            cache_packages: true,
+            cache_writable: true,
             mirrors: Vec::new(),
             parallel: 8,
             refresh: Refresh::Always,
@@ -460,7 +466,9 @@ impl Access {
             if is_package(&path, entry) {
                 return Ok(Some(path));
             }
-            fs::remove_file(&path).map_err(WriteError::at("remove", &path))?;
+            if self.settings.cache_writable {
+                fs::remove_file(&path).map_err(WriteError::at("remove", &path))?;
+            }
         }
         let digest = self.checked(entry)?;
         let stored = digest.and_then(|digest| self.store.path(&digest));
@@ -472,7 +480,7 @@ impl Access {
         let name = NamePattern::standard(NamePattern::CACHE).file_name(entry);
         let plain = archive::tar::safe_path(&name).is_ok() && !name.contains('/');
         let folder = self.settings.cache_folder.as_ref()?;
-        plain.then(|| folder.join(name))
+        (plain && self.settings.cache_packages).then(|| folder.join(name))
     }
 
     async fn package_from(
@@ -511,7 +519,10 @@ impl Access {
     }
 
     fn keep(&self, arrived: Arrived, entry: &IndexEntry) -> Result<PathBuf, PlaceError> {
-        if let Some(path) = self.cache_path(entry) {
+        if let Some(path) = self
+            .cache_path(entry)
+            .filter(|_| self.settings.cache_writable)
+        {
             copy(arrived.path(), &path)?;
             return Ok(path);
         }
@@ -681,8 +692,12 @@ impl Asker<'_> {
                     let modified = metadata.modified().ok();
                     return Ok(Some(CachedIndex { path, modified }));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(WriteError::at("read", &path)(error).into()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(WriteError::at("read", &path)(error).into());
+                }
+                Err(_) if self.access.settings.cache_writable => return Ok(None),
+                // It may be in the store, where it was kept instead.
+                Err(_) => {}
             }
         }
         for place in self.access.alternatives(&Location::Url(url.clone())) {
@@ -708,7 +723,8 @@ impl Asker<'_> {
 
     /// Copies an index into apk's cache, if one is used, and says where it is to be read.
     fn into_cache(&self, path: &Path, url: &Url) -> Result<PathBuf, PlaceError> {
-        let Some(cached) = self.cache_path(url) else {
+        let writable = self.access.settings.cache_writable;
+        let Some(cached) = self.cache_path(url).filter(|_| writable) else {
             return Ok(path.to_owned());
         };
         copy(path, &cached)?;

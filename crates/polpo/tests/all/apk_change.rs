@@ -13,7 +13,7 @@ use apk::package::{PackageContents, PackageInfo, Script, write};
 use archive::tree::{FileTree, Node, TreePath};
 use base::Epoch;
 use tempfile::TempDir;
-use testkit::{Finished, Program};
+use testkit::{Finished, Program, Reply, Server};
 
 const EPOCH: Epoch = Epoch(1_700_000_000);
 
@@ -141,10 +141,7 @@ impl Yard {
         fs::create_dir_all(&folder).unwrap();
         let index = Index {
             description: format!("{name} of tests"),
-            entries: recipes
-                .iter()
-                .map(|recipe| recipe.write(&folder))
-                .collect(),
+            entries: recipes.iter().map(|recipe| recipe.write(&folder)).collect(),
             ..Index::default()
         };
         index
@@ -214,8 +211,8 @@ fn usual() -> Vec<Recipe> {
 fn what_is_asked_for_is_installed_with_all_that_it_needs() {
     let yard = Yard::new(&usual());
     insta::assert_snapshot!(yard.says(&["add", "app"]), @"
-    (1/3) Installing base (1.2-r0)
-    (2/3) Installing libfoo (1.0-r0)
+    (1/3) Installing libfoo (1.0-r0)
+    (2/3) Installing base (1.2-r0)
     (3/3) Installing app (1.0-r0)
     OK: 16.0 MiB in 3 packages
     ");
@@ -293,10 +290,23 @@ fn a_request_without_a_solution_is_reported_as_apk_does_and_then_explained() {
       nonexistent (no such package):
         required by: broken-1-r0[nonexistent]
     ");
-    insta::assert_snapshot!(yard.steady(explanation), @"");
+    insta::assert_snapshot!(yard.steady(explanation), @"
+    no choice of packages satisfies all that is asked for; 2 things stand in the way
+      other-2.0-r0 rules out app (`!app`), but app is asked for
+        other → other-2.0-r0 → !app
+        help: drop app from the world
+        or: drop other from the world
+        or: build other-2.0-r0 anew without `!app`
+      broken-1-r0 needs nonexistent, which nothing provides in YARD/main (x86_64)
+        broken → broken-1-r0 → nonexistent
+        help: drop broken from the world
+        or: add a repository that has nonexistent for x86_64
+    ");
     assert_eq!(yard.world(), "");
     assert!(!yard.has("root/usr"));
-    let document = yard.run(&["add", "--format", "json", "app", "other"]).code(1);
+    let document = yard
+        .run(&["add", "--format", "json", "app", "other"])
+        .code(1);
     assert_eq!(document.stderr, "");
     let document = json(&document.stdout);
     insta::assert_snapshot!(document["report"].as_str().unwrap(), @"
@@ -313,8 +323,8 @@ fn a_simulation_touches_nothing() {
     let yard = Yard::new(&usual());
     let before = snapshot(&yard.root());
     insta::assert_snapshot!(yard.says(&["add", "--simulate", "app"]), @"
-    (1/3) Installing base (1.2-r0)
-    (2/3) Installing libfoo (1.0-r0)
+    (1/3) Installing libfoo (1.0-r0)
+    (2/3) Installing base (1.2-r0)
     (3/3) Installing app (1.0-r0)
     OK: 16.0 MiB in 3 packages
     ");
@@ -331,7 +341,7 @@ fn a_simulation_touches_nothing() {
       "installed_size": 16777216,
       "name": "app",
       "repository": "YARD/main",
-      "size": 560
+      "size": 599
     }
     "#
     );
@@ -366,22 +376,26 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn a_name_for_several_packages_takes_them_away_again() {
     let yard = Yard::new(&usual());
     insta::assert_snapshot!(yard.says(&["add", "-t", ".deps=1", "app", "base<1.2"]), @"
-    (1/4) Installing base (1.1-r0)
-    (2/4) Installing libfoo (1.0-r0)
+    (1/4) Installing libfoo (1.0-r0)
+    (2/4) Installing base (1.1-r0)
     (3/4) Installing app (1.0-r0)
     (4/4) Installing .deps (1)
     OK: 16.0 MiB in 4 packages
     ");
     assert_eq!(yard.world(), ".deps=1\n");
-    // Other needs are another package, though it has the same version.
-    insta::assert_snapshot!(yard.says(&["add", "--virtual=.deps=1", "libfoo"]), @"
-    (1/3) Purging app (1.0-r0)
-    (2/3) Purging base (1.1-r0)
-    (3/3) Replacing .deps (1 -> 1)
+    // Other needs make another package once the version is another.
+    insta::assert_snapshot!(
+        yard.says(&["add", "--virtual=.deps=1", "libfoo"]),
+        @"OK: 16.0 MiB in 4 packages"
+    );
+    insta::assert_snapshot!(yard.says(&["add", "--virtual=.deps=2", "libfoo"]), @"
+    (1/3) Upgrading .deps (1 -> 2)
+    (2/3) Purging app (1.0-r0)
+    (3/3) Purging base (1.1-r0)
     OK: 1000 B in 2 packages
     ");
     insta::assert_snapshot!(yard.says(&["del", ".deps"]), @"
-    (1/2) Purging .deps (1)
+    (1/2) Purging .deps (2)
     (2/2) Purging libfoo (1.0-r0)
     OK: 0 B in 0 packages
     ");
@@ -394,9 +408,9 @@ fn a_name_for_several_packages_takes_them_away_again() {
     OK: 0 B in 1 packages
     ");
     assert_eq!(empty.stderr, "WARNING: creating empty virtual package\n");
-    let wrong = yard.run(&["add", "-t", "a>1", "libfoo"]).code(1);
+    let wrong = yard.run(&["add", "-t", "a>1", "libfoo"]).code(99);
     assert_eq!(wrong.stderr, "ERROR: a>1: bad package specifier\n");
-    let wrong = yard.run(&["add", "lib foo"]).code(1);
+    let wrong = yard.run(&["add", "lib foo"]).code(99);
     assert_eq!(
         wrong.stderr,
         "ERROR: 'lib foo' is not a valid world dependency, format is name(@tag)([<>~=]version)\n"
@@ -422,7 +436,10 @@ fn a_package_file_is_installed_and_kept_in_the_cache() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(cached[0].starts_with("local-3-r0.") && cached.len() == 1, "{cached:?}");
+    assert!(
+        cached[0].starts_with("local-3-r0.") && cached.len() == 1,
+        "{cached:?}"
+    );
     // It is gone from where it was, and is installed again out of the cache.
     fs::remove_file(yard.path("local-3-r0.apk")).unwrap();
     insta::assert_snapshot!(yard.says(&["add", "app"]), @"
@@ -432,7 +449,7 @@ fn a_package_file_is_installed_and_kept_in_the_cache() {
     ");
     // What is no package is refused.
     yard.write("no.apk", "no package");
-    let refused = yard.run(&["add", "no.apk"]).code(1);
+    let refused = yard.run(&["add", "no.apk"]).code(99);
     assert!(
         refused.stderr.starts_with("ERROR: no.apk: "),
         "{}",
@@ -447,9 +464,11 @@ fn a_package_file_is_installed_and_kept_in_the_cache() {
         .env("APK_CONFIG", "/dev/null")
         .folder(folder);
     program.command().env("POLPO_STORE", yard.path("store"));
-    let refused = program.run().code(1);
+    let refused = program.run().code(99);
     assert!(
-        refused.stderr.contains("local-4-r0.apk: UNTRUSTED signature"),
+        refused
+            .stderr
+            .contains("local-4-r0.apk: UNTRUSTED signature"),
         "{}",
         refused.stderr
     );
@@ -491,7 +510,7 @@ fn installed_packages_are_brought_up_to_date() {
     NOTE: Consider running apk upgrade with --prune and/or --available.
     The following packages are no longer available from a repository:
       app libfoo
-    OK: 3 packages, 5 dirs, 2 files, 3000 B
+    OK: 3 packages, 0 dirs, 0 files, 3000 B
     ");
     insta::assert_snapshot!(yard.says(&["upgrade", "--prune"]), @"
     (1/3) Purging app (1.1-r0)
@@ -514,8 +533,8 @@ fn packages_are_repaired() {
     ");
     assert_eq!(yard.read("root/usr/bin/app"), "app 1.0");
     insta::assert_snapshot!(yard.says(&["fix", "--depends", "app"]), @"
-    (1/3) Reinstalling base (1.2-r0)
-    (2/3) Reinstalling libfoo (1.0-r0)
+    (1/3) Reinstalling libfoo (1.0-r0)
+    (2/3) Reinstalling base (1.2-r0)
     (3/3) Reinstalling app (1.0-r0)
     OK: 16.0 MiB in 3 packages
     ");
@@ -557,7 +576,9 @@ fn indexes_are_listed_and_missing_ones_told_of() {
         .run()
         .success();
     assert!(
-        untrusted.stderr.contains("APKINDEX.tar.gz: UNTRUSTED signature"),
+        untrusted
+            .stderr
+            .contains("APKINDEX.tar.gz: UNTRUSTED signature"),
         "{}",
         untrusted.stderr
     );
@@ -567,8 +588,11 @@ fn indexes_are_listed_and_missing_ones_told_of() {
 #[test]
 fn tags_pin_packages_to_repositories() {
     let yard = Yard::new(&usual());
-    yard.repository("edge", &[package("libfoo", "2.0-r0"), package("new", "1-r0")]);
-    let unknown = yard.run(&["add", "libfoo@edge"]).code(1);
+    yard.repository(
+        "edge",
+        &[package("libfoo", "2.0-r0"), package("new", "1-r0")],
+    );
+    let unknown = yard.run(&["add", "libfoo@edge"]).code(99);
     insta::assert_snapshot!(unknown.stderr, @"
     WARNING: The repository tag for world dependency 'libfoo@edge' does not exist
     ERROR: Not committing changes due to missing repository tags.
@@ -582,7 +606,9 @@ fn tags_pin_packages_to_repositories() {
     "
     );
     assert_eq!(yard.world(), "libfoo@edge\n");
-    let masked = yard.run(&["--repository-config", &edge, "add", "new"]).code(1);
+    let masked = yard
+        .run(&["--repository-config", &edge, "add", "new"])
+        .code(1);
     let (report, _) = masked.stderr.split_once("\n\n").unwrap();
     insta::assert_snapshot!(report, @"
     ERROR: unable to select packages:
@@ -602,7 +628,7 @@ fn a_person_is_asked_before_anything_is_changed() {
         program.command().stdin(Stdio::from(file));
         program.run()
     };
-    insta::assert_snapshot!(answer("n\n").code(1).stdout, @"
+    insta::assert_snapshot!(answer("n\n").code(99).stdout, @"
     The following NEW packages will be installed:
       libfoo
     After this operation, 1000 B of additional disk space will be used.
@@ -620,22 +646,24 @@ fn a_person_is_asked_before_anything_is_changed() {
 
 #[test]
 fn files_of_others_are_overwritten_by_force_alone() {
-    let yard = Yard::new(&[
+    let recipes = [
         package("one", "1").file("etc/file", "one"),
         package("two", "1").file("etc/file", "two"),
-    ]);
+    ];
+    let yard = Yard::new(&recipes);
     yard.says(&["add", "one"]);
     let refused = yard.run(&["add", "two"]).code(1);
     insta::assert_snapshot!(refused.stdout, @"
     (1/1) Installing two (1)
-    1 error; 1000 B in 1 packages
+    1 error; 2000 B in 2 packages
     ");
     assert_eq!(
         refused.stderr,
         "ERROR: two-1: trying to overwrite etc/file owned by one-1.\n"
     );
     assert_eq!(yard.read("root/etc/file"), "one");
-    let forced = yard.run(&["add", "--force-overwrite", "two"]).success();
+    // It counts as installed, and as broken until it is fixed.
+    let forced = yard.run(&["fix", "--force-overwrite"]).success();
     assert_eq!(
         forced.stderr,
         "WARNING: two-1: overwriting etc/file owned by one-1.\n"
@@ -662,11 +690,15 @@ fn packages_are_fetched() {
     Downloading base-1.2-r0
     Downloading libfoo-1.0-r0
     ");
-    assert_eq!(files(), ["app-1.0-r0.apk", "base-1.2-r0.apk", "libfoo-1.0-r0.apk"]);
+    assert_eq!(
+        files(),
+        ["app-1.0-r0.apk", "base-1.2-r0.apk", "libfoo-1.0-r0.apk"]
+    );
     // What is there stays, and with --purge nothing else does.
-    insta::assert_snapshot!(yard.says(&["fetch", "--purge", "-o", "out", "base", "app"]), @"
-    Purging libfoo-1.0-r0.apk
-    ");
+    insta::assert_snapshot!(
+        yard.says(&["fetch", "--purge", "-o", "out", "base", "app"]),
+        @"Purging libfoo-1.0-r0.apk"
+    );
     insta::assert_snapshot!(
         yard.steady(&yard.says(&["fetch", "--simulate", "--url", "lib*", "base<1.2"])),
         @"
@@ -674,16 +706,32 @@ fn packages_are_fetched() {
     YARD/main/x86_64/libfoo-1.0-r0.apk
     "
     );
-    yard.says(&["fetch", "-o", "out", "--pkgname-spec", "${name}_${version}.pkg", "libfoo"]);
-    assert_eq!(files(), ["app-1.0-r0.apk", "base-1.2-r0.apk", "libfoo_1.0-r0.pkg"]);
-    let outside = yard.run(&["fetch", "--pkgname-spec", "../${name}-x", "libfoo"]).code(2);
+    yard.says(&[
+        "fetch",
+        "-o",
+        "out",
+        "--pkgname-spec",
+        "${name}_${version}.pkg",
+        "libfoo",
+    ]);
+    assert_eq!(
+        files(),
+        ["app-1.0-r0.apk", "base-1.2-r0.apk", "libfoo_1.0-r0.pkg"]
+    );
+    let outside = yard
+        .run(&["fetch", "--pkgname-spec", "../${name}-x", "libfoo"])
+        .code(2);
     assert!(outside.stderr.contains("../libfoo-x"), "{}", outside.stderr);
     let unknown = yard.run(&["fetch", "nowhere", "nothing", "no*"]).code(2);
     insta::assert_snapshot!(unknown.stdout, @"
     nowhere: unable to select package (or its dependencies)
     nothing: unable to select package (or its dependencies)
     ");
-    let bytes = yard.apk(&["fetch", "-s", "libfoo"]).command().output().unwrap();
+    let bytes = yard
+        .apk(&["fetch", "-s", "libfoo"])
+        .command()
+        .output()
+        .unwrap();
     assert_eq!(
         bytes.stdout,
         fs::read(yard.path("main/x86_64/libfoo-1.0-r0.apk")).unwrap()
@@ -713,8 +761,12 @@ fn a_cache_is_cleaned() {
     let cache = "root/etc/apk/cache";
     fs::create_dir_all(yard.path(cache)).unwrap();
     let folder = yard.folder.path();
-    package("local", "3-r0").file("usr/bin/local", "local").write(folder);
-    package("stray", "3-r0").file("usr/bin/stray", "stray").write(folder);
+    package("local", "3-r0")
+        .file("usr/bin/local", "local")
+        .write(folder);
+    package("stray", "3-r0")
+        .file("usr/bin/stray", "stray")
+        .write(folder);
     yard.says(&["add", "local-3-r0.apk", "stray-3-r0.apk"]);
     yard.says(&["del", "stray"]);
     for junk in ["APKINDEX.00000000.tar.gz", "junk", "installed"] {
@@ -792,4 +844,75 @@ fn a_broken_world_is_mended_by_force() {
     let forced = json(&yard.says(&["add", "--force-broken-world", "--format=json", "base"]));
     assert_eq!(forced["left_out"], serde_json::json!(["gone"]));
     assert_eq!(forced["installed"]["packages"], 2);
+}
+
+#[test]
+fn repositories_are_asked_over_the_network_and_remembered() {
+    let yard = Yard::new(&usual());
+    let server = Server::of(yard.path("main"));
+    yard.write(
+        "root/etc/apk/repositories",
+        &format!("{}\n", server.url("")),
+    );
+    fs::create_dir_all(yard.path("root/etc/apk/cache")).unwrap();
+    let online = |words: &[&str]| {
+        let mut all = vec!["--network"];
+        all.extend(words);
+        yard.run(&all)
+    };
+    let updated = online(&["update"]).success();
+    insta::assert_snapshot!(updated.stdout.replace(&server.url(""), "SERVER"), @"
+    main of tests [SERVER]
+    OK: 6 distinct packages available
+    ");
+    assert_eq!(updated.stderr, "");
+    insta::assert_snapshot!(online(&["add", "libfoo"]).success().stdout, @"
+    (1/1) Installing libfoo (1.0-r0)
+    OK: 1000 B in 1 packages
+    ");
+    let cached: Vec<String> = fs::read_dir(yard.path("root/etc/apk/cache"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(cached.len(), 2, "{cached:?}");
+    // Without network: what the cache has, and what it has not is said.
+    yard.says(&["del", "libfoo"]);
+    yard.says(&["add", "libfoo"]);
+    let masked = yard.run(&["add", "app"]).code(1);
+    let (report, _) = masked.stderr.split_once("\n\n").unwrap();
+    insta::assert_snapshot!(report, @"
+    ERROR: unable to select packages:
+      app-1.0-r0:
+        masked in: --no-network
+        satisfies: world[app]
+      base-1.2-r0:
+        masked in: --no-network
+        satisfies: app-1.0-r0[base>1]
+    ");
+    online(&["cache", "download", "app"]).success();
+    yard.says(&["add", "app"]);
+    // A server that no longer has its index leaves the one that was fetched before.
+    server.on("/x86_64/APKINDEX.tar.gz", Reply::status(404));
+    let stale = online(&["update"]).code(1);
+    assert!(
+        stale
+            .stdout
+            .ends_with("0 unavailable, 1 stale; 6 distinct packages available\n"),
+        "{}",
+        stale.stdout
+    );
+    assert!(
+        stale.stderr.starts_with("WARNING: updating http"),
+        "{}",
+        stale.stderr
+    );
+    let refused = online(&["upgrade", "-U"]).code(99);
+    assert!(
+        refused.stderr.ends_with(
+            "ERROR: Not continuing due to stale/unavailable repositories. \
+             Use --force-missing-repositories to continue.\n"
+        ),
+        "{}",
+        refused.stderr
+    );
 }

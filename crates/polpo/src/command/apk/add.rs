@@ -11,6 +11,7 @@ use base::Sha1;
 use clap::Args;
 
 use super::context::{Context, now};
+use super::making::REFUSED;
 use super::options::Commit;
 use super::plan::{NameGoal, Wish};
 use super::system::{Extra, System};
@@ -56,7 +57,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     };
     let mut system = context.open(&context.needs_change(create)).await?;
     let Some(wish) = wish(arguments, context, &system)? else {
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(REFUSED));
     };
     context.solve_and_commit(&mut system, &wish).await
 }

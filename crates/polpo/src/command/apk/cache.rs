@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::context::{Context, Needs};
+use super::making::REFUSED;
 use super::options::Switch;
 use super::package_cache::{KEPT, PackageCache, index_name, package_name};
 use super::plan::{Supply, Wish};
@@ -215,7 +216,7 @@ async fn download(
             Ok(term) => world.push(term),
             Err(_) => {
                 context.console.error(&format!("bad dependency: {word}"));
-                return Ok(ExitCode::FAILURE);
+                return Ok(ExitCode::from(REFUSED));
             }
         }
     }

@@ -1,22 +1,29 @@
 //! Carrying out a plan, or saying what would be done, in apk's words.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use apk::dependency::Dependency;
+use apk::index::IndexEntry;
 use apk::install::{Arrival, CommitOptions, Statistics, Step, Sync, Transaction};
 use apk::query::compare_names;
 use apk::solver::{ChangeKind, Unsolvable};
+use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::context::Context;
+use super::making::REFUSED;
 use super::options::Auto;
 use super::plan::{Plan, PlannedStep, Supply, Wish};
 use super::question::count_code;
 use super::system::System;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
+
+/// How many packages are fetched at the same time.
+const TOGETHER: usize = 8;
 
 /// The JSON document of a command that changes a system.
 #[derive(Debug, Default, Serialize)]
@@ -114,7 +121,7 @@ impl Context<'_> {
         if !self.check_tags(system, &wish.world) {
             self.console
                 .error("Not committing changes due to missing repository tags.");
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(REFUSED));
         }
         match self.plan(system, wish)? {
             Ok(plan) => self.commit(system, &plan).await,
@@ -160,7 +167,7 @@ impl Context<'_> {
             let changes = self.announce(plan, sums, interactive);
             let asks = interactive && changes > 0 && !self.is_simulated();
             if asks && !self.console.confirm("Do you want to continue [Y/n]? ")? {
-                return Ok(ExitCode::FAILURE);
+                return Ok(ExitCode::from(REFUSED));
             }
         }
         let mut document = Document {
@@ -178,8 +185,11 @@ impl Context<'_> {
         let statistics = if self.is_simulated() {
             self.simulate(system, plan, sums)
         } else {
+            let Some(steps) = self.steps(system, plan).await? else {
+                return Ok(ExitCode::FAILURE);
+            };
             let transaction = Transaction {
-                steps: self.steps(system, plan).await?,
+                steps,
                 world: plan.world.clone(),
                 options: self.commit_options()?,
             };
@@ -320,52 +330,66 @@ impl Context<'_> {
         changes
     }
 
-    async fn steps(&self, system: &System, plan: &Plan) -> Result<Vec<Step>, Failure> {
+    /// The steps, all package files at hand. If one can't be had, that is said, and nothing has
+    /// been changed yet.
+    async fn steps(&self, system: &System, plan: &Plan) -> Result<Option<Vec<Step>>, Failure> {
         let mut steps = Vec::new();
+        let mut files = Vec::new();
         for step in &plan.steps {
-            steps.push(Step {
+            let arrival = arrival(system, step)?;
+            if let Needed::Package {
+                repository,
+                ref entry,
+            } = arrival
+            {
+                let entry = entry.clone();
+                files.push(async move { self.obtain(system, repository, &entry).await });
+            }
+            steps.push((step, arrival));
+        }
+        let total = files.len();
+        if self.predownloads(system) && total > 0 {
+            self.console
+                .message(&format!("Downloading {total} packages..."));
+        }
+        let mut files: VecDeque<Result<PathBuf, String>> = stream::iter(files)
+            .buffered(TOGETHER)
+            .collect::<Vec<_>>()
+            .await
+            .into();
+        let mut whole = true;
+        let mut done = Vec::new();
+        for (step, arrival) in steps {
+            let after = match arrival {
+                Needed::Nothing(arrival) => arrival,
+                Needed::Package { entry, .. } => match files.pop_front() {
+                    Some(Ok(file)) => Arrival::Package { file, entry },
+                    found => {
+                        let reason = found.and_then(Result::err).unwrap_or_default();
+                        let info = &entry.info;
+                        self.console
+                            .error(&format!("{}-{}: {reason}", info.name, info.version));
+                        whole = false;
+                        continue;
+                    }
+                },
+            };
+            done.push(Step {
                 before: step.before.as_ref().map(|before| before.name.clone()),
-                after: self.arrival(system, step).await?,
+                after,
                 repository_tag: step.tag.clone(),
                 message: step.is_change().then(|| step.text.clone()),
             });
         }
-        Ok(steps)
+        if whole && self.predownloads(system) && total > 0 {
+            self.console.message("Proceeding with upgrade...");
+        }
+        Ok(whole.then_some(done))
     }
 
-    async fn arrival(&self, system: &System, step: &PlannedStep) -> Result<Arrival, Failure> {
-        let Some(after) = &step.after else {
-            return Ok(Arrival::Nothing);
-        };
-        let unpack = match step.kind {
-            ChangeKind::Keep | ChangeKind::Retag => false,
-            ChangeKind::Reinstall => after.available,
-            _ => true,
-        };
-        if !unpack {
-            return Ok(Arrival::Kept);
-        }
-        match &after.supply {
-            Supply::Repository { repository, place } => {
-                let entry = system.entry(*repository, *place)?;
-                let file = self
-                    .obtain(system, *repository, &entry)
-                    .await
-                    .map_err(|reason| {
-                        Failure::failed(format!("{} can't be had", step.name()), reason)
-                    })?;
-                Ok(Arrival::Package {
-                    file,
-                    entry: Box::new(entry),
-                })
-            }
-            Supply::File(file, entry) => Ok(Arrival::Package {
-                file: file.clone(),
-                entry: entry.clone(),
-            }),
-            Supply::Virtual(entry) => Ok(Arrival::Virtual(entry.clone())),
-            Supply::None => Ok(Arrival::Kept),
-        }
+    fn predownloads(&self, system: &System) -> bool {
+        let caches = system.cache.as_ref().is_some_and(|cache| cache.packages);
+        self.global.cache_predownload.on() && caches
     }
 
     /// Keeps copies of the package files that were installed, where the system has a cache for them.
@@ -433,6 +457,43 @@ impl Context<'_> {
             }
         }
     }
+}
+
+/// What a step needs before it can be made.
+enum Needed {
+    /// Nothing.
+    Nothing(Arrival),
+    /// A package of a repository.
+    Package {
+        repository: usize,
+        entry: Box<IndexEntry>,
+    },
+}
+
+fn arrival(system: &System, step: &PlannedStep) -> Result<Needed, Failure> {
+    let Some(after) = &step.after else {
+        return Ok(Needed::Nothing(Arrival::Nothing));
+    };
+    let unpacks = match step.kind {
+        ChangeKind::Keep | ChangeKind::Retag => false,
+        ChangeKind::Reinstall => after.available,
+        _ => true,
+    };
+    if !unpacks {
+        return Ok(Needed::Nothing(Arrival::Kept));
+    }
+    Ok(match &after.supply {
+        Supply::Repository { repository, place } => Needed::Package {
+            repository: *repository,
+            entry: Box::new(system.entry(*repository, *place)?),
+        },
+        Supply::File(file, entry) => Needed::Nothing(Arrival::Package {
+            file: file.clone(),
+            entry: entry.clone(),
+        }),
+        Supply::Virtual(entry) => Needed::Nothing(Arrival::Virtual(entry.clone())),
+        Supply::None => Needed::Nothing(Arrival::Kept),
+    })
 }
 
 fn no_root() -> Failure {

@@ -2,14 +2,18 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
-use apk::repository::{LoadedRepository, Location, Repository, RepositoryError, RepositoryList};
+use apk::repository::{
+    self, AccessSettings, IndexState, LoadedRepository, Location, Refresh, Repository,
+    RepositoryError, RepositoryList,
+};
 use apk::signature::{Keyring, SignatureError};
 use apk::solver::UnindexedKind;
 use base::{Arch, Epoch};
+use store::{Network, NetworkSettings};
 
 use super::console::Console;
 use super::options::{Auto, Commit, Global};
@@ -19,6 +23,9 @@ use super::system::{Extra, System};
 use crate::output::Progress;
 use crate::output::failure::Failure;
 use crate::settings::Session;
+
+/// Minutes after which an index is asked for again: apk's four hours.
+const USUAL_AGE: u64 = 4 * 60;
 
 /// What statfs(2) calls a file system in memory.
 const TMPFS: u64 = 0x0102_1994;
@@ -31,6 +38,7 @@ pub(crate) struct Context<'p> {
     pub(crate) console: Console<'p>,
     progress: &'p Progress,
     keyring: OnceCell<Keyring>,
+    access: OnceCell<repository::Access>,
 }
 
 /// What `--force-…` lets pass.
@@ -94,6 +102,7 @@ impl<'p> Context<'p> {
             console,
             progress,
             keyring: OnceCell::new(),
+            access: OnceCell::new(),
         }
     }
 
@@ -174,16 +183,76 @@ impl<'p> Context<'p> {
         repository: usize,
         entry: &IndexEntry,
     ) -> Result<PathBuf, String> {
-        if let Some(found) = system.cache.as_ref().and_then(|cache| cache.find(entry)) {
-            return Ok(found);
-        }
         let loaded = system
             .repositories
             .get(repository)
             .ok_or_else(|| "its repository is gone".to_owned())?;
-        loaded
-            .package_path(entry)
-            .map_err(|error| error.to_string())
+        if let Some(found) = system.cache.as_ref().and_then(|cache| cache.find(entry)) {
+            return Ok(found);
+        }
+        let places = loaded.package_places(entry).map_err(words)?;
+        if !places.iter().any(|place| matches!(place, Location::Url(_))) {
+            return loaded.package_path(entry).map_err(words);
+        }
+        // An index beside a folder may name packages that lie elsewhere.
+        let access = self
+            .access(system.cache.as_ref(), &Needs::default())
+            .map_err(|failure| failure.text(false))?;
+        access
+            .package(loaded, entry, &self.console)
+            .await
+            .map_err(words)
+    }
+
+    /// The way to servers; made when it is first needed, for that takes a store.
+    fn access(
+        &self,
+        cache: Option<&PackageCache>,
+        needs: &Needs,
+    ) -> Result<&repository::Access, Failure> {
+        if let Some(access) = self.access.get() {
+            return Ok(access);
+        }
+        let global = self.global;
+        if !global.check_certificate.on() {
+            self.console.warning(
+                "certificates are checked all the same: --no-check-certificate is passed over",
+            );
+        }
+        let session = self.session()?;
+        let mut network = NetworkSettings {
+            offline: session.offline,
+            ..NetworkSettings::from_environment()
+                .map_err(|error| Failure::Usage(error.to_string()))?
+        };
+        if let Some(seconds) = global.timeout {
+            network.connect_timeout = Duration::from_secs(seconds);
+            network.read_timeout = Duration::from_secs(seconds);
+        }
+        let age = match global.update_cache {
+            true => 0,
+            false => global.cache_max_age.or(needs.max_age).unwrap_or(USUAL_AGE),
+        };
+        let settings = AccessSettings {
+            cache_folder: cache.map(|cache| cache.folder().to_owned()),
+            cache_packages: cache.is_some_and(|cache| cache.packages),
+            // A look at a system, or a simulation, leaves it as it is.
+            cache_writable: needs.access == Access::Write
+                && cache.is_some_and(PackageCache::is_writable),
+            refresh: match needs.refresh {
+                _ if global.force_refresh || cache.is_none() => Refresh::Always,
+                true if age == 0 => Refresh::Always,
+                true => Refresh::OlderThan {
+                    age: Duration::from_secs(age.saturating_mul(60)),
+                    now: UNIX_EPOCH + Duration::from_secs(now().0),
+                },
+                false => Refresh::WhenMissing,
+            },
+            accept_stale: true,
+            ..AccessSettings::default()
+        };
+        let access = repository::Access::new(session.store()?, Network::new(network), settings);
+        Ok(self.access.get_or_init(|| access))
     }
 
     /// Whether all repositories are as they should be; if not, that is said.
@@ -225,6 +294,7 @@ impl<'p> Context<'p> {
             arches,
             root,
             cache: PackageCache::of(self.root(), self.global)?,
+            network: self.global.network.on(),
             ..System::default()
         };
         if needs.state {
@@ -233,7 +303,7 @@ impl<'p> Context<'p> {
         let arch = system.arch()?;
         for repository in self.repositories(needs, arch)? {
             system.index_places.push(repository.index(arch).to_string());
-            self.load(&repository, arch, &mut system)?;
+            self.load(&repository, arch, needs, &mut system).await?;
         }
         Ok(system)
     }
@@ -315,25 +385,45 @@ impl<'p> Context<'p> {
         Ok(list.repositories().to_vec())
     }
 
-    fn load(
+    async fn load(
         &self,
         repository: &Repository,
         arch: Arch,
+        needs: &Needs,
         system: &mut System,
     ) -> Result<(), Failure> {
-        let loaded: Result<LoadedRepository, RepositoryError> = match self.global.allow_untrusted {
-            true => repository.open_unverified(arch),
-            false => repository.open(arch, self.keyring()?),
+        let place = repository.index(arch);
+        let keyring = match self.global.allow_untrusted {
+            true => None,
+            false => Some(self.keyring()?),
+        };
+        let loaded: Result<LoadedRepository, RepositoryError> = match (&place, keyring) {
+            (Location::Folder(_), None) => repository.open_unverified(arch),
+            (Location::Folder(_), Some(keyring)) => repository.open(arch, keyring),
+            (Location::Url(_), keyring) => {
+                let access = self.access(system.cache.as_ref(), needs)?;
+                let opened = access.open(repository, arch, keyring, &self.console).await;
+                opened.map(|opened| {
+                    if let IndexState::Stale(error) = &opened.state {
+                        system.stale += 1;
+                        self.console
+                            .warning(&format!("updating {place}: {}", reason(error)));
+                    }
+                    opened.repository
+                })
+            }
         };
         match loaded {
             Ok(loaded) => system.repositories.push(loaded),
             Err(error) => {
-                let place = repository.index(arch);
                 let action = match place {
                     Location::Folder(_) => "opening",
                     Location::Url(_) => {
                         system.unavailable += 1;
-                        "updating and opening"
+                        match needs.refresh {
+                            true => "updating and opening",
+                            false => "opening from cache",
+                        }
                     }
                 };
                 self.console
@@ -342,6 +432,10 @@ impl<'p> Context<'p> {
         }
         Ok(())
     }
+}
+
+fn words(error: RepositoryError) -> String {
+    error.to_string()
 }
 
 /// Why an index can't be had, as apk says it where it has words for it.
@@ -354,6 +448,10 @@ fn reason(error: &RepositoryError) -> String {
         } => match source {
             SignatureError::Wrong { .. } => format!("BAD signature: {source}"),
             source => format!("UNTRUSTED signature: {source}"),
+        },
+        RepositoryError::Unreachable { reasons, .. } => match reasons.last() {
+            Some((_, reason)) => reason.to_string(),
+            None => error.to_string(),
         },
         error => error.to_string(),
     }

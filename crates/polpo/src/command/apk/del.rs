@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::commit::indented;
 use super::context::{Context, Needs};
+use super::making::REFUSED;
 use super::options::Commit;
 use super::plan::{NameGoal, Plan, Supply, Wish};
 use super::question::count_code;
@@ -83,7 +84,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                 context
                     .console
                     .error("Not committing changes due to missing repository tags.");
-                return Ok(ExitCode::FAILURE);
+                return Ok(ExitCode::from(REFUSED));
             }
             context.commit(&mut system, &plan).await
         }

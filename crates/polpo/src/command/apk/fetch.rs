@@ -14,6 +14,7 @@ use store::AtomicFile;
 
 use super::context::Context;
 use super::document::Layout;
+use super::making::REFUSED;
 use super::options::Switch;
 use super::question::{
     From, InstalledOnly, Opened, Query, Question, Recursive, count_code, unreadable,
@@ -122,7 +123,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         choose(arguments, context, &opened, population, &mut document)
     })?;
     let Some(mut chosen) = chosen else {
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(REFUSED));
     };
     let system = opened.system;
     if document.problems.is_empty() {

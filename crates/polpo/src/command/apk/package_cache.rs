@@ -73,6 +73,13 @@ impl PackageCache {
         &self.folder
     }
 
+    /// Whether copies can be put there. The folder that nobody has to make is made.
+    pub(crate) fn is_writable(&self) -> bool {
+        // Without it there is no cache, and what comes is kept in the store instead.
+        let _ = fs::create_dir_all(&self.folder);
+        rustix::fs::access(&self.folder, rustix::fs::Access::WRITE_OK).is_ok()
+    }
+
     /// Where the copy of a package is or would be.
     pub(crate) fn package_path(&self, entry: &IndexEntry) -> PathBuf {
         let info = &entry.info;

@@ -1,6 +1,6 @@
 //! A system that was opened: what is installed and what can be had.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use apk::database::InstalledPackage;
@@ -12,7 +12,7 @@ use apk::repository::LoadedRepository;
 use apk::solver::{Candidate, Installed, Repository, Sources, Unindexed, UnindexedKind, Universe};
 use base::Arch;
 
-use super::package_cache::PackageCache;
+use super::package_cache::{PackageCache, package_name};
 use super::plan::Supply;
 use crate::output::failure::Failure;
 
@@ -31,6 +31,8 @@ pub(crate) struct System {
     pub(crate) kept: Vec<Extra>,
     /// Where packages and indexes are kept.
     pub(crate) cache: Option<PackageCache>,
+    /// Whether servers may be asked for packages.
+    pub(crate) network: bool,
     /// How many remote repositories have no index at hand.
     pub(crate) unavailable: usize,
     /// How many remote repositories have only an old index at hand.
@@ -160,11 +162,14 @@ impl System {
         extras: &[Extra],
         work: impl FnOnce(&Universe<'_>) -> T,
     ) -> T {
-        let candidates: Vec<Vec<Candidate>> = self
+        let mut candidates: Vec<Vec<Candidate>> = self
             .repositories
             .iter()
             .map(LoadedRepository::candidates)
             .collect();
+        if !self.network {
+            self.mark_cached(&mut candidates);
+        }
         let repositories: Vec<Repository<'_>> = self
             .repositories
             .iter()
@@ -172,7 +177,7 @@ impl System {
             .map(|(repository, packages)| Repository {
                 name: &repository.name,
                 tag: repository.repository.tag.as_deref(),
-                available: true,
+                available: self.network || !repository.repository.is_remote(),
                 packages,
             })
             .collect();
@@ -205,6 +210,28 @@ impl System {
             repositories: &repositories,
         });
         work(&universe)
+    }
+}
+
+impl System {
+    /// Without network, what is in the cache is all that can be had of remote repositories.
+    fn mark_cached(&self, candidates: &mut [Vec<Candidate>]) {
+        let Some(cache) = self.cache.as_ref().filter(|cache| cache.packages) else {
+            return;
+        };
+        // A cache that can't be read has nothing.
+        let files: BTreeMap<String, u64> = cache
+            .files()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|file| (file.name, file.size))
+            .collect();
+        for candidate in candidates.iter_mut().flatten() {
+            candidate.cached = candidate.identity.is_some_and(|identity| {
+                let name = package_name(&candidate.name, &candidate.version, &identity);
+                files.get(&name) == Some(&candidate.size)
+            });
+        }
     }
 }
 

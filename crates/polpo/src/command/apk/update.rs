@@ -68,7 +68,12 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                 .filter_map(|candidate| candidate.identity),
         );
         document.repositories.push(DocumentRepository {
-            location: repository.repository.location.to_string(),
+            location: repository
+                .repository
+                .location
+                .to_string()
+                .trim_end_matches('/')
+                .to_owned(),
             tag: repository.repository.tag.clone(),
             description: catalogue.description().to_owned(),
             packages: catalogue.len(),

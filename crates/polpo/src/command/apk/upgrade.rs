@@ -7,6 +7,7 @@ use apk::solver::Preferences;
 use clap::Args;
 
 use super::context::{Context, Needs};
+use super::making::REFUSED;
 use super::options::{Commit, Switch};
 use super::plan::{NameGoal, Wish, is_later};
 use super::question::count_code;
@@ -60,10 +61,10 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         context
             .console
             .error("Not continuing with upgrade due to missing repository tags.");
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(REFUSED));
     }
     if !context.check_repositories(&system) {
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(REFUSED));
     }
     let mut preferences = Preferences {
         upgrade: true,
