@@ -2,7 +2,8 @@
 
 use super::schema::{self, DEPENDENCIES, INFO, TAGS, dependency, info};
 use super::{Builder, Tag, Value};
-use crate::dependency::{Constraint, Dependency};
+use crate::dependency::{Constraint, Dependency, Identity};
+use crate::index::IndexEntry;
 use crate::package::PackageInfo;
 use crate::version::Operator;
 
@@ -72,6 +73,74 @@ pub(crate) fn info_fields(builder: &mut Builder, info: &PackageInfo) -> InfoFiel
         put(&mut fields, info::LAYER, builder.integer(layer));
     }
     let tags = info.tags.iter().map(|tag| builder.blob(tag.as_bytes()));
+    let tags = tags.collect();
+    put(
+        &mut fields,
+        info::TAGS,
+        builder.array(&TAGS, Tag::Object, tags),
+    );
+    fields
+}
+
+/// The fields of a package as an index of format 2 lists it, written in the order of its lines.
+pub(crate) fn entry_fields(builder: &mut Builder, entry: &IndexEntry) -> InfoFields {
+    let mut fields = [Value::NULL; INFO_FIELDS];
+    let own = &entry.info;
+    let hashes: &[u8] = match &entry.identity {
+        Identity::Sha1(digest) => digest.as_bytes(),
+        Identity::Sha256(digest) => digest.as_bytes(),
+    };
+    for (field, text) in [
+        (info::HASHES, hashes),
+        (info::NAME, own.name.as_bytes()),
+        (info::VERSION, own.version.as_bytes()),
+        (info::ARCH, own.arch.as_bytes()),
+    ] {
+        put(&mut fields, field, builder.blob(text));
+    }
+    for (field, number) in [
+        (info::FILE_SIZE, entry.size),
+        (info::INSTALLED_SIZE, own.installed_size),
+    ] {
+        put(&mut fields, field, builder.integer(number));
+    }
+    for (field, text) in [
+        (info::DESCRIPTION, &own.description),
+        (info::URL, &own.url),
+        (info::LICENSE, &own.license()),
+        (info::ORIGIN, &own.origin),
+        (info::MAINTAINER, &own.maintainer),
+    ] {
+        put(&mut fields, field, builder.blob(text.as_bytes()));
+    }
+    if let Some(time) = own.build_time {
+        put(&mut fields, info::BUILD_TIME, builder.integer(time));
+    }
+    // What is no hash has no place here.
+    let commit = hex::decode(&own.commit).unwrap_or_default();
+    put(&mut fields, info::REPO_COMMIT, builder.blob(&commit));
+    for (field, number) in [
+        (info::PROVIDER_PRIORITY, own.provider_priority),
+        (info::LAYER, own.layer),
+    ] {
+        if let Some(number) = number {
+            put(&mut fields, field, builder.integer(number));
+        }
+    }
+    for (field, terms) in [
+        (info::DEPENDS, &own.depends),
+        (info::PROVIDES, &own.provides),
+        (info::INSTALL_IF, &own.install_if),
+        (info::REPLACES, &own.replaces),
+        (info::RECOMMENDS, &own.recommends),
+    ] {
+        put(
+            &mut fields,
+            field,
+            dependencies(builder, terms, Tag::Object),
+        );
+    }
+    let tags = own.tags.iter().map(|tag| builder.blob(tag.as_bytes()));
     let tags = tags.collect();
     put(
         &mut fields,

@@ -4,9 +4,11 @@
 //! (apk-tools' `database.c`; apk finds the first three by `lib/apk/db`, which is the same folder
 //! where `lib` is a link to `usr/lib`).
 
+mod adb;
 mod installed;
 pub(crate) mod scripts;
 
+pub use adb::{Owners, to_adb};
 pub use installed::{
     Broken, InstalledDirectory, InstalledFile, InstalledPackage, Permissions, parse, to_text,
 };

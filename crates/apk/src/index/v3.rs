@@ -5,7 +5,7 @@ use archive::Limits;
 use base::{Digest, Sha1};
 
 use super::{Index, IndexEntry, IndexError, MAXIMUM_INDEX};
-use crate::adb::compose::{info_fields, put};
+use crate::adb::compose::{entry_fields, put};
 use crate::adb::decompose::package_info;
 use crate::adb::schema::{INDEX, INDEX_FILE, INFO, INFOS, PACKAGE_FILE, index, info, package};
 use crate::adb::{
@@ -147,18 +147,10 @@ impl AdbIndex {
         self.packages.is_empty()
     }
 
-    /// Adds a package by what is known of it.
+    /// Adds a package by what is known of it. Values are written in the order in which an index of
+    /// format 2 has their lines, so that what is converted from one has the bytes that apk gives it.
     pub fn add(&mut self, entry: &IndexEntry) {
-        let mut fields = info_fields(&mut self.builder, &entry.info);
-        let hashes = match &entry.identity {
-            Identity::Sha1(digest) => self.builder.blob(digest.as_bytes()),
-            Identity::Sha256(digest) => self.builder.blob(digest.as_bytes()),
-        };
-        let installed = self.builder.integer(entry.info.installed_size);
-        put(&mut fields, info::INSTALLED_SIZE, installed);
-        let size = self.builder.integer(entry.size);
-        put(&mut fields, info::FILE_SIZE, size);
-        put(&mut fields, info::HASHES, hashes);
+        let fields = entry_fields(&mut self.builder, entry);
         let package = self.builder.object(&fields);
         self.packages.push(package);
     }

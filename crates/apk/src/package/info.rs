@@ -470,7 +470,7 @@ impl PackageInfo {
 }
 
 /// A provided name whose version follows no grammar, with that version.
-fn ungrammatical(term: &str, error: &InvalidDependency) -> Option<Dependency> {
+pub(crate) fn ungrammatical(term: &str, error: &InvalidDependency) -> Option<Dependency> {
     let (name, version) = term.split_once('=')?;
     match error {
         InvalidDependency::Version { .. } => Some(Dependency {

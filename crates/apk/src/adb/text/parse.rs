@@ -3,8 +3,8 @@ use crate::adb::compose;
 use crate::adb::schema::{self, ArraySchema, Kind, ObjectSchema, Scalar, Schema, Words};
 use crate::adb::{AdbError, Builder, Tag, Value};
 use crate::dependency::{Dependency, InvalidDependency};
+use crate::package::ungrammatical;
 use crate::serialize::UNITS;
-use crate::version::{InvalidVersion, Version};
 
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +72,9 @@ pub enum TextErrorKind {
     /// A tag that is none.
     #[error("`{0}` is no tag: letters, digits and `+,-./:=[]_` only")]
     Tag(String),
-    /// A version that is none.
-    #[error(transparent)]
-    Version(#[from] InvalidVersion),
+    /// A version that is none, be it with or without a grammar.
+    #[error("`{0}` is no version: it is empty, or has spaces or control characters")]
+    Version(String),
     /// A dependency that is none.
     #[error(transparent)]
     Dependency(#[from] InvalidDependency),
@@ -393,10 +393,11 @@ fn scalar(
                     false => Err(TextErrorKind::Name(shown())),
                 }
             }
-            Scalar::Version => {
-                Version::parse(&String::from_utf8_lossy(text))?;
-                Ok(builder.blob(text))
-            }
+            // Indexes of others hold versions that follow no grammar.
+            Scalar::Version => match is_word(text) {
+                true => Ok(builder.blob(text)),
+                false => Err(TextErrorKind::Version(shown())),
+            },
             Scalar::Hex => match hex(text) {
                 Some(bytes) => Ok(builder.blob(&bytes)),
                 None => Err(TextErrorKind::Hex(shown())),
@@ -426,14 +427,14 @@ fn scalar(
             },
         },
         Kind::Object(object) if object.words == Some(Words::Dependencies) => {
-            let term = Dependency::parse_untagged(&String::from_utf8_lossy(text))?;
+            let term = dependency(&String::from_utf8_lossy(text))?;
             Ok(compose::dependency(builder, &term))
         }
         Kind::Array(array) => match array.words {
             Some(Words::Dependencies) => {
                 let terms = String::from_utf8_lossy(text)
                     .split_ascii_whitespace()
-                    .map(Dependency::parse_untagged)
+                    .map(dependency)
                     .collect::<std::result::Result<Vec<_>, _>>()?;
                 Ok(compose::dependencies(builder, &terms, Tag::Object))
             }
@@ -458,6 +459,16 @@ fn scalar(
             "an object, its fields beneath its key",
         )),
     }
+}
+
+fn is_word(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// A dependency, or a name provided in a version that follows no grammar.
+fn dependency(text: &str) -> std::result::Result<Dependency, InvalidDependency> {
+    Dependency::parse_untagged(text).or_else(|error| ungrammatical(text, &error).ok_or(error))
 }
 
 fn hex(text: &[u8]) -> Option<Vec<u8>> {

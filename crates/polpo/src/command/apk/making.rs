@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
 use apk::adb::Compression;
+use apk::database::Owners;
 use apk::signature::{Keyring, Signer};
 use archive::tree::{FileTree, Node};
 use base::Epoch;
@@ -141,6 +142,25 @@ impl Accounts {
         let name = |names: &BTreeMap<u64, String>, number| names.get(&number).cloned();
         node.user = name(&self.users, node.uid).unwrap_or_default();
         node.group = name(&self.groups, node.gid).unwrap_or_default();
+    }
+}
+
+impl Owners for Accounts {
+    fn user(&self, number: u64) -> String {
+        named(&self.users, number)
+    }
+
+    fn group(&self, number: u64) -> String {
+        named(&self.groups, number)
+    }
+}
+
+/// Without a name, root is root, and all others are nobody.
+fn named(names: &BTreeMap<u64, String>, number: u64) -> String {
+    match (names.get(&number), number) {
+        (Some(name), _) => name.clone(),
+        (None, 0) => "root".to_owned(),
+        (None, _) => "nobody".to_owned(),
     }
 }
 

@@ -1,16 +1,286 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use apk::dependency::Identity;
+use apk::index::{AdbIndex, Index, IndexEntry};
+use apk::package::{Package, PackageError};
+use apk::repository::NamePattern;
+use apk::signature::{Keyring, Signer};
+use base::Sha1;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::context::Context;
+use super::making::{self, Generating};
+use super::options::Generation;
 use crate::output::failure::Failure;
+use crate::output::{Format, Printer};
+
+/// What packages of format 3 are known by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Hash {
+    /// SHA-256 of their payload.
+    #[default]
+    Sha256,
+    /// The first 160 bits of it, for what came before 3.0.
+    #[value(name = "sha256-160")]
+    Sha256Short,
+}
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Text that is kept with the index
+    #[arg(long, short, value_name = "TEXT")]
+    description: Option<String>,
+    /// Take over from --index alone what is called like one of the arguments in this pattern
+    #[arg(long, value_name = "PATTERN")]
+    filter_spec: Option<String>,
+    /// What packages of format 3 are known by
+    #[arg(long, value_enum, default_value_t)]
+    hash: Hash,
+    /// Index of which entries are taken over if their package files are no newer
+    #[arg(long, short = 'x', value_name = "INDEX")]
+    index: Option<PathBuf>,
+    /// File to write
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Where packages lie from the index: ${name}, ${version}, ${arch} and ${hash}, each perhaps with
+    /// a length as in ${name:3}
+    #[arg(long, value_name = "PATTERN")]
+    pkgname_spec: Option<String>,
+    /// No longer there: use --pkgname-spec 'ARCH/${name}-${version}.apk'
+    #[arg(long, value_name = "ARCH", hide = true)]
+    rewrite_arch: Option<String>,
+    /// How the outcome is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    generation: Generation,
+    /// Package files; with --filter-spec, names
+    #[arg(value_name = "PACKAGE")]
+    packages: Vec<String>,
+}
 
-pub(crate) async fn run(
-    _arguments: &Arguments,
-    _context: &Context<'_>,
-) -> Result<ExitCode, Failure> {
-    Err(Failure::Usage("`mkndx` is not there yet".to_owned()))
+/// What was done.
+#[derive(Serialize)]
+struct Outcome {
+    packages: usize,
+    new: usize,
+}
+
+pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
+    context.console.document(arguments.format);
+    if let Some(arch) = &arguments.rewrite_arch {
+        let why = format!(
+            "--rewrite-arch is removed, use instead: --pkgname-spec '{arch}/${{name}}-${{version}}.apk'"
+        );
+        return Ok(making::refuse(context, &why));
+    }
+    let Some(output) = &arguments.output else {
+        return Ok(making::refuse(context, "Please specify --output FILE"));
+    };
+    if arguments.filter_spec.is_some() && arguments.index.is_none() {
+        return Ok(making::refuse(context, "--filter-spec requires --index"));
+    }
+    let generating = Generating::new(&arguments.generation)?;
+    let signers: Vec<&Signer> = generating.signers.iter().collect();
+    let names = pattern("--pkgname-spec", arguments.pkgname_spec.as_deref())?;
+    let filter = pattern("--filter-spec", arguments.filter_spec.as_deref())?;
+    let keyring = making::keyring(context)?;
+    let lookup = filter
+        .clone()
+        .or_else(|| names.clone())
+        .unwrap_or_else(|| NamePattern::standard(NamePattern::BESIDE_INDEX));
+    let earlier = match &arguments.index {
+        None => Earlier::default(),
+        Some(path) => match Earlier::read(path, &lookup, keyring) {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                let why = format!("{}: {error}", path.display());
+                return Ok(making::refuse(context, &why));
+            }
+        },
+    };
+    let making = Making {
+        context,
+        filter: filter.is_some(),
+        hash: arguments.hash,
+        names: names.as_ref(),
+        keyring,
+        earlier,
+    };
+    let mut index = AdbIndex::new();
+    let mut new = 0;
+    let mut errors = 0;
+    for argument in &arguments.packages {
+        match making.add(argument, &mut index) {
+            Ok(Added::New) => new += 1,
+            Ok(Added::Known | Added::Nothing) => {}
+            Err(error) => {
+                context.console.error(&format!("{argument}: {error}"));
+                errors += 1;
+            }
+        }
+    }
+    if errors > 0 {
+        let why = format!("{errors} errors, not creating index");
+        return Ok(making::refuse(context, &why));
+    }
+    let packages = index.len();
+    let description = arguments.description.as_deref().unwrap_or_default();
+    let failed = |error| Failure::failed("Index creation failed", error);
+    let bytes = index
+        .finish(
+            description,
+            names.as_ref(),
+            &signers,
+            generating.compression(),
+        )
+        .map_err(failed)?;
+    store::write_atomically(output, &bytes).map_err(|error| failed(error.into()))?;
+    context.console.message(&format!(
+        "Index has {packages} packages (of which {new} are new)"
+    ));
+    Printer::new(arguments.format).print(&Outcome { packages, new }, |_| String::new())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pattern(option: &str, text: Option<&str>) -> Result<Option<NamePattern>, Failure> {
+    text.map(NamePattern::parse)
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("{option}: {error}")))
+}
+
+/// The last part of a path.
+fn file_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, file)| file)
+}
+
+/// An earlier index, its entries by how their packages are called.
+#[derive(Default)]
+struct Earlier {
+    modified: u64,
+    /// By the whole name that the pattern gives.
+    whole: BTreeMap<String, Vec<IndexEntry>>,
+    /// The whole names by their last parts.
+    files: BTreeMap<String, Vec<String>>,
+    /// The pattern names folders too.
+    folders: bool,
+}
+
+impl Earlier {
+    fn read(
+        path: &Path,
+        lookup: &NamePattern,
+        keyring: Option<&Keyring>,
+    ) -> Result<Earlier, apk::index::IndexError> {
+        let index = match keyring {
+            Some(keyring) => Index::read(path, keyring),
+            None => Index::read_unverified(path),
+        }?;
+        let mut earlier = Earlier {
+            modified: making::modified_and_size(path).map_or(0, |(modified, _)| modified),
+            folders: lookup.as_str().contains('/'),
+            ..Earlier::default()
+        };
+        for entry in index.entries {
+            let name = lookup.file_name(&entry);
+            let names = earlier.files.entry(file_of(&name).to_owned()).or_default();
+            names.push(name.clone());
+            earlier.whole.entry(name).or_default().push(entry);
+        }
+        Ok(earlier)
+    }
+
+    /// The entry of the package that is called so, of this size if it has one.
+    fn find(&self, argument: &str, size: Option<u64>) -> Option<&IndexEntry> {
+        let fits = |entry: &&IndexEntry| size.is_none_or(|size| entry.size == size);
+        if argument.contains('/') && self.folders {
+            // Both name folders, so all of it must be the same.
+            return self.whole.get(argument)?.iter().find(fits);
+        }
+        let names = self.files.get(file_of(argument))?;
+        names
+            .iter()
+            .filter_map(|name| self.whole.get(name))
+            .flatten()
+            .find(fits)
+    }
+}
+
+enum Added {
+    New,
+    Known,
+    Nothing,
+}
+
+/// A package can't be indexed.
+#[derive(Debug, thiserror::Error)]
+enum AddError {
+    #[error("{0}")]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error(transparent)]
+    Adb(#[from] apk::adb::AdbError),
+}
+
+struct Making<'a> {
+    context: &'a Context<'a>,
+    filter: bool,
+    hash: Hash,
+    names: Option<&'a NamePattern>,
+    keyring: Option<&'a Keyring>,
+    earlier: Earlier,
+}
+
+impl Making<'_> {
+    fn add(&self, argument: &str, index: &mut AdbIndex) -> Result<Added, AddError> {
+        let console = &self.context.console;
+        let path = Path::new(argument);
+        let mut size = None;
+        let mut unchanged = true;
+        if !self.filter {
+            let (modified, bytes) = making::modified_and_size(path)?;
+            size = Some(bytes);
+            unchanged = self.earlier.modified >= modified;
+        }
+        if unchanged && let Some(entry) = self.earlier.find(argument, size) {
+            console.detail(&format!("{argument}: indexed from old index"));
+            index.add(entry);
+            return Ok(Added::Known);
+        }
+        if self.filter {
+            return Ok(Added::Nothing);
+        }
+        let package = Package::open(path)?;
+        if let Some(keyring) = self.keyring {
+            package.verify(keyring)?;
+        }
+        let mut entry = IndexEntry::of(&package);
+        match (self.hash, entry.identity) {
+            (Hash::Sha256Short, Identity::Sha256(digest)) => {
+                let mut short = [0; 20];
+                let bytes = digest.as_bytes();
+                short
+                    .iter_mut()
+                    .zip(bytes)
+                    .for_each(|(to, from)| *to = *from);
+                entry.identity = Identity::Sha1(Sha1::from_bytes(short));
+                index.add(&entry);
+            }
+            _ => index.add_package(&package)?,
+        }
+        if let Some(names) = self.names
+            && file_of(&names.file_name(&entry)) != file_of(argument)
+        {
+            console.warning(&format!(
+                "{argument}: not matching package name specification '{}'",
+                names.as_str()
+            ));
+        }
+        console.detail(&format!("{argument}: indexed new package"));
+        Ok(Added::New)
+    }
 }
