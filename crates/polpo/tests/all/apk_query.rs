@@ -512,3 +512,148 @@ fn format_3_is_looked_at_too() {
         Path::new("thing")
     );
 }
+
+/// A system of which something was changed, added and lost.
+fn changed_system() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let sum = |text: &str| apk::dependency::Identity::Sha1(base::Sha1::of(text.as_bytes()));
+    let files = [
+        ("usr/bin/same", "same", 0o755),
+        ("usr/bin/changed", "changed", 0o755),
+        ("usr/bin/mode", "mode", 0o700),
+        ("usr/share/doc/readme", "doc", 0o644),
+        ("usr/share/extra", "extra", 0o644),
+        ("etc/conf", "conf", 0o644),
+        ("etc/edited", "edited", 0o644),
+        ("etc/edited.apk-new", "new", 0o644),
+        ("etc/added", "added", 0o644),
+        ("opt/new/file", "new", 0o644),
+    ];
+    let installed = format!(
+        "C:{one}\nP:tools\nV:1.0-r0\nA:noarch\nS:1\nI:1\nT:\nU:\nL:MIT\n\
+         F:usr\nF:usr/bin\n\
+         R:changed\na:0:0:755\nZ:{original}\nR:link\na:0:0:777\nZ:{same}\n\
+         R:missing\nZ:{original}\nR:mode\na:0:0:755\nZ:{mode}\nR:same\na:0:0:755\nZ:{same}\n\
+         F:usr/share\nF:usr/share/doc\nR:readme\nZ:{doc}\n\n\
+         C:{two}\nP:config\nV:2.0-r0\nA:noarch\nS:1\nI:1\nT:\nU:\nL:MIT\n\
+         F:etc\nR:conf\nZ:{conf}\nR:edited\nZ:{original}\nR:lost\nZ:{original}\n\n",
+        one = sum("one"),
+        two = sum("two"),
+        original = sum("original"),
+        same = sum("same"),
+        mode = sum("mode"),
+        doc = sum("doc"),
+        conf = sum("conf"),
+    );
+    for (path, text, mode) in [
+        ("lib/apk/db/installed", installed.as_str(), 0o644),
+        ("etc/apk/world", "", 0o644),
+        ("etc/apk/arch", "x86_64\n", 0o644),
+    ]
+    .into_iter()
+    .chain(files)
+    {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("same", root.join("usr/bin/link")).unwrap();
+    folder
+}
+
+/// Findings of apk 3.0.6, which lists them as they lie on disk; here they come in order.
+#[test]
+fn a_changed_system_is_audited() {
+    let folder = changed_system();
+    let root = folder.path().to_str().unwrap();
+    if !rustix::process::geteuid().is_root() {
+        // Owners of an ordinary user's system are not what packages say.
+        let refused = apk(&["audit", "--root", root]).run().code(99);
+        assert_eq!(refused.stderr, "ERROR: audit does not support usermode!\n");
+        return;
+    }
+    let audit = |arguments: &[&str]| {
+        let finished = apk(&["audit", "--root", root]).args(arguments).run();
+        finished.success().stdout.replace('\n', " ")
+    };
+    for (arguments, found) in [
+        (&[][..], "A etc/added D etc/apk/ U etc/edited "),
+        (&["-q"], "etc/added etc/apk/ etc/edited "),
+        (
+            &["--system"],
+            "U usr/bin/changed X etc/lost X usr/bin/missing ",
+        ),
+        (
+            &["--system", "--check-permissions", "/usr"],
+            "U usr/bin/changed M usr/bin/mode X usr/bin/missing ",
+        ),
+        (
+            &["--full", "/opt", "/usr/share"],
+            "D opt/new/ A usr/share/extra ",
+        ),
+        (&["--full", "-r", "/opt"], "d opt/new/ A opt/new/file "),
+        (&["--packages", "--system"], "tools-1.0-r0 config-2.0-r0 "),
+        (&["-q", "--packages", "--system"], "tools config "),
+        (&["etc"], ""),
+    ] {
+        assert_eq!(audit(arguments), found, "{arguments:?}");
+    }
+    let details = apk(&["audit", "--root", root, "--system", "--details", "/usr"])
+        .run()
+        .success()
+        .stdout;
+    insta::assert_snapshot!(details, @r"
+    - mode=755 uid=0 gid=0 hash=d73ef92426f2b11dfc4aed4d4bfc41c49ee1087c
+    + mode=755 uid=0 gid=0 hash=37c6c57bedf4305ef41249c1794760b5cb8fad17
+    U usr/bin/changed
+    - mode=644 uid=0 gid=0 hash=d73ef92426f2b11dfc4aed4d4bfc41c49ee1087c
+    X usr/bin/missing
+    ");
+    let document = apk(&[
+        "audit",
+        "--root",
+        root,
+        "--system",
+        "--details",
+        "--format",
+        "json",
+        "/usr",
+    ])
+    .run()
+    .success()
+    .stdout;
+    insta::assert_snapshot!(document, @r#"
+    [
+      {
+        "path": "usr/bin/changed",
+        "deviation": "U",
+        "package": "tools-1.0-r0",
+        "expected": {
+          "mode": "755",
+          "uid": 0,
+          "gid": 0,
+          "hash": "d73ef92426f2b11dfc4aed4d4bfc41c49ee1087c"
+        },
+        "found": {
+          "mode": "755",
+          "uid": 0,
+          "gid": 0,
+          "hash": "37c6c57bedf4305ef41249c1794760b5cb8fad17"
+        }
+      },
+      {
+        "path": "usr/bin/missing",
+        "deviation": "X",
+        "package": "tools-1.0-r0",
+        "expected": {
+          "mode": "644",
+          "uid": 0,
+          "gid": 0,
+          "hash": "d73ef92426f2b11dfc4aed4d4bfc41c49ee1087c"
+        }
+      }
+    ]
+    "#);
+}
