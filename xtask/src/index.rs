@@ -73,6 +73,7 @@ pub(crate) fn generate(words: &[&str]) -> Result<String, String> {
     let index = Index {
         description: "made from a distribution's list".to_owned(),
         entries: entries(&texts, arguments.arch),
+        ..Index::default()
     };
     let path = arguments.folder.join(arguments.arch.apk()).join(FILE_NAME);
     index
@@ -288,6 +289,7 @@ mod tests {
         let index = Index {
             description: String::new(),
             entries: entries(&[text.to_owned()], Arch::X86_64),
+            ..Index::default()
         };
         let text = index.to_text();
         let shown = text
