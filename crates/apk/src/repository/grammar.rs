@@ -297,7 +297,12 @@ impl RepositoryList {
             word = words.next().ok_or((at, LineReason::Tag))?;
         }
         let layout = layout.unwrap_or_else(|| Layout::of(word.text));
-        let components = words.rest();
+        let mut components = words.rest();
+        // A folder's name may have spaces; only in a file do words end there.
+        if standing == Standing::Argument && !word.text.contains("://") {
+            word.text = text[word.at..].trim_end_matches([' ', '\t']);
+            components = "";
+        }
         let components_at = words.at;
         if layout == Layout::Index && !components.is_empty() {
             return Err((components_at, LineReason::Components));

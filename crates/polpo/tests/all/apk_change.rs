@@ -292,15 +292,15 @@ fn a_request_without_a_solution_is_reported_as_apk_does_and_then_explained() {
     ");
     insta::assert_snapshot!(yard.steady(explanation), @"
     no choice of packages satisfies all that is asked for; 2 things stand in the way
+      broken-1-r0 needs nonexistent, which nothing provides in YARD/main (x86_64)
+        broken → broken-1-r0 → nonexistent
+        help: drop broken from the world
+        or: add a repository that has nonexistent for x86_64
       other-2.0-r0 rules out app (`!app`), but app is asked for
         other → other-2.0-r0 → !app
         help: drop app from the world
         or: drop other from the world
         or: build other-2.0-r0 anew without `!app`
-      broken-1-r0 needs nonexistent, which nothing provides in YARD/main (x86_64)
-        broken → broken-1-r0 → nonexistent
-        help: drop broken from the world
-        or: add a repository that has nonexistent for x86_64
     ");
     assert_eq!(yard.world(), "");
     assert!(!yard.has("root/usr"));
@@ -882,12 +882,12 @@ fn repositories_are_asked_over_the_network_and_remembered() {
     let (report, _) = masked.stderr.split_once("\n\n").unwrap();
     insta::assert_snapshot!(report, @"
     ERROR: unable to select packages:
-      app-1.0-r0:
-        masked in: --no-network
-        satisfies: world[app]
       base-1.2-r0:
         masked in: --no-network
         satisfies: app-1.0-r0[base>1]
+      app-1.0-r0:
+        masked in: --no-network
+        satisfies: world[app]
     ");
     online(&["cache", "download", "app"]).success();
     yard.says(&["add", "app"]);

@@ -265,6 +265,8 @@ fn unreachable_source() {
     insta::assert_snapshot!(scene.fails(online, 1), @"
         note thing.tar from http://127.0.0.1:9/thing.tar: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111); trying again
         note thing.tar from http://127.0.0.1:9/thing.tar: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111); trying again
+        note thing.tar from http://127.0.0.1:9/thing.tar: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111); trying again
+       fetch thing.tar: failed
     error: thing 1-r0 was not built
       because: thing: can't fetch thing.tar (sha256:abababababababababababababababababababababababababababababababab):
                  http://127.0.0.1:9/thing.tar: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
@@ -345,7 +347,7 @@ fn unsigned_index() {
         fs::write(folder.join("APKINDEX.tar.gz"), &index[second..]).unwrap();
     });
     insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"
-    error: the repository [SCENE]/repository can't be used
+    error: the repositories can't be used
       because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
     ");
 }
@@ -360,7 +362,7 @@ fn wrongly_signed_index() {
         fs::write(folder.join("APKINDEX.tar.gz"), index).unwrap();
     });
     insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"
-    error: the repository [SCENE]/repository can't be used
+    error: the repositories can't be used
       because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: the signature by test.rsa.pub is wrong: the file was changed after it was signed, or another key of that name signed it; get both again from their source
     ");
 }
@@ -381,7 +383,7 @@ fn index_signed_by_a_stranger() {
         .arg(world().packages())
         .folder(scene.folder.path());
     insta::assert_snapshot!(scene.fails(program, 1), @"
-    error: the repository [PACKAGES] can't be used
+    error: the repositories can't be used
       because: repository [PACKAGES]: index [PACKAGES]/x86_64/APKINDEX.tar.gz: it is signed by test.rsa.pub, which is not among the trusted keys (stranger.rsa.pub); if that key is to be trusted, add its file to the keyring
     ");
 }

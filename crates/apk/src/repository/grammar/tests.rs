@@ -128,7 +128,7 @@ fn each_bad_line_has_its_place_and_reason() {
       ndx https://x.example/Packages.adb main
     repositories:18:1: ftp: is not supported; expected [@tag] followed by a folder or an http(s) URL
       ftp://x.example/a
-    repositories:19:1: `https:` is a relative path, which apk refuses; write it from the root on, or as a URL
+    repositories:19:1: the URL can't be used: empty host
       https://
     repositories:20:1: the URL can't be used: invalid port number
       https://x.example:99999/a
@@ -170,6 +170,7 @@ fn arguments_may_be_relative_and_set_nothing() {
         "packages",
         "@local ../packages ",
         "v3",
+        "my packages",
         "v3 https://x.example a b",
         "set k=v",
         "",
@@ -181,9 +182,10 @@ fn arguments_may_be_relative_and_set_nothing() {
     V2 - packages
     V2 local ../packages
     V2 - v3
+    V2 - my packages
     V3 - https://x.example/a
     V3 - https://x.example/b
-    V2 - set/k=v
+    V2 - set k=v
     -X:1:1: nothing is named; expected [@tag] followed by a folder or a URL
       
     -X:1:1: a tag is written `@name folder-or-URL`
