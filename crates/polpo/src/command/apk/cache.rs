@@ -72,7 +72,11 @@ struct Document {
 
 pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode, Failure> {
     context.console.document(arguments.format);
-    let system = context.open(&Needs::default()).await?;
+    let needs = Needs {
+        fills_cache: !arguments.simulate.on(),
+        ..Needs::default()
+    };
+    let system = context.open(&needs).await?;
     let mut document = Document {
         simulated: arguments.simulate.on(),
         ..Document::default()

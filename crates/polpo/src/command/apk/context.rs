@@ -67,6 +67,8 @@ pub(crate) struct Needs {
     pub(crate) refresh: bool,
     /// Minutes after which an index counts as old, where another age than usual counts.
     pub(crate) max_age: Option<u64>,
+    /// What comes from elsewhere is put into the cache, though nothing else is changed.
+    pub(crate) fills_cache: bool,
     /// `--arch` counts for the system at `/` too.
     pub(crate) any_arch: bool,
 }
@@ -81,6 +83,7 @@ impl Default for Needs {
             other_repositories: true,
             refresh: false,
             max_age: None,
+            fills_cache: false,
             any_arch: false,
         }
     }
@@ -237,7 +240,7 @@ impl<'p> Context<'p> {
             cache_folder: cache.map(|cache| cache.folder().to_owned()),
             cache_packages: cache.is_some_and(|cache| cache.packages),
             // A look at a system, or a simulation, leaves it as it is.
-            cache_writable: needs.access == Access::Write
+            cache_writable: (needs.access == Access::Write || needs.fills_cache)
                 && cache.is_some_and(PackageCache::is_writable),
             refresh: match needs.refresh {
                 _ if global.force_refresh || cache.is_none() => Refresh::Always,
