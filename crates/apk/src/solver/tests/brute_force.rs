@@ -155,8 +155,12 @@ fn apply(
             let labelled = |of: &&mut Candidate| format!("{}-{}", of.name, of.version) == *package;
             for package in packages.iter_mut().filter(labelled) {
                 assert!(package.depends.contains(term), "{change}");
-                package.depends.retain(|known| known != term);
-                package.depends.extend(with.clone());
+                let depends = std::mem::take(&mut package.depends).into_iter();
+                let depends = depends.filter_map(|known| match known == *term {
+                    true => with.clone(),
+                    false => Some(known),
+                });
+                package.depends = depends.collect();
             }
         }
         Adjustment::WithoutPreference { .. }
