@@ -148,9 +148,7 @@ impl Beneath {
                 Err(error) => return Err(error),
             }
         }
-        Ok(behind
-            .pop()
-            .map_or_else(|| self.root.clone(), |directory| Arc::new(directory)))
+        Ok(behind.pop().map_or_else(|| self.root.clone(), Arc::new))
     }
 
     /// A file's bytes, at most `limit` of them; none if there is no such file. Links to files are

@@ -260,7 +260,8 @@ impl Session<'_> {
                     }
                     self.migrate(id, &finished, before.is_some(), &mut placing);
                 }
-                Err((mut incoming, stop)) => {
+                Err(stopped) => {
+                    let (mut incoming, stop) = *stopped;
                     return self.give_up(&mut incoming, again.is_some(), stop);
                 }
             }

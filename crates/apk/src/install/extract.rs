@@ -85,7 +85,7 @@ impl Session<'_> {
         &mut self,
         package: &Package,
         mut incoming: Incoming,
-    ) -> Result<Finished, (Incoming, Stop)> {
+    ) -> Result<Finished, Box<(Incoming, Stop)>> {
         self.beneath.forget();
         let limits = Limits::default();
         let result = package.visit(&limits, |entry, content| {
@@ -94,7 +94,7 @@ impl Session<'_> {
         self.beneath.forget();
         match result {
             Ok(manifest) => Ok(incoming.finish(&manifest)),
-            Err(stop) => Err((incoming, stop)),
+            Err(stop) => Err(Box::new((incoming, stop))),
         }
     }
 

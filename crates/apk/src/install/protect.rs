@@ -112,10 +112,8 @@ impl Protected {
         self.rules
             .iter()
             .filter(|rule| !rule.pattern.contains('/'))
-            .filter(|rule| matches(&rule.pattern, name, Case::Exact))
-            .map(|rule| rule.protection)
-            .last()
-            .unwrap_or(self.protection)
+            .rfind(|rule| matches(&rule.pattern, name, Case::Exact))
+            .map_or(self.protection, |rule| rule.protection)
     }
 }
 

@@ -644,7 +644,7 @@ impl Asker<'_> {
                     return Err(Refusal::Nonsense("304 to a question without a condition").into());
                 };
                 let loaded = self.verified(path)?;
-                let path = self.into_cache(path, own)?;
+                let path = self.place_in_cache(path, own)?;
                 return Ok((path, loaded, IndexState::Unchanged));
             };
             let loaded = match self.verified(arrived.path()) {
@@ -662,7 +662,7 @@ impl Asker<'_> {
                 .network
                 .remember(&access.store, url, digest, &validators)
                 .map_err(Refusal::Store)?;
-            let path = self.into_cache(&path, own)?;
+            let path = self.place_in_cache(&path, own)?;
             return Ok((path, loaded, IndexState::Fetched));
         }
     }
@@ -722,7 +722,7 @@ impl Asker<'_> {
     }
 
     /// Copies an index into apk's cache, if one is used, and says where it is to be read.
-    fn into_cache(&self, path: &Path, url: &Url) -> Result<PathBuf, PlaceError> {
+    fn place_in_cache(&self, path: &Path, url: &Url) -> Result<PathBuf, PlaceError> {
         let writable = self.access.settings.cache_writable;
         let Some(cached) = self.cache_path(url).filter(|_| writable) else {
             return Ok(path.to_owned());

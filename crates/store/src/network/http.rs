@@ -204,7 +204,7 @@ fn answer(response: Response, question: &Question<'_>) -> Result<Answer, Refusal
             start: 0,
             total: response.content_length(),
             validators,
-            body: Body::Http(response),
+            body: Body::Http(Box::new(response)),
         }),
         206 => {
             let (_, former) = question
@@ -227,7 +227,7 @@ fn answer(response: Response, question: &Question<'_>) -> Result<Answer, Refusal
                 start,
                 total,
                 validators,
-                body: Body::Http(response),
+                body: Body::Http(Box::new(response)),
             })
         }
         304 if question.unless.is_some() => Ok(Answer::Unchanged),

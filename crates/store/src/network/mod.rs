@@ -172,7 +172,7 @@ enum Answer {
 }
 
 enum Body {
-    Http(reqwest::Response),
+    Http(Box<reqwest::Response>),
     Object(BoxStream<'static, object_store::Result<bytes::Bytes>>),
 }
 

@@ -184,7 +184,8 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // Whoever comes next goes on with it, if anything can tell that the rest still fits.
         let fits = self.by_digest || self.notes.validators.strong().is_some();
-        if !self.adopted && !(self.keep && fits && self.size > 0) {
+        let worth_keeping = self.keep && fits && self.size > 0;
+        if !(self.adopted || worth_keeping) {
             self.forget_notes();
             let _ = fs::remove_file(&self.path);
         }

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use super::context::Context;
 use super::making::{self, REFUSED};
-use super::options::Auto;
+use super::options::Decision;
 use crate::output::failure::Failure;
 
 /// How a file is shown.
@@ -43,9 +43,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         Shape::Json => Form::Json,
     };
     let pretty = match context.global.pretty_print {
-        Auto::Yes => true,
-        Auto::No => false,
-        Auto::Auto => io::stdout().is_terminal(),
+        Decision::Yes => true,
+        Decision::No => false,
+        Decision::Auto => io::stdout().is_terminal(),
     };
     let keyring = context.keyring()?;
     for path in &arguments.files {

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::making::REFUSED;
-use super::options::Auto;
+use super::options::Decision;
 use super::plan::{Plan, PlannedStep, Supply, Wish};
 use super::question::count_code;
 use super::system::System;
@@ -439,9 +439,9 @@ impl Context<'_> {
             overlay,
             environment,
             sync: match self.global.sync {
-                Auto::Yes => Sync::Always,
-                Auto::No => Sync::Never,
-                Auto::Auto => Sync::OwnRoot,
+                Decision::Yes => Sync::Always,
+                Decision::No => Sync::Never,
+                Decision::Auto => Sync::OwnRoot,
             },
         })
     }
@@ -449,9 +449,9 @@ impl Context<'_> {
     /// Whether a person is asked before anything is changed.
     fn is_interactive(&self) -> bool {
         match self.global.interactive {
-            Some(Auto::Yes) => true,
-            Some(Auto::No) => false,
-            Some(Auto::Auto) => std::io::stdout().is_terminal(),
+            Some(Decision::Yes) => true,
+            Some(Decision::No) => false,
+            Some(Decision::Auto) => std::io::stdout().is_terminal(),
             None => {
                 PathBuf::from("/etc/apk/interactive").exists() && std::io::stdout().is_terminal()
             }

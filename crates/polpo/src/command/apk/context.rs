@@ -16,7 +16,7 @@ use base::{Arch, Epoch};
 use store::{Network, NetworkSettings};
 
 use super::console::Console;
-use super::options::{Auto, Commit, Global};
+use super::options::{Commit, Decision, Global};
 use super::package_cache::PackageCache;
 use super::program_version;
 use super::system::{Extra, System};
@@ -324,9 +324,9 @@ impl<'p> Context<'p> {
     /// Whether the system is held in memory, and so forgets at its next start what isn't kept.
     pub(crate) fn is_in_memory(&self) -> bool {
         match self.global.root_tmpfs {
-            Auto::Yes => true,
-            Auto::No => false,
-            Auto::Auto => rustix::fs::statfs(self.root())
+            Decision::Yes => true,
+            Decision::No => false,
+            Decision::Auto => rustix::fs::statfs(self.root())
                 .is_ok_and(|statistics| statistics.f_type as u64 == TMPFS),
         }
     }

@@ -48,7 +48,7 @@ use base::Arch;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
-use options::{Auto, Commit, Global};
+use options::{Commit, Decision, Global};
 use words::Words;
 
 use crate::output::failure::Failure;
@@ -204,9 +204,9 @@ impl Arguments {
     /// How progress is shown.
     pub(crate) fn progress(&self) -> Progress {
         let kind = match self.global.progress {
-            Auto::Yes => ProgressKind::Bars,
-            Auto::Auto if std::io::stderr().is_terminal() => ProgressKind::Bars,
-            Auto::No | Auto::Auto => ProgressKind::None,
+            Decision::Yes => ProgressKind::Bars,
+            Decision::Auto if std::io::stderr().is_terminal() => ProgressKind::Bars,
+            Decision::No | Decision::Auto => ProgressKind::None,
         };
         Progress::new(kind, self.global.verbose > 0)
     }

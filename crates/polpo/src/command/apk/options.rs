@@ -22,7 +22,7 @@ impl Switch {
 
 /// A switch that may also find out for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Auto {
+pub(crate) enum Decision {
     Yes,
     No,
     #[default]
@@ -119,7 +119,7 @@ pub(crate) struct Global {
     pub(crate) purge: Switch,
     /// Ask before anything is changed
     #[arg(long, short = 'i', global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
-    pub(crate) interactive: Option<Auto>,
+    pub(crate) interactive: Option<Decision>,
     /// Write var/log/apk.log
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "yes")]
     pub(crate) logfile: Switch,
@@ -131,22 +131,22 @@ pub(crate) struct Global {
     pub(crate) legacy_info: Switch,
     /// Print for people
     #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
-    pub(crate) pretty_print: Auto,
+    pub(crate) pretty_print: Decision,
     /// Packages that `upgrade` renews before all others
     #[arg(long, global = true, value_name = "DEPENDENCIES")]
     pub(crate) preupgrade_depends: Vec<String>,
     /// Whether ROOT is held in memory
     #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
-    pub(crate) root_tmpfs: Auto,
+    pub(crate) root_tmpfs: Decision,
     /// Make sure that all is on disk before the command ends
     #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
-    pub(crate) sync: Auto,
+    pub(crate) sync: Decision,
     /// Seconds to wait for another apk to end
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(crate) wait: Option<u64>,
     /// Show progress
     #[arg(long, global = true, value_name = "AUTO", num_args = 0..=1, require_equals = true, default_missing_value = "yes", default_value = "auto")]
-    pub(crate) progress: Auto,
+    pub(crate) progress: Decision,
     /// Write progress to this file descriptor
     #[arg(long, global = true, value_name = "FD")]
     pub(crate) progress_fd: Option<u32>,

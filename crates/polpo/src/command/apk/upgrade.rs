@@ -239,7 +239,7 @@ fn is_outdated(system: &System, term: &Dependency) -> bool {
             catalogue.providers(&term.name).any(|place| {
                 catalogue
                     .version(place)
-                    .is_some_and(|other| is_later(&other, version))
+                    .is_some_and(|other| is_later(other, version))
             })
         })
 }
