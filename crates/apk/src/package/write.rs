@@ -6,7 +6,7 @@ use std::path::Path;
 
 use archive::segment::{self, Splicer};
 use archive::tar::Writer;
-use archive::tree::{Checksums, FileTree, NodeKind, TarOptions};
+use archive::tree::{Checksums, FileTree, Node, NodeKind, TarOptions, TreePath};
 use base::{Digest, DigestWriter, Epoch, Sha1};
 use store::AtomicFile;
 
@@ -248,7 +248,13 @@ fn control_member(
 }
 
 /// Every file's directory is there, and every hard link's target comes before it.
-pub(super) fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
+fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
+    check_parents(out, tree)?;
+    check_links(out, tree, |target, path| target < path)
+}
+
+/// Every file's directory is there.
+pub(super) fn check_parents(out: &Path, tree: &FileTree) -> Result<(), PackageError> {
     for (path, node) in tree.iter() {
         if let Some(parent) = path.parent() {
             // A directory's own parent may be missing: another package has it.
@@ -264,12 +270,22 @@ pub(super) fn check_tree(out: &Path, tree: &FileTree) -> Result<(), PackageError
                 });
             }
         }
-        if let NodeKind::HardLink { target } = &node.kind
-            && !(target < path
-                && tree
-                    .get(target.as_str())
-                    .is_some_and(archive::tree::Node::is_file))
-        {
+    }
+    Ok(())
+}
+
+/// Every hard link's target is a file, and one that `fits` the link's own path.
+pub(super) fn check_links(
+    out: &Path,
+    tree: &FileTree,
+    fits: impl Fn(&TreePath, &TreePath) -> bool,
+) -> Result<(), PackageError> {
+    for (path, node) in tree.iter() {
+        let NodeKind::HardLink { target } = &node.kind else {
+            continue;
+        };
+        let file = tree.get(target.as_str()).is_some_and(Node::is_file);
+        if !file || !fits(target, path) {
             return Err(PackageError::Entry {
                 path: out.to_owned(),
                 entry: path.to_string(),

@@ -7,7 +7,7 @@ use archive::tree::{FileTree, TreeError};
 use base::{Digest, DigestReader, DigestWriter, Epoch, Sha1};
 use store::AtomicFile;
 
-use super::write::{PackageContents, check_tree};
+use super::write::{PackageContents, check_links, check_parents};
 use super::{MAXIMUM_SCRIPT, PackageError, PackageInfo, Script};
 use crate::adb::compose::{info_fields, put};
 use crate::adb::schema::{
@@ -52,7 +52,7 @@ pub struct Packing<'s> {
     /// How the file is compressed as a whole.
     pub compression: Compression,
     /// Who signs it.
-    pub signers: &'s [Signer],
+    pub signers: &'s [&'s Signer],
     /// The time that all files carry; each its own if there is none.
     pub epoch: Option<Epoch>,
     /// Which directories are listed.
@@ -178,7 +178,9 @@ struct Directory<'t> {
 
 impl<'t> Layout<'t> {
     fn of(out: &Path, tree: &'t FileTree) -> Result<Layout<'t>, PackageError> {
-        check_tree(out, tree)?;
+        check_parents(out, tree)?;
+        // Which of a file's names has its contents is decided anew.
+        check_links(out, tree, |_, _| true)?;
         let mut directories: BTreeMap<&[u8], Directory<'_>> = BTreeMap::new();
         directories.insert(&[], Directory::default());
         let mut shared = BTreeMap::new();

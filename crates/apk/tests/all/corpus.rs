@@ -14,7 +14,7 @@ use polpo_apk::signature::Keyring;
 use testkit::corpus;
 
 /// Every file beneath `folder` that `wanted` accepts, sorted.
-fn files(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -31,7 +31,7 @@ fn files(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     found
 }
 
-fn packages() -> Vec<PathBuf> {
+pub(crate) fn packages() -> Vec<PathBuf> {
     files(&corpus(), &|path| {
         // One is a symbolic link that became a text.
         path.extension().is_some_and(|extension| extension == "apk")
@@ -39,7 +39,7 @@ fn packages() -> Vec<PathBuf> {
     })
 }
 
-fn keys() -> Vec<PathBuf> {
+pub(crate) fn keys() -> Vec<PathBuf> {
     files(&corpus(), &|path| {
         // One is a signature entry, unpacked.
         path.extension().is_some_and(|extension| extension == "pub")

@@ -10,5 +10,7 @@ mod index;
 mod mutation;
 mod package;
 mod remote;
+mod round_trip;
 mod sample;
 mod v3;
+mod write_v3;

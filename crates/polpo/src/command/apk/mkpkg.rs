@@ -8,6 +8,7 @@ use apk::dependency::Dependency;
 use apk::package::{
     Listing, PackageContents, PackageInfo, Packing, Script, WrittenV3, stream_v3, write_v3,
 };
+use apk::signature::Signer;
 use apk::version::Version;
 use archive::tree::{FileTree, Node};
 use base::Arch;
@@ -113,9 +114,10 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         Some(Switch::Yes) => Listing::All,
         Some(Switch::No) => Listing::AllButRoot,
     };
+    let signers: Vec<&Signer> = generating.signers.iter().collect();
     let packing = Packing {
         compression: generating.compression(),
-        signers: &generating.signers,
+        signers: &signers,
         epoch: making::source_date_epoch()?,
         listing,
         root,
