@@ -19,8 +19,15 @@ fn file(schema: u32, payload: &[u8], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fuzz_target!(|input: (&[u8], &[u8])| {
-    let (payload, data) = input;
+fuzz_target!(|bytes: &[u8]| {
+    // How long the payload is, the payload, and the data behind it.
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let length = usize::from(u16::from_le_bytes(*length));
+    let Some((payload, data)) = rest.split_at_checked(length) else {
+        return;
+    };
     let limits = Limits {
         bytes: 1 << 20,
         entries: 1 << 10,

@@ -1,0 +1,199 @@
+//! Writes a few inputs for each target, made here: `cargo run --example seeds -- corpus`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use apk::adb::schema::{INDEX_FILE, INSTALLED_FILE, PACKAGE_FILE};
+use apk::adb::text::Dump;
+use apk::adb::{Compression, Reader};
+use apk::database::{self, InstalledPackage, Owners};
+use apk::dependency::Dependency;
+use apk::index::{Index, IndexEntry};
+use apk::package::{
+    Package, PackageContents, PackageInfo, Packing, Script, stream_v3, write, write_v3,
+};
+use apk::serialize::{Form, Serializer};
+use archive::Limits;
+use archive::tar::Writer;
+use archive::tree::{FileTree, Node, NodeKind, TarOptions, TreePath};
+use base::Epoch;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+struct Seeds(PathBuf);
+
+impl Seeds {
+    fn add(&self, target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Outcome<()> {
+        let folder = self.0.join(target);
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join(name), bytes)?)
+    }
+}
+
+struct Nobody;
+
+impl Owners for Nobody {
+    fn user(&self, _: u64) -> String {
+        "nobody".to_owned()
+    }
+
+    fn group(&self, _: u64) -> String {
+        "nobody".to_owned()
+    }
+}
+
+fn tree() -> Outcome<FileTree> {
+    let mut tree = FileTree::new();
+    let mut attributes = Node::file(*b"contents").with_mode(0o4755);
+    attributes.xattrs.insert("user.x".to_owned(), vec![0, 1]);
+    let target = TreePath::new("etc/file")?;
+    for (path, node) in [
+        ("etc", Node::directory()),
+        ("etc/file", attributes),
+        ("etc/link", Node::new(NodeKind::HardLink { target })),
+        ("etc/null", Node::new(NodeKind::CharDevice { major: 1, minor: 3 })),
+        ("usr", Node::directory().with_owner(1, 2)),
+        ("usr/other", Node::symlink("../etc/file")),
+    ] {
+        tree.insert(TreePath::new(path)?, node);
+    }
+    Ok(tree)
+}
+
+fn info() -> Outcome<PackageInfo> {
+    Ok(PackageInfo {
+        name: "seed".to_owned(),
+        version: "1.2.3_rc4-r5".to_owned(),
+        arch: "x86_64".to_owned(),
+        installed_size: 8,
+        description: "one of everything".to_owned(),
+        licenses: vec!["MIT".to_owned()],
+        origin: "seeds".to_owned(),
+        commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        build_time: Some(1_700_000_000),
+        provider_priority: Some(7),
+        depends: Dependency::parse_list("a>1 !b so:c.so.1=2 d~3")?,
+        provides: Dependency::parse_list("cmd:seed=1")?,
+        install_if: Dependency::parse_list("e f=1")?,
+        replaces: Dependency::parse_list("g<2")?,
+        triggers: vec!["/usr/*".to_owned()],
+        tags: vec!["t=1".to_owned()],
+        ..PackageInfo::default()
+    })
+}
+
+fn dump(file: &[u8]) -> Outcome<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut out = Serializer::new(Form::Yaml, false, &mut text);
+    let mut reader = Reader::new(file, Limits::default())?;
+    Dump::new(&mut out).file(&mut reader, &apk::signature::Keyring::default())?;
+    Ok(text)
+}
+
+fn main() -> Outcome<()> {
+    let folder = std::env::args_os().nth(1).ok_or("name the folder to write to")?;
+    let seeds = Seeds(folder.into());
+    let tree = tree()?;
+    let contents = PackageContents {
+        info: info()?,
+        scripts: BTreeMap::from([(Script::PostInstall, b"#!/bin/sh\necho hi\n".to_vec())]),
+        extras: BTreeMap::new(),
+        tree: &tree,
+    };
+    let work = tempfile::tempdir()?;
+
+    let path = work.path().join("seed.apk");
+    write(&path, &contents, None, Epoch(1_700_000_000))?;
+    let older = fs::read(&path)?;
+    let package = Package::open(&path)?;
+    let manifest = package.manifest(&Limits::default())?;
+    let installed = InstalledPackage::new(&package, &manifest);
+    let index = Index {
+        description: "seeds".to_owned(),
+        entries: vec![IndexEntry::of(&package)],
+        ..Index::default()
+    };
+    let mut tar = Writer::new(Vec::new());
+    tree.write_tar(&mut tar, TarOptions::default())?;
+    let tar = tar.finish()?;
+    for target in ["apk_package", "gzip_members", "decompress"] {
+        seeds.add(target, "package", &older)?;
+    }
+    for target in ["tar_reader", "tar_unpack"] {
+        seeds.add(target, "tree", &tar)?;
+    }
+    seeds.add("apk_index", "index", index.to_bytes(None, Epoch(1))?)?;
+    seeds.add("apkindex", "index", index.to_text())?;
+    seeds.add("pkginfo", "info", contents.info.to_pkginfo()?)?;
+    seeds.add(
+        "installed_database",
+        "database",
+        database::to_text(std::slice::from_ref(&installed)),
+    )?;
+
+    let mut plain = Vec::new();
+    for (name, compression) in [
+        ("plain", Compression::None),
+        ("deflate", Compression::Deflate(0)),
+        ("zstd", Compression::Zstd(3)),
+    ] {
+        let packing = Packing {
+            compression,
+            ..Packing::default()
+        };
+        let mut bytes = Vec::new();
+        stream_v3(Path::new("seed.apk"), &mut bytes, &contents, &packing)?;
+        seeds.add("adb_file", name, &bytes)?;
+        seeds.add("apk_package", name, &bytes)?;
+        if compression == Compression::None {
+            plain = bytes;
+        }
+    }
+    write_v3(&path, &contents, &Packing::default())?;
+    let indexed = Index {
+        entries: vec![IndexEntry::of(&Package::open(&path)?)],
+        ..index
+    };
+    let indexed = indexed.to_adb(&[], Compression::None)?;
+    seeds.add("apk_index", "format-3", &indexed)?;
+    let database = database::to_adb(&[installed], &Nobody)?;
+    for (name, schema, payload) in [
+        ("package", PACKAGE_FILE.id, head(&plain)?),
+        ("index", INDEX_FILE.id, head(&indexed)?),
+        ("database", INSTALLED_FILE.id, database),
+    ] {
+        seeds.add("adb_file", name, &payload)?;
+        let mut file = apk::adb::Writer::new(Vec::new(), schema)?;
+        file.head(&payload, &[])?;
+        seeds.add("adb_text", name, dump(&file.into_inner())?)?;
+        let mut input = u16::try_from(payload.len())?.to_le_bytes().to_vec();
+        input.extend(&payload);
+        if schema == PACKAGE_FILE.id {
+            // What follows the file's header, the block's and the payload is its data.
+            let start = (12 + payload.len()).next_multiple_of(8);
+            input.extend(plain.get(start..).unwrap_or_default());
+        }
+        seeds.add("apk_v3", name, input)?;
+    }
+
+    seeds.add("version", "versions", "1.0\n1.0_rc1-r2\n1.0a~0f\n")?;
+    for (name, term) in [
+        ("world", "!name@tag>=1.0-r0"),
+        ("apko", "name~1.0@tag"),
+        ("identity", "name><Q1TeeSfx1iNeOBVZCxS+J3bjEZxHw="),
+    ] {
+        seeds.add("constraint", name, format!("{term}\n1.0-r0"))?;
+    }
+    seeds.add(
+        "repositories_file",
+        "lines",
+        "# remark\n@edge https://example.org/main\nset v=1\nv3 file:///a/${v}\nndx /x/Packages.adb\n",
+    )
+}
+
+/// The payload of a file.
+fn head(file: &[u8]) -> Outcome<Vec<u8>> {
+    Ok(Reader::new(file, Limits::default())?.head()?.payload)
+}
