@@ -258,6 +258,7 @@ impl Session<'_> {
                         *slot = Slot::new(package.clone());
                         slot.fresh = fresh;
                     }
+                    placing.has_hard_links = finished.has_hard_links;
                     self.migrate(id, &finished, before.is_some(), &mut placing);
                 }
                 Err(stopped) => {

@@ -344,7 +344,7 @@ impl Session<'_> {
     /// Makes a file under its temporary name.
     fn make(
         &self,
-        incoming: &Incoming,
+        incoming: &mut Incoming,
         entry: &Entry,
         permissions: Permissions,
         content: &mut dyn Read,
@@ -362,7 +362,7 @@ impl Session<'_> {
                     let mode = Mode::RUSR | Mode::WUSR;
                     fs::openat(&*place.directory, place.name(), flags, mode)
                 })?;
-                match copy(content, &file) {
+                match copy(content, &file, &mut incoming.buffer) {
                     Ok(true) => Ok(Made::With(self.finish_file(&file, entry, permissions))),
                     Ok(false) => {
                         let _ = place.unlink();
@@ -384,6 +384,7 @@ impl Session<'_> {
                 }))
             }
             EntryKind::HardLink { target } => {
+                incoming.has_hard_links = true;
                 let target = self.temporary_place(&incoming.name, target)?;
                 fresh(&place, |place| {
                     fs::linkat(
@@ -549,10 +550,9 @@ fn fresh<T>(
 }
 
 /// Copies what is read into a file; false if it can't be read.
-fn copy(content: &mut dyn Read, file: &OwnedFd) -> io::Result<bool> {
-    let mut buffer = [0; 64 << 10];
+fn copy(content: &mut dyn Read, file: &OwnedFd, buffer: &mut [u8]) -> io::Result<bool> {
     loop {
-        let count = match content.read(&mut buffer) {
+        let count = match content.read(buffer) {
             Ok(0) => return Ok(true),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

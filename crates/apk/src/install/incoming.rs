@@ -36,6 +36,10 @@ pub(super) struct Incoming {
     touched: BTreeSet<String>,
     pub(super) broken_files: bool,
     pub(super) broken_attributes: bool,
+    /// Whether some of its files have several names.
+    pub(super) has_hard_links: bool,
+    /// Where contents pass through.
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Incoming {
@@ -59,6 +63,8 @@ impl Incoming {
             touched: BTreeSet::new(),
             broken_files: false,
             broken_attributes: false,
+            has_hard_links: false,
+            buffer: vec![0; 128 << 10],
         };
         incoming.number();
         incoming
@@ -178,6 +184,7 @@ impl Incoming {
             extracted: self.extracted,
             broken_files: self.broken_files,
             broken_attributes: self.broken_attributes,
+            has_hard_links: self.has_hard_links,
         }
     }
 }
@@ -190,6 +197,7 @@ pub(super) struct Finished {
     pub(super) extracted: BTreeSet<String>,
     pub(super) broken_files: bool,
     pub(super) broken_attributes: bool,
+    pub(super) has_hard_links: bool,
 }
 
 /// A name in a directory.

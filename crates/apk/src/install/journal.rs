@@ -77,10 +77,8 @@ pub(super) enum Record {
     },
     /// The database was written beside its place, and its files are going to get their names.
     Database {
-        /// The files, by their final paths.
-        files: Vec<String>,
-        /// SHA-256 of the new `installed`.
-        installed: Digest,
+        /// The files, by their final paths, with the SHA-256 of each.
+        files: Vec<(String, Digest)>,
     },
 }
 

@@ -22,11 +22,13 @@ mod place;
 mod precedence;
 mod protect;
 mod recover;
+mod reopen;
 mod root;
 mod scripts;
 mod settings;
 mod transaction;
 mod voice;
+mod write;
 
 pub use audit::{Audit, AuditMode, Deviation, Finding, State};
 pub use bare::{Bare, BareError, Unpacked, unpack_bare};

@@ -38,6 +38,8 @@ pub(super) struct Placing {
     pub(super) modified: Vec<String>,
     /// Whether files are the caller's.
     pub(super) usermode: bool,
+    /// Whether some of its files have several names.
+    pub(super) has_hard_links: bool,
 }
 
 /// Something that is done to a file or directory. Doing it again changes nothing.
@@ -178,8 +180,9 @@ impl Placing {
         let from = self.temporary(beneath, from)?;
         let to = beneath.within(split(to).0, split(to).1)?;
         match renameat(&*from.directory, from.name(), &*to.directory, to.name()) {
-            // Two names of one file: nothing was done.
-            Ok(()) => gone(Ok(from), false),
+            // Between two names of one file, nothing was done.
+            Ok(()) if self.has_hard_links => gone(Ok(from), false),
+            Ok(()) => Ok(()),
             Err(Errno::NOENT) if again => Ok(()),
             Err(error) => {
                 let _ = from.unlink();

@@ -62,8 +62,8 @@ pub(super) struct Story {
     begin: Begin,
     finished: Vec<Finished>,
     unfinished: Option<Unfinished>,
-    /// The database's files that are going to get their names, and the new `installed`'s hash.
-    pub(super) database: Option<(Vec<String>, base::Digest)>,
+    /// The database's files that are going to get their names, with the SHA-256 of each.
+    pub(super) database: Option<Vec<(String, base::Digest)>>,
 }
 
 /// What was put in order.
@@ -131,7 +131,7 @@ impl Story {
                     });
                 }
             }
-            Record::Database { files, installed } => self.database = Some((files, installed)),
+            Record::Database { files } => self.database = Some(files),
         }
     }
 

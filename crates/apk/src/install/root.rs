@@ -1,44 +1,33 @@
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::cell::Cell;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use base::{Arch, Digest, Reporter};
+use base::{Arch, Reporter};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
+use super::InstallError;
 use super::beneath::Beneath;
-use super::commit::{POST_COMMIT, PRE_COMMIT, Session};
-use super::journal::{self, Begin, Journal, Record};
-use super::ledger::{Holder, Ledger};
-use super::owners::Owners;
+use super::journal;
+use super::ledger::Ledger;
 use super::place::split;
 use super::protect::{self, Rule};
-use super::recover::Story;
-use super::scripts::Runner;
-use super::transaction::{Arrival, Sync};
-use super::voice::{LogFile, Voice};
-use super::{Committed, InstallError, Transaction};
-use crate::database::scripts::{FILES, to_archive};
-use crate::database::{
-    DatabaseError, InstalledPackage, MAXIMUM_FILE, lines_of, read_packages, sorted, text, to_text,
-    triggers,
-};
+use super::voice::LogFile;
+use crate::database::scripts::FILES;
+use crate::database::{DatabaseError, InstalledPackage, MAXIMUM_FILE, read_packages, text};
 use crate::dependency::Dependency;
 
 /// Where the database lies: apk's place, and that of a root whose `lib` is no link to `usr/lib`
 /// though its database is there.
 const FOLDERS: [&str; 2] = ["lib/apk/db", "usr/lib/apk/db"];
 
-const WORLD: &str = "etc/apk/world";
-const ARCH: &str = "etc/apk/arch";
+pub(super) const WORLD: &str = "etc/apk/world";
+pub(super) const ARCH: &str = "etc/apk/arch";
 
 /// How often a lock is tried.
 const TRY: Duration = Duration::from_millis(50);
-
-/// What the names of database files end with until they are whole.
-const NEW: &str = ".new";
 
 /// What a root is opened for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,26 +95,26 @@ pub enum Owner<'r> {
 /// A system that apk manages.
 #[derive(Debug)]
 pub struct Root {
-    path: PathBuf,
-    beneath: Beneath,
-    folder: &'static str,
-    access: Access,
-    usermode: bool,
-    packages: Vec<InstalledPackage>,
-    world: Vec<Dependency>,
-    arches: Vec<String>,
-    write_arches: bool,
+    pub(super) path: PathBuf,
+    pub(super) beneath: Beneath,
+    pub(super) folder: &'static str,
+    pub(super) access: Access,
+    pub(super) usermode: bool,
+    pub(super) packages: Vec<InstalledPackage>,
+    pub(super) world: Vec<Dependency>,
+    pub(super) arches: Vec<String>,
+    pub(super) write_arches: bool,
     /// Whether scripts are kept compressed, as apk does where it began a database.
-    compressed_scripts: bool,
+    pub(super) compressed_scripts: bool,
     lock: Option<OwnedFd>,
     /// Whether the database's folder is there; packages of the first transaction may make it.
-    has_folder: bool,
-    log: Option<LogFile>,
-    interrupted: Option<Interrupted>,
+    pub(super) has_folder: bool,
+    pub(super) log: Option<LogFile>,
+    pub(super) interrupted: Option<Interrupted>,
     /// Directories that an interrupted transaction changed, and no trigger was told.
-    modified: Vec<String>,
+    pub(super) modified: Vec<String>,
     /// A commit failed halfway: what is known here is not what is on disk.
-    failed: bool,
+    pub(super) failed: Cell<bool>,
 }
 
 impl Root {
@@ -185,7 +174,7 @@ impl Root {
             log: None,
             interrupted: None,
             modified: Vec::new(),
-            failed: false,
+            failed: Cell::new(false),
         };
         if options.create == Create::Never {
             let folder = found.unwrap_or_default();
@@ -218,7 +207,7 @@ impl Root {
         }
     }
 
-    fn file_error(&self, action: &'static str, path: &str, source: io::Error) -> InstallError {
+    pub(super) fn file_error(&self, action: &'static str, path: &str, source: io::Error) -> InstallError {
         InstallError::File {
             action,
             path: self.path.join(path),
@@ -226,7 +215,7 @@ impl Root {
         }
     }
 
-    fn database_error(&self, source: DatabaseError) -> InstallError {
+    pub(super) fn database_error(&self, source: DatabaseError) -> InstallError {
         InstallError::Database {
             path: self.path.clone(),
             source,
@@ -286,7 +275,7 @@ impl Root {
     }
 
     /// Whether someone holds the lock now. Who may not look is told no.
-    fn is_locked(&self) -> bool {
+    pub(super) fn is_locked(&self) -> bool {
         let Ok(place) = self.beneath.within(self.folder, "lock") else {
             return false;
         };
@@ -325,7 +314,7 @@ impl Root {
         Ok(())
     }
 
-    fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>, DatabaseError> {
+    pub(super) fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>, DatabaseError> {
         self.beneath
             .read(path, MAXIMUM_FILE)
             .map_err(|source| DatabaseError::Read {
@@ -334,7 +323,7 @@ impl Root {
             })
     }
 
-    fn read_text(&self, path: &str) -> Result<Option<String>, InstallError> {
+    pub(super) fn read_text(&self, path: &str) -> Result<Option<String>, InstallError> {
         let read = |path: &str| self.read_file(path);
         let failed = |error| self.database_error(error);
         match self.read_file(path).map_err(failed)? {
@@ -343,7 +332,7 @@ impl Root {
         }
     }
 
-    fn read_packages(&mut self) -> Result<(), InstallError> {
+    pub(super) fn read_packages(&mut self) -> Result<(), InstallError> {
         let packages = read_packages(self.folder, &|path| self.read_file(path));
         self.packages = packages.map_err(|error| self.database_error(error))?;
         let has = |name: &str| {
@@ -352,124 +341,6 @@ impl Root {
         };
         self.compressed_scripts = !has(FILES[0]) && has(FILES[1]);
         Ok(())
-    }
-
-    /// SHA-256 of `installed` as it is now.
-    fn installed_digest(&self) -> Result<Digest, InstallError> {
-        let file = format!("{}/installed", self.folder);
-        let bytes = self
-            .read_file(&file)
-            .map_err(|error| self.database_error(error))?;
-        Ok(Digest::of(&bytes.unwrap_or_default()))
-    }
-
-    /// Reads the packages, and puts in order what an interrupted transaction left.
-    fn look_back(&mut self, reporter: &dyn Reporter) -> Result<(), InstallError> {
-        let own = journal::path(self.folder);
-        let is_own = self
-            .beneath
-            .place(&own)
-            .is_ok_and(|place| place.stat().is_ok());
-        let journal = if is_own {
-            own
-        } else {
-            journal::FIRST.to_owned()
-        };
-        let failed = |source: io::Error| InstallError::Journal {
-            path: self.path.join(&journal),
-            reason: source.to_string(),
-        };
-        let story = match journal::read(&self.beneath, &journal) {
-            Ok(None) => return self.read_packages(),
-            Ok(Some((records, length))) => Story::of(records).map(|story| (story, length)),
-            // Reading goes on without it: the database is whole at any time.
-            Err(_) if self.access == Access::Read => return self.read_packages(),
-            Err(error) => return Err(failed(error)),
-        };
-        if self.access == Access::Read {
-            if let Some((story, _)) = &story
-                && !self.is_locked()
-            {
-                self.interrupted = story.summary();
-            }
-            return self.read_packages();
-        }
-        let Some((story, length)) = story else {
-            self.remove_journal(&journal)?;
-            return self.read_packages();
-        };
-        self.recover(story, &journal, length, reporter)
-    }
-
-    fn recover(
-        &mut self,
-        story: Story,
-        path: &str,
-        length: u64,
-        reporter: &dyn Reporter,
-    ) -> Result<(), InstallError> {
-        let notice = |message: &str| reporter.report(base::Event::Notice { message });
-        let installed = self.installed_digest()?;
-        if let Some((files, new)) = &story.database
-            && (installed == story.installed() || installed == *new)
-        {
-            // All but the names was done.
-            self.rename(files)?;
-            self.remove_journal(path)?;
-            return self.read_packages();
-        }
-        if story.database.is_some() || installed != story.installed() {
-            story.sweep(&self.beneath);
-            notice(
-                "WARNING: an interrupted transaction is forgotten: the database was changed since; `fix` and `audit` tell what is left of it",
-            );
-            self.remove_journal(path)?;
-            return self.read_packages();
-        }
-        self.read_packages()?;
-        let Some(summary) = story.summary() else {
-            self.modified = story.modified();
-            return Ok(());
-        };
-        let mut message = "WARNING: an interrupted transaction was put in order".to_owned();
-        if let Some(package) = &summary.unfinished {
-            message.push_str(&format!(" (it was at {package})"));
-        }
-        message.push_str("; what it did not come to is still to be done");
-        let rules = self.rules()?;
-        let packages = std::mem::take(&mut self.packages);
-        let recovered = story
-            .recover(&self.beneath, packages, &rules)
-            .map_err(|source| InstallError::Journal {
-                path: self.path.join(path),
-                reason: source.to_string(),
-            })?;
-        let failed = |source| self.file_error("write", path, source);
-        let mut journal = Journal::resume(&self.beneath, path, length).map_err(failed)?;
-        self.write_database(&recovered.packages, &self.world, &mut journal, true)?;
-        drop(journal);
-        self.remove_journal(path)?;
-        self.has_folder = true;
-        self.modified = recovered.modified;
-        if !self.modified.is_empty() {
-            // Until a transaction tells the triggers.
-            let begin = self.begin(&[])?;
-            let path = self.journal();
-            Journal::create(&self.beneath, &path, begin, true)
-                .map_err(|source| self.file_error("write", &path, source))?;
-        }
-        notice(&message);
-        self.interrupted = Some(summary);
-        self.read_packages()
-    }
-
-    fn begin(&self, changing: &[String]) -> Result<Begin, InstallError> {
-        Ok(Begin {
-            installed: self.installed_digest()?,
-            boot: journal::boot(),
-            changing: changing.to_vec(),
-            modified: self.modified.clone(),
-        })
     }
 
     /// The folder, as it was given.
@@ -535,6 +406,13 @@ impl Root {
         self.usermode
     }
 
+    /// Writes a line into the log, if there is one: what is said before and after a commit.
+    pub fn log(&self, line: &str) {
+        if let Some(log) = &self.log {
+            log.line(line);
+        }
+    }
+
     pub(super) fn beneath(&self) -> &Beneath {
         &self.beneath
     }
@@ -592,269 +470,7 @@ impl Root {
         Ok(rules)
     }
 
-    /// Carries out a transaction: each step in turn, then triggers, the database, commit hooks.
-    ///
-    /// What is reported, each a line as apk prints it: the steps (`(1/3) Installing …`), the
-    /// scripts (`  Executing …`) and files that are put beside changed ones as
-    /// [`base::Event::Step`], scripts' output (`  * …`) as [`base::Event::Output`], warnings and
-    /// errors as [`base::Event::Notice`] that begin with `WARNING: ` or `ERROR: `.
-    ///
-    /// Scripts get the caller's umask; who runs them sets 022, as apk does.
-    ///
-    /// # Errors
-    /// Nothing was begun, or the database can't be written; then opening the root again puts it in
-    /// order. What goes wrong with single packages is told in [`Committed`].
-    pub fn commit(
-        &mut self,
-        transaction: &Transaction,
-        reporter: &dyn Reporter,
-    ) -> Result<Committed, InstallError> {
-        if self.access != Access::Write {
-            return Err(InstallError::ReadOnly {
-                path: self.path.clone(),
-            });
-        }
-        if self.failed {
-            return Err(InstallError::Failed {
-                path: self.path.clone(),
-            });
-        }
-        self.failed = true;
-        let committed = self.carry_out(transaction, reporter)?;
-        self.failed = false;
-        Ok(committed)
-    }
-
-    /// Where the journal is kept.
-    fn journal(&self) -> String {
-        if self.has_folder {
-            journal::path(self.folder)
-        } else {
-            journal::FIRST.to_owned()
-        }
-    }
-
-    fn remove_journal(&self, path: &str) -> Result<(), InstallError> {
-        Journal::remove(&self.beneath, path)
-            .map_err(|source| self.file_error("remove", path, source))
-    }
-
-    fn is_own(&self) -> bool {
-        self.path
-            .canonicalize()
-            .is_ok_and(|path| path == Path::new("/"))
-    }
-
-    fn carry_out(
-        &mut self,
-        transaction: &Transaction,
-        reporter: &dyn Reporter,
-    ) -> Result<Committed, InstallError> {
-        let Transaction {
-            steps,
-            world,
-            options,
-        } = transaction;
-        let durable = match options.sync {
-            Sync::OwnRoot => self.is_own(),
-            Sync::Always => true,
-            Sync::Never => false,
-        };
-        let changing: Vec<String> = steps.iter().filter_map(changed).cloned().collect();
-        let hooks = ["etc/apk/commit_hooks.d", "lib/apk/commit_hooks.d"];
-        let runs_scripts = !options.no_scripts
-            && (!changing.is_empty()
-                || hooks
-                    .iter()
-                    .any(|folder| self.beneath.directory(folder).is_ok()));
-        let runner = if runs_scripts {
-            let environment = options.environment.as_deref();
-            let confined = !options.unconfined;
-            Some(Runner::new(
-                &self.path,
-                self.usermode,
-                confined,
-                environment,
-            )?)
-        } else {
-            None
-        };
-        let rules = self.rules()?;
-        let mut ledger = Ledger::new(self.packages.clone(), rules, &options.overlay);
-        for path in &self.modified {
-            ledger.directory_mut(path).modified = true;
-        }
-        let begin = self.begin(&changing)?;
-        let journal_path = self.journal();
-        let journal = Journal::create(&self.beneath, &journal_path, begin, durable)
-            .map_err(|source| self.file_error("write", &journal_path, source))?;
-        let subject = self.path.display().to_string();
-        let mut session = Session {
-            path: &self.path,
-            beneath: &self.beneath,
-            ledger,
-            owners: Owners::default(),
-            journal,
-            journal_path: journal_path.clone(),
-            options,
-            usermode: self.usermode,
-            runner,
-            voice: Voice::start(reporter, self.log.as_ref(), &subject, changing.len() as u64),
-            committed: Committed::default(),
-        };
-        if let Err(error) = session.hooks(PRE_COMMIT) {
-            self.remove_journal(&journal_path)?;
-            return Err(error);
-        }
-        session.steps(steps)?;
-        let order: Vec<String> = steps.iter().filter_map(staying).cloned().collect();
-        session.triggers(&order)?;
-        session.committed.statistics = session.ledger.statistics();
-        let packages = std::mem::take(&mut session.ledger).into_packages();
-        let mut world = world.clone();
-        world.sort_by_cached_key(|term| (term.name.to_ascii_lowercase(), term.name.clone()));
-        self.write_database(&packages, &world, &mut session.journal, durable)?;
-        self.remove_journal(&journal_path)?;
-        session.hooks(POST_COMMIT)?;
-        let Session {
-            voice, committed, ..
-        } = session;
-        voice.done();
-        self.packages = sorted(&packages).into_iter().cloned().collect();
-        self.world = world;
-        self.has_folder = true;
-        self.modified.clear();
-        self.write_arches = false;
-        self.interrupted = None;
-        Ok(committed)
-    }
-
-    /// Writes the database's files beside their places; then, once all are whole, gives them their
-    /// names.
-    fn write_database(
-        &self,
-        packages: &[InstalledPackage],
-        world: &[Dependency],
-        journal: &mut Journal,
-        durable: bool,
-    ) -> Result<(), InstallError> {
-        let folder = self.folder;
-        let installed = to_text(packages).into_bytes();
-        let digest = Digest::of(&installed);
-        let scripts = to_archive(packages);
-        let (name, scripts) = if self.compressed_scripts {
-            (FILES[1], archive::gzip::compress(&scripts))
-        } else {
-            (FILES[0], scripts)
-        };
-        let lines = |terms: &[String]| -> Vec<u8> {
-            // apk ends even an empty world so.
-            let mut text = terms.join("\n");
-            text.push('\n');
-            text.into_bytes()
-        };
-        let world: Vec<String> = world.iter().map(Dependency::to_string).collect();
-        let mut files = vec![
-            (format!("{folder}/installed"), installed),
-            (
-                format!("{folder}/triggers"),
-                triggers(packages).into_bytes(),
-            ),
-            (format!("{folder}/{name}"), scripts),
-            (WORLD.to_owned(), lines(&world)),
-        ];
-        if self.write_arches {
-            files.push((ARCH.to_owned(), lines(&self.arches)));
-        }
-        for folder in [folder, "etc/apk"] {
-            self.beneath
-                .make_directories(folder)
-                .map_err(|error| self.file_error("make", folder, error.into()))?;
-        }
-        for (path, bytes) in &files {
-            self.write_beside(path, bytes)
-                .map_err(|source| self.file_error("write", path, source))?;
-        }
-        if durable {
-            // Packages' files and the database's, at once.
-            let opened = self.open_root();
-            opened
-                .and_then(|root| Ok(rustix::fs::syncfs(&root)?))
-                .map_err(|source| self.file_error("write", folder, source))?;
-        }
-        let paths: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
-        journal
-            .append(&Record::Database {
-                files: paths.clone(),
-                installed: digest,
-            })
-            .and_then(|()| journal.sync())
-            .map_err(|source| self.file_error("write", &self.journal(), source))?;
-        self.rename(&paths)?;
-        if durable {
-            let opened = self.open_root();
-            opened
-                .and_then(|root| Ok(rustix::fs::syncfs(&root)?))
-                .map_err(|source| self.file_error("write", folder, source))?;
-        }
-        Ok(())
-    }
-
-    fn open_root(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(openat(self.beneath.root(), ".", flags, Mode::empty())?)
-    }
-
-    fn write_beside(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let place = self.beneath.place(&format!("{path}{NEW}"))?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let file = openat(&*place.directory, place.name(), flags, mode)?;
-        rustix::fs::fchmod(&file, mode)?;
-        File::from(file).write_all(bytes)
-    }
-
-    /// Gives whole files their names. Those that have them already are passed over.
-    fn rename(&self, paths: &[String]) -> Result<(), InstallError> {
-        for path in paths {
-            let renamed = self.beneath.place(path).and_then(|place| {
-                let beside = self.beneath.place(&format!("{path}{NEW}"))?;
-                rustix::fs::renameat(
-                    &*beside.directory,
-                    beside.name(),
-                    &*place.directory,
-                    place.name(),
-                )
-            });
-            match renamed {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(self.file_error("write", path, error.into())),
-            }
-        }
-        Ok(())
-    }
 }
-
-/// The name of the package that a step changes; none if it changes none.
-fn changed(step: &Step) -> Option<&String> {
-    match &step.after {
-        Arrival::Kept => None,
-        Arrival::Nothing => step.before.as_ref(),
-        Arrival::Package { entry, .. } | Arrival::Virtual(entry) => Some(&entry.info.name),
-    }
-}
-
-/// The name of the package that a step leaves installed.
-fn staying(step: &Step) -> Option<&String> {
-    match &step.after {
-        Arrival::Kept => step.before.as_ref(),
-        Arrival::Nothing => None,
-        Arrival::Package { entry, .. } | Arrival::Virtual(entry) => Some(&entry.info.name),
-    }
-}
-
-use super::transaction::Step;
 
 fn is_list(name: &str) -> bool {
     !name.starts_with('.') && name.ends_with(".list")

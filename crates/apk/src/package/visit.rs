@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use archive::Limits;
 use archive::gzip::{GzipError, MemberSummary, Members};
@@ -36,10 +36,11 @@ impl Package {
         }
         let recorded = self.recorded_datahash()?;
         let (sender, receiver) = sync_channel(WAITING);
+        let (returning, returned) = channel();
         let mut stopped = None;
         let (entries, summary) = std::thread::scope(|scope| {
-            let inflating = scope.spawn(move || self.inflate(limits, &sender));
-            let mut pieces = Pieces::new(receiver);
+            let inflating = scope.spawn(move || self.inflate(limits, &sender, &returned));
+            let mut pieces = Pieces::new(receiver, returning);
             let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
             // Whoever still inflates has nobody left to send to.
             drop(pieces);
@@ -50,19 +51,20 @@ impl Package {
         }
         let summary = summary.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (entries, summary) {
-            (Ok(entries), Ok(summary)) if summary.sha256 == recorded => Ok(Manifest {
+            (Ok(entries), Ok(Some(summary))) if summary.sha256 == recorded => Ok(Manifest {
                 identity: self.identity(),
                 datahash: Some(summary.sha256),
                 length: summary.decompressed,
                 entries,
             }),
-            (Ok(_), Ok(summary)) => Err(PackageError::WrongDatahash {
+            (Ok(_), Ok(Some(summary))) => Err(PackageError::WrongDatahash {
                 path: self.path().to_owned(),
                 recorded,
                 actual: summary.sha256,
             }
             .into()),
-            (Err(error), _) | (_, Err(error)) => {
+            (Ok(_), Ok(None)) => Err(self.truncated(Part::Data).into()),
+            (_, Err(error)) | (Err(error), _) => {
                 // Bytes that are not the right ones say more than what they were taken for.
                 self.check_datahash(limits)?;
                 Err(error.into())
@@ -70,35 +72,33 @@ impl Package {
         }
     }
 
-    /// Inflates the data member into pieces.
+    /// Inflates the data member into pieces; none if who reads them has stopped.
     fn inflate(
         &self,
         limits: &Limits,
         sender: &SyncSender<io::Result<Vec<u8>>>,
-    ) -> Result<MemberSummary, PackageError> {
-        let result = self.send_pieces(limits, sender);
-        match result {
-            Ok(summary) => Ok(summary),
-            Err(error) => {
-                let failed = self.gzip(Part::Data, error);
-                // The reader stops here; the reason is this function's result.
-                let _ = sender.send(Err(io::Error::other("its data can't be inflated")));
-                Err(failed)
-            }
-        }
+        returned: &Receiver<Vec<u8>>,
+    ) -> Result<Option<MemberSummary>, PackageError> {
+        self.send_pieces(limits, sender, returned).map_err(|error| {
+            // The reader stops here; the reason is this function's result.
+            let _ = sender.send(Err(io::Error::other("its data can't be inflated")));
+            self.gzip(Part::Data, error)
+        })
     }
 
     fn send_pieces(
         &self,
         limits: &Limits,
         sender: &SyncSender<io::Result<Vec<u8>>>,
-    ) -> Result<MemberSummary, GzipError> {
+        returned: &Receiver<Vec<u8>>,
+    ) -> Result<Option<MemberSummary>, GzipError> {
         let mut members = Members::new(self.range(self.data_offset(), self.size()), *limits);
         let Some(mut member) = members.next()? else {
             return Err(GzipError::Truncated { offset: 0 });
         };
         loop {
-            let mut piece = vec![0; PIECE];
+            let mut piece = returned.try_recv().unwrap_or_default();
+            piece.resize(PIECE, 0);
             let mut filled = 0;
             while filled < piece.len() {
                 match member.read(&mut piece[filled..]) {
@@ -113,8 +113,7 @@ impl Package {
             }
             piece.truncate(filled);
             if sender.send(Ok(piece)).is_err() {
-                // Who read has stopped, and has its own reason.
-                return Err(GzipError::Io(io::ErrorKind::BrokenPipe.into()));
+                return Ok(None);
             }
         }
         let summary = member.finish()?;
@@ -123,7 +122,7 @@ impl Package {
                 offset: summary.compressed,
             });
         }
-        Ok(summary)
+        Ok(Some(summary))
     }
 
     fn visit_entries<E>(
@@ -191,17 +190,19 @@ fn inner(error: io::Error) -> GzipError {
     }
 }
 
-/// The decompressed bytes, as they come from the other thread.
+/// The decompressed bytes, as they come from the other thread, which gets the emptied pieces back.
 struct Pieces {
     receiver: Receiver<io::Result<Vec<u8>>>,
+    returning: Sender<Vec<u8>>,
     piece: Vec<u8>,
     start: usize,
 }
 
 impl Pieces {
-    fn new(receiver: Receiver<io::Result<Vec<u8>>>) -> Pieces {
+    fn new(receiver: Receiver<io::Result<Vec<u8>>>, returning: Sender<Vec<u8>>) -> Pieces {
         Pieces {
             receiver,
+            returning,
             piece: Vec::new(),
             start: 0,
         }
@@ -212,7 +213,12 @@ impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.start == self.piece.len() {
             match self.receiver.recv() {
-                Ok(piece) => (self.piece, self.start) = (piece?, 0),
+                Ok(piece) => {
+                    let emptied = std::mem::replace(&mut self.piece, piece?);
+                    self.start = 0;
+                    // Whoever inflates may be done already.
+                    let _ = self.returning.send(emptied);
+                }
                 Err(_) => return Ok(0),
             }
         }

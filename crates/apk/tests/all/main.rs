@@ -7,6 +7,7 @@
 mod corpus;
 mod database;
 mod index;
+mod install;
 mod mutation;
 mod package;
 mod remote;
