@@ -178,13 +178,13 @@ fn main() -> Outcome<()> {
         seeds.add("apk_v3", name, input)?;
     }
 
-    seeds.add("version", "versions", "1.0\n1.0_rc1-r2\n1.0a~0f\n")?;
+    seeds.add("apk_version", "versions", "1.0\n1.0_rc1-r2\n1.0a~0f\n")?;
     for (name, term) in [
         ("world", "!name@tag>=1.0-r0"),
         ("apko", "name~1.0@tag"),
         ("identity", "name><Q1TeeSfx1iNeOBVZCxS+J3bjEZxHw="),
     ] {
-        seeds.add("constraint", name, format!("{term}\n1.0-r0"))?;
+        seeds.add("apk_constraint", name, format!("{term}\n1.0-r0"))?;
     }
     seeds.add(
         "repositories_file",
