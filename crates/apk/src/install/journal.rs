@@ -134,7 +134,12 @@ impl Journal {
     }
 
     /// Goes on with a journal that was interrupted, after its last whole record.
-    pub(super) fn resume(beneath: &Beneath, path: &str, length: u64) -> io::Result<Journal> {
+    pub(super) fn resume(
+        beneath: &Beneath,
+        path: &str,
+        length: u64,
+        durable: bool,
+    ) -> io::Result<Journal> {
         let place = beneath.place(path)?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(
@@ -144,10 +149,7 @@ impl Journal {
             Mode::empty(),
         )?);
         file.set_len(length)?;
-        Ok(Journal {
-            file,
-            durable: true,
-        })
+        Ok(Journal { file, durable })
     }
 
     /// Writes a record. It is there for whoever comes after this process, at once.

@@ -102,8 +102,13 @@ impl Root {
                 reason: source.to_string(),
             })?;
         let failed = |source| self.file_error("write", path, source);
-        let mut journal = Journal::resume(&self.beneath, path, length).map_err(failed)?;
-        self.write_database(&recovered.packages, &self.world, &mut journal, true)?;
+        let mut journal = Journal::resume(&self.beneath, path, length, self.is_own()).map_err(failed)?;
+        self.write_database(
+            &recovered.packages,
+            &self.world,
+            &mut journal,
+            self.is_own(),
+        )?;
         drop(journal);
         self.remove_journal(path)?;
         self.has_folder = true;
@@ -112,7 +117,7 @@ impl Root {
             // Until a transaction tells the triggers.
             let begin = self.begin(&[])?;
             let path = self.journal();
-            Journal::create(&self.beneath, &path, begin, true)
+            Journal::create(&self.beneath, &path, begin, self.is_own())
                 .map_err(|source| self.file_error("write", &path, source))?;
         }
         notice(&message);

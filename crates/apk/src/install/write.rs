@@ -58,7 +58,7 @@ impl Root {
         Ok(committed)
     }
 
-    fn is_own(&self) -> bool {
+    pub(super) fn is_own(&self) -> bool {
         self.path
             .canonicalize()
             .is_ok_and(|path| path == Path::new("/"))

@@ -250,7 +250,7 @@ fn victim(folder: &Path) -> Command {
 fn kill_after(folder: &Path, delay: Duration) -> Option<Duration> {
     let mut child = victim(folder).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    while output.next().unwrap().unwrap() != BEGUN {}
+    while !output.next().unwrap().unwrap().ends_with(BEGUN) {}
     let begun = Instant::now();
     while begun.elapsed() < delay && child.try_wait().unwrap().is_none() {
         std::hint::spin_loop();

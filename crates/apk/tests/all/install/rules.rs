@@ -33,10 +33,10 @@ fn an_upgrade_leaves_nothing_behind() {
     L:
     F:opt
     R:f
-    Z:Q1rXgr/TgaR2NMl8WRqj9QZC4Xs9c=
+    Z:Q1rXguzax3D8brmmLkT5CHP7l/sms=
     F:opt/new
     R:y
-    Z:Q1lcty5fT0e7OHQuIvuRuO+WTQ9LQ=
+    Z:Q1lcsL/Sl3x2EpjZYk5LTUxyo5l0o=
     ");
     system.remove("a");
     assert!(!system.has("opt"));
@@ -382,7 +382,7 @@ fn kinds_and_modes_of_files() {
     }
     let text = system.installed();
     assert!(text.contains("R:su\na:0:0:4755\n") && text.contains("R:pipe\na:0:0:620\nF:tmp\n"));
-    assert!(text.contains("R:attribute\na:0:0:644:Q1JVapdMa5MbsKSgJoo/ICFuWhTlg=\n"), "{text}");
+    assert!(text.contains("R:attribute\na:0:0:644:Q1tSakRwTMVRKHCFBtABcESBO9Xfk=\n"), "{text}");
     system.remove("k");
     assert!(!system.has("bin") && !system.has("top"));
 }
@@ -425,7 +425,6 @@ fn one_file_by_two_paths_survives_the_merge_of_directories() {
     assert_eq!(system.read("lib/m"), "2");
     assert!(!system.has("lib/n"));
     assert!(system.root().join("lib").is_symlink());
-    assert_eq!(system.read("usr/lib/apk/db/world"), system.read("usr/lib/apk/db/world"));
 }
 
 #[test]
@@ -469,7 +468,6 @@ fn a_file_in_the_way_breaks_the_package_and_nothing_else() {
     assert!(system.has("opt/f/mine") && system.read("opt/g") == "g");
     assert_eq!(system.read("srv"), "a file");
     assert!(system.installed().contains("\nf:f\n"));
-    // A hard link to what is not in the package is refused with all of it.
     assert!(!system.files("opt").contains(".apk."));
 }
 

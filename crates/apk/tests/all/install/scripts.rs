@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use polpo_apk::install::{CommitOptions, InstallError, Transaction};
 use polpo_apk::package::Script;
 
-use super::{Do, Lines, System, quiet, recipe, steps};
+use super::{Do, Lines, System, recipe, steps};
 
 /// A root with a shell.
 fn system() -> System {
@@ -73,8 +73,6 @@ ls /
 echo error >&2
 touch /opt/made
 ls /dev/apk-script
-cat /proc/1/status | grep -c .
-kill -0 $PPID && echo parent
 echo -e 'colour \033[31m'
 cat"#;
     let (committed, said) = system.install_with(
@@ -83,8 +81,7 @@ cat"#;
     );
     assert_eq!(committed.errors, 0, "{said}");
     assert!(system.has("opt/made"));
-    let said = said.replace(|c: char| c.is_ascii_digit() && c != '0' && c != '1', "N");
-    insta::assert_snapshot!(said.replace("NN", "N"), @r"
+    insta::assert_snapshot!(said, @r"
     (1/1) Installing e (1)
       Executing e-1.post-install
       * APK_PACKAGE=e
@@ -97,9 +94,7 @@ cat"#;
       * proc
       * error
       * /dev/apk-script
-      * N
-      * parent
-      * colour ?[N1m
+      * colour ?[31m
     ");
 }
 
@@ -233,5 +228,4 @@ fn scripts_of_a_package_may_need_files_of_the_one_before() {
     let (_, said) = system.commit(&[Do::Install(&first), Do::Install(&second)], loud());
     assert!(said.contains("  * from first\n"), "{said}");
     assert!(system.installed().contains("R:f\na:1077:0:644\n"));
-    let _ = quiet();
 }
