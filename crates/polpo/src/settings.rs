@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use apk::repository::{Access, AccessSettings, LoadedRepository, Repository, RepositoryList};
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
-use store::{Network, NetworkSettings, Store};
+use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use crate::arguments::{Global, Repositories};
 use crate::output::failure::Failure;
@@ -65,13 +65,12 @@ impl<'p> Session<'p> {
     }
 
     /// The way to servers, with the credentials that the environment names.
-    pub(crate) fn network(&self) -> Result<Network, Failure> {
-        let settings = NetworkSettings::from_environment()
-            .map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Network::new(NetworkSettings {
+    pub(crate) fn network(&self) -> Network {
+        Network::new(NetworkSettings {
             offline: self.offline,
-            ..settings
-        }))
+            credentials: CredentialSource::Environment,
+            ..NetworkSettings::default()
+        })
     }
 }
 
@@ -124,7 +123,7 @@ pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<
         discover_keys: arguments.discover_keys,
         ..AccessSettings::default()
     };
-    Ok(Access::new(session.store()?, session.network()?, settings))
+    Ok(Access::new(session.store()?, session.network(), settings))
 }
 
 /// Opens the repositories of the command line for `arch`.

@@ -29,7 +29,7 @@ pub use disk::{Blob, Store, StoreError, TreeError};
 pub use fetch::{Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Source, fetch};
 pub use mirror::{InvalidMirror, Mirror};
 pub use network::{
-    Arrived, CredentialError, Credentials, Known, Network, NetworkSettings, Validators, Wanted,
-    can_fetch, without_credentials,
+    Arrived, CredentialError, CredentialSource, Credentials, Known, Network, NetworkSettings,
+    Validators, Wanted, can_fetch, without_credentials,
 };
 pub use refusal::Refusal;

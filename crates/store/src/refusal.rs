@@ -1,7 +1,9 @@
 //! Why one place did not give a file.
 
+use std::sync::Arc;
+
 use crate::apt::AptError;
-use crate::{Expected, StoreError, WriteError};
+use crate::{CredentialError, Expected, StoreError, WriteError};
 
 /// Why one place did not give a file.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,9 @@ pub enum Refusal {
         /// The most that was to come.
         limit: u64,
     },
+    /// What the server is to be told can't be read.
+    #[error("not asked: {0}")]
+    Credentials(#[source] Arc<CredentialError>),
     /// apt can't help.
     #[error(transparent)]
     Apt(#[from] AptError),

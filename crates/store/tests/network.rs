@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use base::{Digest, Event, Reporter, Silent};
 use store::{
-    Arrived, Credentials, Expected, Network, NetworkSettings, Refusal, Store, Validators, Wanted,
+    Arrived, CredentialSource, Credentials, Expected, Network, NetworkSettings, Refusal, Store,
+    Validators, Wanted,
 };
 use testkit::{ObjectStore, Reply, Server};
 use url::Url;
@@ -356,20 +357,20 @@ fn credentials_of_every_source() {
     std::fs::write(&netrc, "machine 127.0.0.1 login u password p").unwrap();
     let mut credentials = Credentials::default();
     credentials.add_netrc(&netrc).unwrap();
-    case.settings.credentials = credentials;
+    case.settings.credentials = CredentialSource::Given(credentials);
     assert!(case.bytes(&wanted(&place)).is_ok());
 
     for auth in ["basic:127.0.0.1:u:p", "basic:*:u:p", "basic:test:u:p"] {
         let mut credentials = Credentials::default();
         credentials.set_http_auth(auth).unwrap();
-        case.settings.credentials = credentials;
+        case.settings.credentials = CredentialSource::Given(credentials);
         assert!(case.bytes(&wanted(&place)).is_ok(), "{auth}");
     }
     let mut credentials = Credentials::default();
     credentials
         .set_http_auth("basic:elsewhere.example:u:p")
         .unwrap();
-    case.settings.credentials = credentials;
+    case.settings.credentials = CredentialSource::Given(credentials);
     assert!(case.bytes(&wanted(&place)).is_err());
     assert!(
         !server
@@ -401,7 +402,7 @@ fn redirects_do_not_take_credentials_along() {
     ));
     let mut credentials = Credentials::default();
     credentials.set_http_auth("basic:*:u:p").unwrap();
-    case.settings.credentials = credentials;
+    case.settings.credentials = CredentialSource::Given(credentials);
     assert!(matches!(
         get(&case, "/away"),
         Err(Refusal::Unauthorised { status: 401 })
@@ -518,7 +519,8 @@ fn objects_of_a_real_store() {
     std::fs::create_dir_all(root.join("bucket/os/x86_64")).unwrap();
     std::fs::write(root.join("bucket/os/x86_64/a+b~1.apk"), &body).unwrap();
     let objects = ObjectStore::of(&root);
-    case.settings.credentials = signed(ObjectStore::SECRET_KEY, objects.url());
+    case.settings.credentials =
+        CredentialSource::Given(signed(ObjectStore::SECRET_KEY, objects.url()));
     let place = url("s3://bucket/os/x86_64/a+b~1.apk");
     assert!(case.bytes(&wanted(&place)).unwrap() == body);
     let size = |size: u64| Wanted {
@@ -541,7 +543,7 @@ fn objects_of_a_real_store() {
         let refusal = case.bytes(&wanted(&url(missing))).unwrap_err();
         assert!(matches!(refusal, Refusal::NotThere), "{refusal}");
     }
-    case.settings.credentials = signed("wrong", objects.url());
+    case.settings.credentials = CredentialSource::Given(signed("wrong", objects.url()));
     let refusal = case.bytes(&wanted(&place)).unwrap_err().to_string();
     assert!(
         !refusal.contains("wrong") && !refusal.contains(ObjectStore::ACCESS_KEY),
@@ -556,7 +558,7 @@ fn objects_of_a_real_store() {
 #[test]
 fn objects_of_a_store_that_falters() {
     let (mut case, server) = (Case::new(), Server::start());
-    case.settings.credentials = signed("x", &server.url(""));
+    case.settings.credentials = CredentialSource::Given(signed("x", &server.url("")));
     let body = body(300_000);
     let dated = |reply: Reply| reply.header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     let object = || dated(Reply::ok(body.clone()).etag("1"));
@@ -606,7 +608,7 @@ fn other_object_stores_are_asked_their_own_way() {
     ] {
         credentials.set_object_option(name, value);
     }
-    case.settings.credentials = credentials;
+    case.settings.credentials = CredentialSource::Given(credentials);
     case.settings.attempts = 1;
     let reply = Reply::ok("x")
         .etag("1")

@@ -322,12 +322,19 @@ impl RepositoryList {
         } else {
             self.expand(components, components_at)?
                 .split([' ', '\t'])
+                .map(|component| component.trim_matches('/'))
                 .filter(|component| !component.is_empty())
                 .map(|component| format!("{}/{component}", base.trim_end_matches('/')))
                 .collect()
         };
         for place in places {
             let location = Location::parse(&place).map_err(|reason| (word.at, reason))?;
+            if let Location::Folder(path) = &location
+                && standing == Standing::File
+                && !path.is_absolute()
+            {
+                return Err((word.at, LineReason::Relative(place)));
+            }
             self.add(
                 Repository {
                     location,
@@ -499,13 +506,20 @@ impl Location {
     /// The URL is none, or of another scheme.
     pub fn parse(place: &str) -> Result<Location, LineReason> {
         if let Some(path) = place.strip_prefix("file:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
+            // apk takes all that follows for a path, a host's name too.
+            let path = match path.strip_prefix('/') {
+                Some(rest) => format!("/{}", rest.trim_start_matches('/')),
+                None => path.to_owned(),
+            };
             return Ok(Location::Folder(path.into()));
         }
         if !place.contains("://") {
             return Ok(Location::Folder(place.into()));
         }
-        let url = Url::parse(place).map_err(|error| LineReason::Url(error.to_string()))?;
+        let mut url = Url::parse(place).map_err(|error| LineReason::Url(error.to_string()))?;
+        // `..` leaves a slash behind.
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
         if !store::can_fetch(url.scheme()) {
             return Err(LineReason::Scheme(url.scheme().to_owned()));
         }
@@ -517,7 +531,7 @@ impl Location {
 }
 
 fn is_place(word: &str) -> bool {
-    word.starts_with('/') || word.contains("://") || word.starts_with("file:")
+    word.starts_with('/') || word.find("://").is_some_and(|at| at > 0)
 }
 
 fn is_keyword(word: &str) -> bool {

@@ -411,7 +411,14 @@ impl fmt::Display for Location {
     /// The path, or the URL without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Location::Folder(folder) => folder.display().fmt(f),
+            Location::Folder(folder) => {
+                let path = folder.display().to_string();
+                // A path may look like a URL.
+                if path.contains("://") {
+                    f.write_str("file:")?;
+                }
+                f.write_str(&path)
+            }
             Location::Url(url) => f.write_str(&store::without_credentials(url.as_str())),
         }
     }

@@ -385,7 +385,8 @@ impl Access {
         let (Some(keyring), Location::Url(url)) = (keyring, repository.base()) else {
             return Ok(Vec::new());
         };
-        if !self.settings.discover_keys {
+        // An object store has nobody who could name keys.
+        if !self.settings.discover_keys || !matches!(url.scheme(), "http" | "https") {
             return Ok(Vec::new());
         }
         let name = bare(&url);

@@ -27,7 +27,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .transpose()?;
     let (repositories, keyring) = settings::repositories(&arguments.repositories, arch)?;
     let access = settings::access(&arguments.repositories, session)?;
-    let origins = recipes::origins(Some(&arguments.mirrors), session)?;
+    let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut executor = executor(&store)?;
     executor.debug = Debug {

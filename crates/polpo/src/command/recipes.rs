@@ -79,14 +79,11 @@ fn load_one(
     }))
 }
 
-pub(crate) fn origins(
-    mirrors: Option<&Mirrors>,
-    session: &Session<'_>,
-) -> Result<Origins, Failure> {
-    Ok(Origins {
+pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {
+    Origins {
         mirrors: mirrors
             .map(|mirrors| mirrors.mirrors.clone())
             .unwrap_or_default(),
-        network: session.network()?,
-    })
+        network: session.network(),
+    }
 }

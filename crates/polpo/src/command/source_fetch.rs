@@ -20,7 +20,7 @@ struct Row {
 pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Result<(), Failure> {
     let arch = arguments.arch.unwrap_or(Arch::host());
     let loaded = recipes::load(&arguments.recipes, arch, &[], None, session)?;
-    let origins = recipes::origins(Some(&arguments.mirrors), session)?;
+    let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut rows = Vec::new();
     for recipe in &loaded {

@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     // What is tested is what was built, whatever else has that name.
     let mut repositories = vec![Repository::folder(&arguments.out_dir)];
     repositories.extend(others);
-    let origins = recipes::origins(None, session)?;
+    let origins = recipes::origins(None, session);
     let store = session.store()?;
     let mut executor = executor(&store)?;
     executor.verb = Verb::Test;

@@ -7,5 +7,6 @@ mod apk_query;
 mod interrupted;
 mod messages;
 mod programs;
+mod remote;
 mod spine;
 mod world;

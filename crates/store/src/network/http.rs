@@ -13,7 +13,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::credentials::{Standing, without_credentials};
-use super::{Answer, Body, NetworkSettings, Question, Validators};
+use super::{Answer, Body, Credentials, NetworkSettings, Question, Validators};
 use crate::refusal::Refusal;
 
 const MAXIMUM_REDIRECTS: usize = 10;
@@ -22,8 +22,7 @@ const MAXIMUM_REDIRECTS: usize = 10;
 #[derive(Clone)]
 pub(super) struct Http {
     settings: Arc<NetworkSettings>,
-    encrypted: Arc<OnceLock<Client>>,
-    plain: Arc<OnceLock<Client>>,
+    client: Arc<OnceLock<Client>>,
 }
 
 impl fmt::Debug for Http {
@@ -36,37 +35,35 @@ impl Http {
     pub(super) fn new(settings: Arc<NetworkSettings>) -> Http {
         Http {
             settings,
-            encrypted: Arc::default(),
-            plain: Arc::default(),
+            client: Arc::default(),
         }
     }
 
-    /// The client for a scheme. Where nothing is encrypted, no certificates are read: a machine
-    /// without any can still be brought some.
-    fn client(&self, url: &Url) -> Result<&Client, Refusal> {
-        let encrypted = url.scheme() == "https";
-        let cell = if encrypted {
-            &self.encrypted
-        } else {
-            &self.plain
-        };
-        if let Some(client) = cell.get() {
+    fn client(&self) -> Result<&Client, Refusal> {
+        if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder()
-            .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(self.settings.connect_timeout)
-            .read_timeout(self.settings.read_timeout);
-        if !encrypted {
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(Refusal::Transport)?;
-        Ok(cell.get_or_init(|| client))
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(self.settings.connect_timeout)
+                .read_timeout(self.settings.read_timeout)
+        };
+        // A machine without any certificates can still be brought some, by a plain connection.
+        let client = builder()
+            .build()
+            .or_else(|_| builder().tls_certs_only([]).build())
+            .map_err(Refusal::Transport)?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Puts a question, and follows where the server sends.
-    pub(super) async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+    pub(super) async fn put(
+        &self,
+        question: &Question<'_>,
+        credentials: &Credentials,
+    ) -> Result<Answer, Refusal> {
         let mut url = question.url.clone();
         for _ in 0..=MAXIMUM_REDIRECTS {
             let standing = if same_server(&url, question.url) {
@@ -74,7 +71,7 @@ impl Http {
             } else {
                 Standing::Redirected
             };
-            let response = self.send(&url, standing, question).await?;
+            let response = self.send(&url, standing, question, credentials).await?;
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => url = self.next(&url, &response, question)?,
                 _ => return answer(response, question),
@@ -91,8 +88,8 @@ impl Http {
         url: &Url,
         standing: Standing,
         question: &Question<'_>,
+        credentials: &Credentials,
     ) -> Result<Response, Refusal> {
-        let credentials = &self.settings.credentials;
         // What the user wrote into the URL is asked for by its own means, and stays in no URL.
         let known = Url::clone(if standing == Standing::Named {
             question.url
@@ -100,7 +97,7 @@ impl Http {
             url
         });
         let bare = bare(url);
-        let client = self.client(&bare)?;
+        let client = self.client()?;
         let request = |authorization| {
             let mut request = client.get(bare.clone());
             if let Some(value) = authorization {

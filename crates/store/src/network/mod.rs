@@ -13,7 +13,7 @@ pub use credentials::{CredentialError, Credentials, without_credentials};
 pub use partial::Arrived;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Digest, Event, Reporter, Task, Unit, Verb};
@@ -42,7 +42,7 @@ pub struct NetworkSettings {
     /// Never touch the network.
     pub offline: bool,
     /// What servers are told.
-    pub credentials: Credentials,
+    pub credentials: CredentialSource,
     /// How often a place is asked, as long as nothing comes.
     pub attempts: u32,
     /// The pause before the second try; the next is twice as long.
@@ -59,7 +59,7 @@ impl Default for NetworkSettings {
     fn default() -> NetworkSettings {
         NetworkSettings {
             offline: false,
-            credentials: Credentials::default(),
+            credentials: CredentialSource::Given(Credentials::default()),
             attempts: 4,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(60),
@@ -69,23 +69,21 @@ impl Default for NetworkSettings {
     }
 }
 
-impl NetworkSettings {
-    /// The usual patience, with the credentials that the environment names.
-    ///
-    /// # Errors
-    /// They can't be read.
-    pub fn from_environment() -> Result<NetworkSettings, CredentialError> {
-        Ok(NetworkSettings {
-            credentials: Credentials::from_environment()?,
-            ..NetworkSettings::default()
-        })
-    }
+/// Where credentials come from.
+#[derive(Clone, Debug)]
+pub enum CredentialSource {
+    /// These.
+    Given(Credentials),
+    /// Those that the environment names, read when the first server is asked: what is wrong with
+    /// them is no concern of work that needs no server.
+    Environment,
 }
 
 /// The way to servers. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct Network {
     settings: Arc<NetworkSettings>,
+    credentials: Arc<OnceLock<Result<Credentials, Arc<CredentialError>>>>,
     http: http::Http,
     objects: object::Objects,
 }
@@ -205,6 +203,7 @@ impl Network {
         Network {
             http: http::Http::new(Arc::clone(&settings)),
             objects: object::Objects::new(Arc::clone(&settings)),
+            credentials: Arc::default(),
             settings,
         }
     }
@@ -477,10 +476,19 @@ impl Transfer<'_> {
 
 impl Network {
     async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+        let credentials = self
+            .credentials
+            .get_or_init(|| match &self.settings.credentials {
+                CredentialSource::Given(credentials) => Ok(credentials.clone()),
+                CredentialSource::Environment => Credentials::from_environment().map_err(Arc::new),
+            });
+        let credentials = credentials
+            .as_ref()
+            .map_err(|error| Refusal::Credentials(Arc::clone(error)))?;
         if object::is_object(question.url.scheme()) {
-            self.objects.put(question).await
+            self.objects.put(question, credentials).await
         } else {
-            self.http.put(question).await
+            self.http.put(question, credentials).await
         }
     }
 }

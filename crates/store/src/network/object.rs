@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, Error, GetOptions, GetRange, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::{Answer, Body, NetworkSettings, Question, Validators};
+use super::{Answer, Body, Credentials, NetworkSettings, Question, Validators};
 use crate::refusal::Refusal;
 
 /// Whether URLs of this scheme name objects.
@@ -41,8 +41,12 @@ impl Objects {
         }
     }
 
-    pub(super) async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
-        let store = self.store(question.url)?;
+    pub(super) async fn put(
+        &self,
+        question: &Question<'_>,
+        credentials: &Credentials,
+    ) -> Result<Answer, Refusal> {
+        let store = self.store(question.url, credentials)?;
         let path = Path::from_url_path(question.url.path())
             .map_err(|source| Refusal::Object(Error::InvalidPath { source }))?;
         let mut options = GetOptions::default();
@@ -69,19 +73,26 @@ impl Objects {
         }
     }
 
-    fn store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, Refusal> {
+    fn store(&self, url: &Url, credentials: &Credentials) -> Result<Arc<dyn ObjectStore>, Refusal> {
         let bucket = url.host_str().unwrap_or_default();
         let name = format!("{}://{bucket}", url.scheme());
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = stores.get(&name) {
             return Ok(Arc::clone(store));
         }
-        let store = self.make(url.scheme(), bucket).map_err(Refusal::Object)?;
+        let store = self
+            .make(url.scheme(), bucket, credentials)
+            .map_err(Refusal::Object)?;
         stores.insert(name, Arc::clone(&store));
         Ok(store)
     }
 
-    fn make(&self, scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn make(
+        &self,
+        scheme: &str,
+        bucket: &str,
+        credentials: &Credentials,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
         // Patience is the caller's; nothing is tried twice here.
         let retry = RetryConfig {
             max_retries: 0,
@@ -100,7 +111,7 @@ impl Objects {
             // Of a whole transfer, however large.
             (ClientConfigKey::Timeout, "1day".to_owned()),
         ];
-        let options = self.settings.credentials.object_options();
+        let options = credentials.object_options();
         Ok(match scheme {
             "s3" => {
                 let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);

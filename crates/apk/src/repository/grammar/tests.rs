@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::super::NamePattern;
 use super::*;
 
@@ -287,3 +289,69 @@ fn names_of_packages() {
     insta::assert_snapshot!(names("${nome}-x"), @"`${nome}-x` is no pattern of package names: its variables may be name, version, arch and hash alone; write one such as `${name}-${version}.apk`");
     insta::assert_snapshot!(names("${name}-${version"), @"`${name}-${version` is no pattern of package names: a variable is written `${name}` or `${name:8}`; write one such as `${name}-${version}.apk`");
 }
+
+proptest! {
+    /// Whatever stands in a file: what is read of it is shown as a line that is read the same.
+    #[test]
+    fn lines_of_all_kinds(words in prop::collection::vec(prop::sample::select(WORDS), 0..40)) {
+        let text = words.concat();
+        let list = list(&text);
+        prop_assert!(list.repositories().len() <= MAXIMUM_REPOSITORIES);
+        for repository in list.repositories() {
+            let line = repository.to_string();
+            // A `$` and a brace of different variables would be a variable.
+            if !line.contains("${") {
+                let mut again = RepositoryList::new(Arch::Aarch64);
+                again.file("again", &line);
+                prop_assert_eq!(again.problems(), &[]);
+                // Credentials are not shown.
+                let shown: Vec<String> = again.repositories().iter().map(|it| it.to_string()).collect();
+                prop_assert_eq!(shown, [line]);
+            }
+        }
+        for problem in list.problems() {
+            let line = text.split('\n').nth(problem.line - 1).unwrap();
+            prop_assert!(problem.column <= line.chars().count() + 1);
+        }
+    }
+}
+
+const WORDS: &[&str] = &[
+    "\n",
+    "\n",
+    "\n",
+    " ",
+    " ",
+    " ",
+    "\t",
+    "set ",
+    "-default ",
+    "v2 ",
+    "v3 ",
+    "ndx ",
+    "@",
+    "tag ",
+    "/",
+    "/srv",
+    "https://x.example",
+    "s3://b",
+    "file:",
+    "://",
+    "${",
+    "}",
+    "${k}",
+    "${APK_ARCH:3}",
+    "k=",
+    "k=/a ",
+    ":",
+    "$",
+    "{",
+    ".adb",
+    ".tar.gz",
+    "ä",
+    "\r",
+    "#",
+    "..",
+    "%2f",
+    "a@b",
+];

@@ -13,7 +13,7 @@ use apk::repository::{
 use apk::signature::{Keyring, SignatureError};
 use apk::solver::UnindexedKind;
 use base::{Arch, Epoch};
-use store::{Network, NetworkSettings};
+use store::{CredentialSource, Network, NetworkSettings};
 
 use super::console::Console;
 use super::options::{Commit, Decision, Global};
@@ -225,8 +225,8 @@ impl<'p> Context<'p> {
         let session = self.session()?;
         let mut network = NetworkSettings {
             offline: session.offline,
-            ..NetworkSettings::from_environment()
-                .map_err(|error| Failure::Usage(error.to_string()))?
+            credentials: CredentialSource::Environment,
+            ..NetworkSettings::default()
         };
         if let Some(seconds) = global.timeout {
             network.connect_timeout = Duration::from_secs(seconds);
