@@ -64,29 +64,20 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// It is no ADB, or compressed in a way that is not known.
-    pub fn new(mut file: impl Read + Send + 'a, limits: Limits) -> Result<Reader<'a>, AdbError> {
-        let mut magic = [0; 4];
-        fill(&mut file, &mut magic, "its header")?;
-        let compression = match &magic {
-            b"ADB." => Compression::None,
-            b"ADBd" => Compression::Deflate(0),
-            b"ADBc" => {
-                let mut how = [0; 2];
-                fill(&mut file, &mut how, "its header")?;
-                let [algorithm, level] = how;
-                Compression::from_header(algorithm, level)
-                    .ok_or(AdbError::Compression(algorithm))?
-            }
-            _ => return Err(AdbError::NotAdb),
-        };
-        let mut source = match compression {
-            Compression::None if magic == MAGIC => {
-                decompress::open_as(Format::Plain, io::Cursor::new(magic).chain(file), limits)?
-            }
-            Compression::None => decompress::open_as(Format::Plain, file, limits)?,
-            Compression::Deflate(_) => decompress::open_as(Format::Deflate, file, limits)?,
-            Compression::Zstd(_) => decompress::open_as(Format::Zstd, file, limits)?,
-        };
+    pub fn new(file: impl Read + Send + 'a, limits: Limits) -> Result<Reader<'a>, AdbError> {
+        let (compression, source) = decompressed(file, limits)?;
+        Reader::within(compression, source)
+    }
+
+    /// Reads what [`decompressed`] gave, which may have been passed on in another way.
+    ///
+    /// # Errors
+    /// It is no ADB.
+    pub fn within(
+        compression: Compression,
+        source: impl Read + Send + 'a,
+    ) -> Result<Reader<'a>, AdbError> {
+        let mut source: Box<dyn Read + Send + 'a> = Box::new(source);
         let (mut magic, mut schema) = ([0; 4], [0; 4]);
         fill(&mut source, &mut magic, "its header")?;
         if magic != MAGIC {
@@ -315,6 +306,40 @@ impl Read for Reader<'_> {
         self.left -= count as u64;
         Ok(count)
     }
+}
+
+/// Reads how a file is compressed; gives it decompressed, from `ADB.` on. `limits` bound what comes
+/// out of it.
+///
+/// # Errors
+/// It is no ADB, or compressed in a way that is not known.
+pub fn decompressed<'a>(
+    mut file: impl Read + Send + 'a,
+    limits: Limits,
+) -> Result<(Compression, Box<dyn Read + Send + 'a>), AdbError> {
+    let mut magic = [0; 4];
+    fill(&mut file, &mut magic, "its header")?;
+    let compression = match &magic {
+        b"ADB." => {
+            let file = io::Cursor::new(magic).chain(file);
+            let source = decompress::open_as(Format::Plain, file, limits)?;
+            return Ok((Compression::None, source));
+        }
+        b"ADBd" => Compression::Deflate(0),
+        b"ADBc" => {
+            let mut how = [0; 2];
+            fill(&mut file, &mut how, "its header")?;
+            let [algorithm, level] = how;
+            Compression::from_header(algorithm, level).ok_or(AdbError::Compression(algorithm))?
+        }
+        _ => return Err(AdbError::NotAdb),
+    };
+    let format = match compression {
+        Compression::None => Format::Plain,
+        Compression::Deflate(_) => Format::Deflate,
+        Compression::Zstd(_) => Format::Zstd,
+    };
+    Ok((compression, decompress::open_as(format, file, limits)?))
 }
 
 /// A stream that ends too early is truncated; else the system has its own reason.

@@ -29,7 +29,7 @@ pub use block::BlockKind;
 pub use build::Builder;
 pub use bytes::Slots;
 pub use compression::{Compression, Compressor, InvalidCompression};
-pub use container::{DataBlock, Head, Reader, Writer};
+pub use container::{DataBlock, Head, Reader, Writer, decompressed};
 pub use error::AdbError;
 pub use read::{Adb, Object};
 pub use resign::{Resign, ResignError, resign};

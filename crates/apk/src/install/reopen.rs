@@ -102,7 +102,8 @@ impl Root {
                 reason: source.to_string(),
             })?;
         let failed = |source| self.file_error("write", path, source);
-        let mut journal = Journal::resume(&self.beneath, path, length, self.is_own()).map_err(failed)?;
+        let mut journal =
+            Journal::resume(&self.beneath, path, length, self.is_own()).map_err(failed)?;
         self.write_database(
             &recovered.packages,
             &self.world,

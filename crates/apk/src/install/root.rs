@@ -207,7 +207,12 @@ impl Root {
         }
     }
 
-    pub(super) fn file_error(&self, action: &'static str, path: &str, source: io::Error) -> InstallError {
+    pub(super) fn file_error(
+        &self,
+        action: &'static str,
+        path: &str,
+        source: io::Error,
+    ) -> InstallError {
         InstallError::File {
             action,
             path: self.path.join(path),
@@ -469,7 +474,6 @@ impl Root {
         }
         Ok(rules)
     }
-
 }
 
 fn is_list(name: &str) -> bool {

@@ -20,6 +20,7 @@
 mod error;
 mod info;
 mod manifest;
+mod pieces;
 mod read;
 mod segments;
 mod v3;

@@ -13,12 +13,13 @@ use base::{Digest, Sha1};
 use sha1::Digest as _;
 use sha2::{Sha256, Sha512};
 
+use super::pieces::ahead;
 use super::{Entry, EntryKind, MAXIMUM_SCRIPT, Manifest, Package, PackageError, Script};
 use crate::adb::decompose::package_info;
 use crate::adb::schema::{
     ACL, DIRECTORY, FILE, INFO, PACKAGE_FILE, SCRIPTS, acl, directory, file, package, scripts,
 };
-use crate::adb::{Adb, AdbError, Head, MAXIMUM_PAYLOAD, Object, Reader, Target};
+use crate::adb::{Adb, AdbError, Head, MAXIMUM_PAYLOAD, Object, Reader, Target, decompressed};
 
 /// Whose a file is if the system has no user or group of that name, and apk's for it.
 const NOBODY: u64 = 65534;
@@ -125,12 +126,27 @@ impl Package {
         &self,
         head: &Head,
         limits: &Limits,
+        each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<Manifest, E> {
+        let (compression, stream) = decompressed(self.range(0, self.size()), *limits)
+            .map_err(|error| self.damaged(error))?;
+        ahead(stream, |pieces| {
+            let reader = Reader::within(compression, pieces);
+            let reader = reader.map_err(|error| self.damaged(error))?;
+            self.visit_blocks(head, reader, limits, each)
+        })
+    }
+
+    fn visit_blocks<E: From<PackageError>>(
+        &self,
+        head: &Head,
+        mut reader: Reader<'_>,
+        limits: &Limits,
         mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
     ) -> Result<Manifest, E> {
         let damaged = |error| self.damaged(error);
         let adb = Adb::new(&head.payload).map_err(damaged)?;
         let root = adb.root_object(&PACKAGE_FILE).map_err(damaged)?;
-        let mut reader = Reader::new(self.range(0, self.size()), *limits).map_err(damaged)?;
         reader.pass_head(&head.payload).map_err(damaged)?;
         let mut known = Known::default();
         let mut entries = Vec::new();

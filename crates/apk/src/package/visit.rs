@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use archive::Limits;
 use archive::gzip::{GzipError, MemberSummary, Members};
@@ -11,11 +10,8 @@ use archive::tar;
 use base::Sha1;
 use sha1::Digest as _;
 
+use super::pieces::{Filler, Pieces, pieces};
 use super::{Entry, Manifest, Package, PackageError, Part};
-
-/// Decompressed bytes that are handed over at a time, and how many such pieces wait.
-const PIECE: usize = 256 << 10;
-const WAITING: usize = 8;
 
 impl Package {
     /// Reads all of the data once and gives `each` every entry with its contents, of which it may
@@ -35,12 +31,10 @@ impl Package {
             return self.visit_adb(head, limits, each);
         }
         let recorded = self.recorded_datahash()?;
-        let (sender, receiver) = sync_channel(WAITING);
-        let (returning, returned) = channel();
+        let (filler, mut pieces) = pieces();
         let mut stopped = None;
         let (entries, summary) = std::thread::scope(|scope| {
-            let inflating = scope.spawn(move || self.inflate(limits, &sender, &returned));
-            let mut pieces = Pieces::new(receiver, returning);
+            let inflating = scope.spawn(move || self.inflate(limits, &filler));
             let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
             // Whoever still inflates has nobody left to send to.
             drop(pieces);
@@ -76,12 +70,11 @@ impl Package {
     fn inflate(
         &self,
         limits: &Limits,
-        sender: &SyncSender<io::Result<Vec<u8>>>,
-        returned: &Receiver<Vec<u8>>,
+        filler: &Filler,
     ) -> Result<Option<MemberSummary>, PackageError> {
-        self.send_pieces(limits, sender, returned).map_err(|error| {
+        self.send_pieces(limits, filler).map_err(|error| {
             // The reader stops here; the reason is this function's result.
-            let _ = sender.send(Err(io::Error::other("its data can't be inflated")));
+            filler.fail(io::Error::other("its data can't be inflated"));
             self.gzip(Part::Data, error)
         })
     }
@@ -89,32 +82,14 @@ impl Package {
     fn send_pieces(
         &self,
         limits: &Limits,
-        sender: &SyncSender<io::Result<Vec<u8>>>,
-        returned: &Receiver<Vec<u8>>,
+        filler: &Filler,
     ) -> Result<Option<MemberSummary>, GzipError> {
         let mut members = Members::new(self.range(self.data_offset(), self.size()), *limits);
         let Some(mut member) = members.next()? else {
             return Err(GzipError::Truncated { offset: 0 });
         };
-        loop {
-            let mut piece = returned.try_recv().unwrap_or_default();
-            piece.resize(PIECE, 0);
-            let mut filled = 0;
-            while filled < piece.len() {
-                match member.read(&mut piece[filled..]) {
-                    Ok(0) => break,
-                    Ok(count) => filled += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(inner(error)),
-                }
-            }
-            if filled == 0 {
-                break;
-            }
-            piece.truncate(filled);
-            if sender.send(Ok(piece)).is_err() {
-                return Ok(None);
-            }
+        if !filler.fill(&mut member).map_err(inner)? {
+            return Ok(None);
         }
         let summary = member.finish()?;
         if members.next()?.is_some() {
@@ -187,45 +162,6 @@ fn inner(error: io::Error) -> GzipError {
     match error.downcast::<GzipError>() {
         Ok(error) => error,
         Err(error) => GzipError::Io(error),
-    }
-}
-
-/// The decompressed bytes, as they come from the other thread, which gets the emptied pieces back.
-struct Pieces {
-    receiver: Receiver<io::Result<Vec<u8>>>,
-    returning: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    start: usize,
-}
-
-impl Pieces {
-    fn new(receiver: Receiver<io::Result<Vec<u8>>>, returning: Sender<Vec<u8>>) -> Pieces {
-        Pieces {
-            receiver,
-            returning,
-            piece: Vec::new(),
-            start: 0,
-        }
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.piece.len() {
-            match self.receiver.recv() {
-                Ok(piece) => {
-                    let emptied = std::mem::replace(&mut self.piece, piece?);
-                    self.start = 0;
-                    // Whoever inflates may be done already.
-                    let _ = self.returning.send(emptied);
-                }
-                Err(_) => return Ok(0),
-            }
-        }
-        let count = buffer.len().min(self.piece.len() - self.start);
-        buffer[..count].copy_from_slice(&self.piece[self.start..self.start + count]);
-        self.start += count;
-        Ok(count)
     }
 }
 

@@ -50,9 +50,7 @@ fn tree() -> FileTree {
         );
     }
     let mut nothing = Node::file(Vec::<u8>::new());
-    nothing
-        .xattrs
-        .insert("user.note".to_owned(), vec![0, 0xff]);
+    nothing.xattrs.insert("user.note".to_owned(), vec![0, 0xff]);
     put("etc/nothing", nothing);
     put("etc/link", Node::symlink("../usr/bin/tool"));
     put(
@@ -235,7 +233,13 @@ fn compression_changes_nothing_beneath() {
         },
     );
     for text in [
-        "none", "deflate", "deflate:1", "deflate:9", "zstd", "zstd:1", "zstd:22",
+        "none",
+        "deflate",
+        "deflate:1",
+        "deflate:9",
+        "zstd",
+        "zstd:1",
+        "zstd:22",
     ] {
         let compression: Compression = text.parse().unwrap();
         let packing = Packing {

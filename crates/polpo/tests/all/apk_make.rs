@@ -113,16 +113,40 @@ fn a_package_is_made_as_apk_makes_it() {
     // Whoever runs this is called so: names are in the package, numbers are not.
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     for (file, text) in [
-        ("passwd", format!("root:x:{user}:{group}::/:\n", user = user.as_raw(), group = group.as_raw())),
+        (
+            "passwd",
+            format!(
+                "root:x:{user}:{group}::/:\n",
+                user = user.as_raw(),
+                group = group.as_raw()
+            ),
+        ),
         ("group", format!("root:x:{}:\n", group.as_raw())),
     ] {
         fs::write(bench.folder.path().join("root/etc").join(file), text).unwrap();
     }
     let make = |more: &[&str]| {
         let words = [
-            "mkpkg", "--no-xattrs", "-I", "name:tool", "-I", "version:1.0-r0", "-I", "arch:x86_64",
-            "-I", "description:a tool", "-I", "depends:b>1 !c", "-F", "files", "-s",
-            "post-install:hook", "-t", "/usr/*", "-c", "none",
+            "mkpkg",
+            "--no-xattrs",
+            "-I",
+            "name:tool",
+            "-I",
+            "version:1.0-r0",
+            "-I",
+            "arch:x86_64",
+            "-I",
+            "description:a tool",
+            "-I",
+            "depends:b>1 !c",
+            "-F",
+            "files",
+            "-s",
+            "post-install:hook",
+            "-t",
+            "/usr/*",
+            "-c",
+            "none",
         ];
         bench
             .strict(&words)
@@ -132,13 +156,22 @@ fn a_package_is_made_as_apk_makes_it() {
     };
     let made = make(&[]).success();
     assert_eq!(made.stdout, "");
-    assert_eq!(bench.hash("tool-1.0-r0.apk"), "29fb317da387c2fa3336fd84ba5d33049e9495a743cf85619aa271cf9f5f3720");
+    assert_eq!(
+        bench.hash("tool-1.0-r0.apk"),
+        "29fb317da387c2fa3336fd84ba5d33049e9495a743cf85619aa271cf9f5f3720"
+    );
     make(&["--compat", "3.0.6", "-o", "new.apk"]).success();
-    assert_eq!(bench.hash("new.apk"), "3dac190d692f0f82b25d3e9181cda99a4d60633e4c851bfccebc26570d9c9d3d");
+    assert_eq!(
+        bench.hash("new.apk"),
+        "3dac190d692f0f82b25d3e9181cda99a4d60633e4c851bfccebc26570d9c9d3d"
+    );
     let json = make(&["--format", "json"]).success().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["file"], "tool-1.0-r0.apk");
-    assert_eq!(json["sha256"], "29fb317da387c2fa3336fd84ba5d33049e9495a743cf85619aa271cf9f5f3720");
+    assert_eq!(
+        json["sha256"],
+        "29fb317da387c2fa3336fd84ba5d33049e9495a743cf85619aa271cf9f5f3720"
+    );
 
     let shown = bench.apk(&["adbdump", "new.apk"]).success().stdout;
     assert!(shown.contains("      - name: tool\n"), "{shown}");
@@ -158,11 +191,27 @@ fn what_can_not_be_a_package_is_refused() {
             "required info field 'version' not provided",
         ),
         (
-            &["mkpkg", "-I", "name:a", "-I", "version:1", "-I", "tags:lost&found"],
+            &[
+                "mkpkg",
+                "-I",
+                "name:a",
+                "-I",
+                "version:1",
+                "-I",
+                "tags:lost&found",
+            ],
             "`lost&found` is no tag",
         ),
         (
-            &["mkpkg", "-I", "name:a", "-I", "version:1", "-I", "file-size:1"],
+            &[
+                "mkpkg",
+                "-I",
+                "name:a",
+                "-I",
+                "version:1",
+                "-I",
+                "file-size:1",
+            ],
             "invalid info field: file-size",
         ),
         (
@@ -182,7 +231,10 @@ fn what_can_not_be_a_package_is_refused() {
             &["mkndx", "-o", "x", "--rewrite-arch", "noarch"],
             "use instead: --pkgname-spec 'noarch/${name}-${version}.apk'",
         ),
-        (&["mkndx", "-o", "x", "missing.apk"], "1 errors, not creating index"),
+        (
+            &["mkndx", "-o", "x", "missing.apk"],
+            "1 errors, not creating index",
+        ),
         (&["adbdump", "../empty"], "it ends within its header"),
         (&["adbgen", "../empty"], "line 1: `#%SCHEMA: `"),
         (&["adbsign", "../empty"], "it ends within its header"),
@@ -190,7 +242,11 @@ fn what_can_not_be_a_package_is_refused() {
     ] {
         let finished = bench.apk(words).code(99);
         assert!(finished.stderr.contains(why), "{}", finished.stderr);
-        assert!(finished.stderr.starts_with("ERROR: "), "{}", finished.stderr);
+        assert!(
+            finished.stderr.starts_with("ERROR: "),
+            "{}",
+            finished.stderr
+        );
     }
     assert_eq!(fs::read_dir(bench.path("")).unwrap().count(), 0);
 }
@@ -201,7 +257,15 @@ fn some(bench: &Bench) {
         let name = format!("name:{name}");
         let version = format!("version:{version}");
         let words = [
-            "mkpkg", "-I", &name, "-I", &version, "-I", "arch:noarch", "-c", "none",
+            "mkpkg",
+            "-I",
+            &name,
+            "-I",
+            &version,
+            "-I",
+            "arch:noarch",
+            "-c",
+            "none",
         ];
         bench.apk(&words).success();
     }
@@ -212,13 +276,32 @@ fn an_index_is_made_as_apk_makes_it() {
     let bench = Bench::new();
     some(&bench);
     let made = bench
-        .apk(&["mkndx", "-c", "none", "-d", "text", "-o", "i.adb", "test-a-1.0.apk"])
+        .apk(&[
+            "mkndx",
+            "-c",
+            "none",
+            "-d",
+            "text",
+            "-o",
+            "i.adb",
+            "test-a-1.0.apk",
+        ])
         .success();
     assert_eq!(made.stdout, "Index has 1 packages (of which 1 are new)\n");
-    assert_eq!(bench.hash("i.adb"), "a2c371213620d69f7f047308c80424eeb1c77c86bc81152d02b5470a367da215");
+    assert_eq!(
+        bench.hash("i.adb"),
+        "a2c371213620d69f7f047308c80424eeb1c77c86bc81152d02b5470a367da215"
+    );
     let again = bench
         .apk(&[
-            "mkndx", "-vv", "-o", "again.adb", "-x", "i.adb", "test-a-1.0.apk", "test-b-1.0.apk",
+            "mkndx",
+            "-vv",
+            "-o",
+            "again.adb",
+            "-x",
+            "i.adb",
+            "test-a-1.0.apk",
+            "test-b-1.0.apk",
         ])
         .success();
     assert_eq!(
@@ -233,13 +316,28 @@ fn an_index_is_made_as_apk_makes_it() {
     // A part of an index, whose packages are elsewhere.
     bench
         .apk(&[
-            "mkndx", "-o", "all.adb", "test-a-1.0.apk", "test-a-2.0.apk", "test-b-1.0.apk",
+            "mkndx",
+            "-o",
+            "all.adb",
+            "test-a-1.0.apk",
+            "test-a-2.0.apk",
+            "test-b-1.0.apk",
         ])
         .success();
     let filtered = bench
         .apk(&[
-            "mkndx", "--format", "json", "--filter-spec", "${name}-${version}", "--pkgname-spec",
-            "http://test/${name}-${version}.apk", "-x", "all.adb", "-o", "some.adb", "test-a-2.0",
+            "mkndx",
+            "--format",
+            "json",
+            "--filter-spec",
+            "${name}-${version}",
+            "--pkgname-spec",
+            "http://test/${name}-${version}.apk",
+            "-x",
+            "all.adb",
+            "-o",
+            "some.adb",
+            "test-a-2.0",
             "nothing-1",
         ])
         .success();
@@ -248,15 +346,34 @@ fn an_index_is_made_as_apk_makes_it() {
     let index = Index::read_unverified(&bench.path("some.adb")).unwrap();
     assert_eq!(index.entries.len(), 1);
     let names = index.names.unwrap();
-    assert_eq!(names.file_name(&index.entries[0]), "http://test/test-a-2.0.apk");
+    assert_eq!(
+        names.file_name(&index.entries[0]),
+        "http://test/test-a-2.0.apk"
+    );
 
-    let short = ["mkndx", "--hash", "sha256-160", "-o", "short.adb", "test-a-1.0.apk"];
+    let short = [
+        "mkndx",
+        "--hash",
+        "sha256-160",
+        "-o",
+        "short.adb",
+        "test-a-1.0.apk",
+    ];
     bench.apk(&short).success();
     let shown = bench.apk(&["adbdump", "short.adb"]).success().stdout;
-    let hash = shown.lines().find_map(|line| line.trim().strip_prefix("hashes: "));
+    let hash = shown
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("hashes: "));
     assert_eq!(hash.map(str::len), Some(40));
 
-    let other = ["mkndx", "--pkgname-spec", "${name}_${version}.pkg", "-o", "o.adb", "test-a-1.0.apk"];
+    let other = [
+        "mkndx",
+        "--pkgname-spec",
+        "${name}_${version}.pkg",
+        "-o",
+        "o.adb",
+        "test-a-1.0.apk",
+    ];
     let warned = bench.apk(&other).success();
     assert_eq!(
         warned.stderr,
@@ -290,23 +407,51 @@ fn files_are_signed_and_only_trusted_ones_again() {
     };
     assert_eq!(signatures(), 1);
     bench
-        .strict(&["adbsign", "--sign-key", &second, "-c", "zstd:3", "test-a-1.0.apk"])
+        .strict(&[
+            "adbsign",
+            "--sign-key",
+            &second,
+            "-c",
+            "zstd:3",
+            "test-a-1.0.apk",
+        ])
         .run()
         .success();
     assert_eq!(signatures(), 2);
     assert!(bench.read("test-a-1.0.apk").starts_with(b"ADBc\x02\x03"));
-    let words = ["adbsign", "--reset-signatures", "--sign-key", &second, "test-a-1.0.apk"];
+    let words = [
+        "adbsign",
+        "--reset-signatures",
+        "--sign-key",
+        &second,
+        "test-a-1.0.apk",
+    ];
     bench.strict(&words).run().success();
     assert_eq!(signatures(), 1);
     // One that can't be signed doesn't keep others from it.
-    let words = ["adbsign", "--format", "json", "-c", "none", "missing", "test-a-1.0.apk"];
+    let words = [
+        "adbsign",
+        "--format",
+        "json",
+        "-c",
+        "none",
+        "missing",
+        "test-a-1.0.apk",
+    ];
     let finished = bench.apk(&words).code(99);
     let json: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(json[1], serde_json::json!({ "file": "test-a-1.0.apk" }));
     assert!(json[0]["error"].is_string());
     assert!(bench.read("test-a-1.0.apk").starts_with(b"ADB."));
     bench
-        .strict(&["mkndx", "--sign-key", &first, "-o", "i.adb", "test-a-1.0.apk"])
+        .strict(&[
+            "mkndx",
+            "--sign-key",
+            &first,
+            "-o",
+            "i.adb",
+            "test-a-1.0.apk",
+        ])
         .run()
         .success();
     bench
@@ -351,12 +496,20 @@ fn texts_become_files_again() {
 fn an_older_index_is_merged_pruned_and_converted() {
     let bench = Bench::new();
     let mut needy = info("needy", "1-r0");
-    needy.depends = apk::dependency::Dependency::parse_list("so:libgone.so.1 other !never").unwrap();
+    needy.depends =
+        apk::dependency::Dependency::parse_list("so:libgone.so.1 other !never").unwrap();
     bench.older(needy);
     bench.older(info("other", "1-r0"));
     let made = bench
         .apk(&[
-            "index", "-d", "text", "-o", "A.tar.gz", "needy-1-r0.apk", "other-1-r0.apk", "gone.apk",
+            "index",
+            "-d",
+            "text",
+            "-o",
+            "A.tar.gz",
+            "needy-1-r0.apk",
+            "other-1-r0.apk",
+            "gone.apk",
         ])
         .success();
     assert_eq!(made.stdout, "Index has 2 packages (of which 2 are new)\n");
@@ -376,20 +529,41 @@ fn an_older_index_is_merged_pruned_and_converted() {
     let mut newer = info("other", "2-r0");
     newer.origin = "other-src".to_owned();
     bench.older(newer);
-    let merge = ["index", "--no-warnings", "-x", "A.tar.gz", "--merge", "other-2-r0.apk", "-o"];
+    let merge = [
+        "index",
+        "--no-warnings",
+        "-x",
+        "A.tar.gz",
+        "--merge",
+        "other-2-r0.apk",
+        "-o",
+    ];
     bench.apk(&[&merge[..], &["B.tar.gz"]].concat()).success();
     assert_eq!(
         names("B.tar.gz"),
         ["needy-1-r0.apk", "other-1-r0.apk", "other-2-r0.apk"]
     );
-    let prune = [&merge[..], &["C.tar.gz", "--prune-origin", "--rewrite-arch", "noarch"]].concat();
+    let prune = [
+        &merge[..],
+        &["C.tar.gz", "--prune-origin", "--rewrite-arch", "noarch"],
+    ]
+    .concat();
     let pruned = bench.apk(&prune).success();
     assert_eq!(pruned.stderr, "");
     assert_eq!(names("C.tar.gz"), ["needy-1-r0.apk", "other-2-r0.apk"]);
     let index = Index::read_unverified(&bench.path("C.tar.gz")).unwrap();
     assert_eq!(index.entries[1].info.arch, "noarch");
     let reused = bench
-        .apk(&["index", "-vv", "--no-warnings", "-x", "B.tar.gz", "-o", "D.tar.gz", "other-2-r0.apk"])
+        .apk(&[
+            "index",
+            "-vv",
+            "--no-warnings",
+            "-x",
+            "B.tar.gz",
+            "-o",
+            "D.tar.gz",
+            "other-2-r0.apk",
+        ])
         .success();
     assert_eq!(
         reused.stdout,
@@ -424,7 +598,11 @@ fn an_installed_database_is_converted() {
     let shown = bench.apk(&["adbdump", "installed.adb"]).success().stdout;
     fs::write(bench.path("installed.yaml"), &shown).unwrap();
     let mut generate = bench.strict(&["adbgen", "installed.yaml"]);
-    fs::write(bench.path("again.adb"), generate.command().output().unwrap().stdout).unwrap();
+    fs::write(
+        bench.path("again.adb"),
+        generate.command().output().unwrap().stdout,
+    )
+    .unwrap();
     let again = bench.apk(&["adbdump", "again.adb"]).success().stdout;
     assert_eq!(again.lines().count(), shown.lines().count());
     assert!(again.contains("        hash: 4de7927f1d6235e3815590b14be2776e3119c47c\n"));

@@ -10,7 +10,10 @@ fn audit(system: &System, audit: &Audit) -> String {
     findings
         .iter()
         .map(|finding| {
-            let package = finding.package.as_ref().map_or("", |(name, _)| name.as_str());
+            let package = finding
+                .package
+                .as_ref()
+                .map_or("", |(name, _)| name.as_str());
             let line = format!("{} {} {package}", finding.deviation.letter(), finding.path);
             format!("{}\n", line.trim_end())
         })
@@ -24,9 +27,21 @@ fn changed() -> System {
         .iter()
         .map(|name| (format!("usr/bin/{name}"), "text"))
         .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), *text))
+        .collect();
     system.install(recipe("tools", "1", &files));
-    system.install(recipe("settings", "1", &[("etc/conf", "1"), ("etc/kept", "1"), ("var/x", "1"), ("etc/init.d/s", "1")]));
+    system.install(recipe(
+        "settings",
+        "1",
+        &[
+            ("etc/conf", "1"),
+            ("etc/kept", "1"),
+            ("var/x", "1"),
+            ("etc/init.d/s", "1"),
+        ],
+    ));
     system.write("usr/bin/text", "other");
     system.write("etc/conf", "mine");
     system.write("etc/new", "mine");
@@ -111,12 +126,24 @@ fn an_audit_finds_what_apk_finds() {
         ..Audit::default()
     };
     let findings = root.audit(&details).unwrap();
-    let text = findings.iter().find(|finding| finding.path == "usr/bin/text").unwrap();
+    let text = findings
+        .iter()
+        .find(|finding| finding.path == "usr/bin/text")
+        .unwrap();
     let expected = text.expected.as_ref().unwrap();
     let found = text.found.as_ref().unwrap();
     assert_eq!((expected.mode, expected.uid, found.mode), (0o644, 0, 0o644));
-    assert_eq!(expected.checksum.as_deref(), Some(base::Sha1::of(b"text").hex().as_str()));
-    assert_eq!(found.checksum.as_deref(), Some(base::Sha1::of(b"other").hex().as_str()));
-    let missing = findings.iter().find(|finding| finding.path == "usr/bin/gone").unwrap();
+    assert_eq!(
+        expected.checksum.as_deref(),
+        Some(base::Sha1::of(b"text").hex().as_str())
+    );
+    assert_eq!(
+        found.checksum.as_deref(),
+        Some(base::Sha1::of(b"other").hex().as_str())
+    );
+    let missing = findings
+        .iter()
+        .find(|finding| finding.path == "usr/bin/gone")
+        .unwrap();
     assert!(missing.expected.is_some() && missing.found.is_none());
 }

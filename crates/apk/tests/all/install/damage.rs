@@ -26,7 +26,11 @@ fn links_of_a_package_lead_nowhere_but_into_the_root() {
     let (committed, lines) = system.install(recipe(
         "prey",
         "1",
-        &[("absolute/f", "1"), ("usr/share/climb/f", "2"), ("etc/passwd", "3")],
+        &[
+            ("absolute/f", "1"),
+            ("usr/share/climb/f", "2"),
+            ("etc/passwd", "3"),
+        ],
     ));
     // Where the links lead to beneath the root, nothing is.
     assert_eq!(committed.errors, 1, "{lines}");
@@ -61,8 +65,15 @@ fn a_damaged_package_leaves_nothing() {
         fs::write(&file, bytes).unwrap();
         let (committed, _) = system.commit(&[Do::Install(&file)], quiet());
         assert_eq!(committed.errors, 1);
-        let kinds: Vec<_> = committed.problems.iter().map(|problem| &problem.kind).collect();
-        assert!(matches!(kinds[..], [ProblemKind::Package { .. }]), "{kinds:?}");
+        let kinds: Vec<_> = committed
+            .problems
+            .iter()
+            .map(|problem| &problem.kind)
+            .collect();
+        assert!(
+            matches!(kinds[..], [ProblemKind::Package { .. }]),
+            "{kinds:?}"
+        );
         assert_eq!(system.files(""), before);
     }
     fs::write(&file, &whole[..whole.len() - 300]).unwrap();
@@ -152,7 +163,11 @@ fn a_database_that_cannot_be_written_is_put_in_order_later() {
     fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
     let lines = Lines::default();
     let root = system.open(&lines);
-    assert!(lines.take().starts_with("WARNING: an interrupted transaction was put in order"));
+    assert!(
+        lines
+            .take()
+            .starts_with("WARNING: an interrupted transaction was put in order")
+    );
     assert_eq!(root.package("a").unwrap().entry.info.version, "2");
     drop(root);
     assert!(system.installed().contains("V:2\n"));
@@ -208,7 +223,11 @@ fn a_journal_of_another_database_is_forgotten() {
     system.write(path, &text);
     let lines = Lines::default();
     let root = system.open(&lines);
-    assert!(lines.take().contains("is forgotten: the database was changed since"));
+    assert!(
+        lines
+            .take()
+            .contains("is forgotten: the database was changed since")
+    );
     assert_eq!(root.package("a").unwrap().entry.info.version, "1");
     drop(root);
     assert!(!system.has("lib/apk/db/journal"));
@@ -277,6 +296,9 @@ fn no_script_runs_in_a_root_whose_dev_is_a_link() {
         .script(polpo_apk::package::Script::PostInstall, "echo no");
     let (committed, lines) = system.install_with(package, Default::default());
     assert_eq!(committed.errors, 1);
-    assert!(lines.contains("`/dev` of the root is no directory"), "{lines}");
+    assert!(
+        lines.contains("`/dev` of the root is no directory"),
+        "{lines}"
+    );
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }

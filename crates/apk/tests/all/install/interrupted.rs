@@ -28,7 +28,10 @@ fn large(name: &str, version: &str) -> Recipe {
     let files: Vec<(String, String)> = (0..60)
         .map(|number| {
             let place = format!("usr/share/{name}/{}/{number}", number % 7);
-            (place, format!("{name} {version} {number}").repeat(number * 5))
+            (
+                place,
+                format!("{name} {version} {number}").repeat(number * 5),
+            )
         })
         .collect();
     let files: Vec<(&str, &str)> = files
@@ -40,8 +43,14 @@ fn large(name: &str, version: &str) -> Recipe {
     };
     recipe(name, version, &files)
         .node(&format!("usr/share/{name}/1/hard"), Node::new(hard))
-        .node(&format!("usr/lib/{name}-{version}"), Node::symlink("nowhere"))
-        .node(&format!("etc/{name}.conf"), Node::file(version.as_bytes().to_vec()))
+        .node(
+            &format!("usr/lib/{name}-{version}"),
+            Node::symlink("nowhere"),
+        )
+        .node(
+            &format!("etc/{name}.conf"),
+            Node::file(version.as_bytes().to_vec()),
+        )
 }
 
 /// A root with packages, and those that are to be there instead.
@@ -180,7 +189,11 @@ fn agree(root: &Path) -> BTreeMap<String, usize> {
                 };
                 let actual = base::Sha1::of(&bytes).into();
                 let is_setting = directory.path == "etc";
-                assert!(is_setting || file.checksum == Some(actual), "{}", file_path.display());
+                assert!(
+                    is_setting || file.checksum == Some(actual),
+                    "{}",
+                    file_path.display()
+                );
                 let twice = owned.insert(file_path.clone(), name.clone());
                 assert_eq!(twice, None, "{}", file_path.display());
                 *packages.entry(name.clone()).or_default() += 1;
@@ -189,7 +202,8 @@ fn agree(root: &Path) -> BTreeMap<String, usize> {
     }
     for (file, _) in snapshot(root) {
         let file = Path::new(&file);
-        let is_known = owned.contains_key(file) || root.join(file).is_dir()
+        let is_known = owned.contains_key(file)
+            || root.join(file).is_dir()
             || file.starts_with("lib/apk")
             || file.starts_with("etc");
         assert!(is_known, "{} is nobody's", file.display());
@@ -229,14 +243,22 @@ fn snapshot(root: &Path) -> BTreeMap<String, String> {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
     assert!(copied.success());
 }
 
 fn victim(folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "install::interrupted::a_transaction_runs_to_its_end"])
+        .args([
+            "--exact",
+            "install::interrupted::a_transaction_runs_to_its_end",
+        ])
         .arg("--nocapture")
         .env(VICTIM, folder)
         .stdin(Stdio::null())
@@ -322,7 +344,10 @@ fn whenever_it_is_killed_nothing_is_lost() {
     let system = prepare();
     let kills = 48;
     let interrupted = kill_often(system.folder.path(), kills);
-    assert!(interrupted > kills / 6, "{interrupted} of {kills} were interrupted");
+    assert!(
+        interrupted > kills / 6,
+        "{interrupted} of {kills} were interrupted"
+    );
 }
 
 #[test]
@@ -333,7 +358,10 @@ fn a_first_transaction_may_be_killed_too() {
     fs::create_dir_all(root.join("opt/mine")).unwrap();
     let kills = 24;
     let interrupted = kill_often(system.folder.path(), kills);
-    assert!(interrupted > kills / 6, "{interrupted} of {kills} were interrupted");
+    assert!(
+        interrupted > kills / 6,
+        "{interrupted} of {kills} were interrupted"
+    );
 }
 
 #[test]
@@ -344,7 +372,12 @@ fn a_full_disk_costs_one_package() {
     fs::create_dir(&packages).unwrap();
     recipe("small", "1", &[("opt/small", "small")]).write(&packages);
     let big = "0123456789".repeat(100_000);
-    recipe("upgraded", "3", &[("opt/big", &big), ("opt/after", "after")]).write(&packages);
+    recipe(
+        "upgraded",
+        "3",
+        &[("opt/big", &big), ("opt/after", "after")],
+    )
+    .write(&packages);
     let before = snapshot(&system.root());
     // No file may be larger than 512 KiB.
     let mut command = victim(system.folder.path());
@@ -367,7 +400,9 @@ fn a_full_disk_costs_one_package() {
     let after = snapshot(&system.root());
     let kept = |all: &BTreeMap<String, String>| {
         let of_upgraded = all.iter().filter(|(path, _)| path.contains("upgraded"));
-        of_upgraded.map(|(path, what)| (path.clone(), what.clone())).collect::<Vec<_>>()
+        of_upgraded
+            .map(|(path, what)| (path.clone(), what.clone()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(kept(&after), kept(&before));
 }

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use polpo_apk::dependency::Dependency;
-use polpo_apk::install::{Access, Create, InstallError, Log, OpenOptions, Owner, Root, Transaction};
+use polpo_apk::install::{
+    Access, Create, InstallError, Log, OpenOptions, Owner, Root, Transaction,
+};
 use polpo_apk::package::Script;
 
 use super::{Lines, System, is_root, quiet, recipe};
@@ -31,7 +33,11 @@ fn a_root_without_a_database_is_none() {
     system.write("lib/apk/db/installed", "C:Q1x\n");
     insta::assert_snapshot!(error(&system, &read), @"ROOT: `lib/apk/db/installed` of the installed database: line 1: `Q1x` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256");
     let wrong = OpenOptions {
-        create: if is_root() { Create::Usermode } else { Create::Database },
+        create: if is_root() {
+            Create::Usermode
+        } else {
+            Create::Database
+        },
         ..OpenOptions::default()
     };
     let message = error(&system, &wrong);
@@ -58,7 +64,10 @@ fn what_is_written_is_what_apk_writes() {
     assert_eq!(root.installed()[0].scripts.len(), 2);
     drop(root);
     system.created = true;
-    assert_eq!(system.read("etc/apk/world"), "a>=1\nabuild\nBusybox\nzlib\n");
+    assert_eq!(
+        system.read("etc/apk/world"),
+        "a>=1\nabuild\nBusybox\nzlib\n"
+    );
     assert_eq!(system.read("etc/apk/arch"), "x86_64\n");
     for file in ["installed", "triggers", "scripts.tar"] {
         assert_eq!(system.mode(&format!("lib/apk/db/{file}")), 0o644);
@@ -68,14 +77,19 @@ fn what_is_written_is_what_apk_writes() {
     }
     let identity = system.read("lib/apk/db/installed");
     let identity = identity.lines().next().unwrap().strip_prefix("C:").unwrap();
-    assert_eq!(system.read("lib/apk/db/triggers"), format!("{identity} /opt\n"));
+    assert_eq!(
+        system.read("lib/apk/db/triggers"),
+        format!("{identity} /opt\n")
+    );
     // GNU tar's headers of old, in apk's order of scripts.
     let archive = std::fs::read(system.root().join("lib/apk/db/scripts.tar")).unwrap();
     assert_eq!(archive.len(), 6 * 512);
     assert!(archive.starts_with(b"a-1.0-r0.X1"));
     let name = |block: usize| {
         let name = &archive[block * 512..block * 512 + 100];
-        String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
+        String::from_utf8_lossy(name)
+            .trim_end_matches('\0')
+            .to_owned()
     };
     assert!(name(0).ends_with(".pre-install") && name(2).ends_with(".trigger"));
     assert_eq!(&archive[100..108], b"0000755\0");
@@ -84,7 +98,12 @@ fn what_is_written_is_what_apk_writes() {
     assert_eq!(&archive[257..265], b"ustar  \0");
     assert_eq!(&archive[265..270], b"root\0");
     // Nothing else is left.
-    assert!(system.files("lib/apk").lines().all(|line| !line.contains("journal") && !line.contains(".new")));
+    assert!(
+        system
+            .files("lib/apk")
+            .lines()
+            .all(|line| !line.contains("journal") && !line.contains(".new"))
+    );
 }
 
 #[test]
@@ -94,12 +113,20 @@ fn compressed_scripts_stay_compressed() {
     let folder = system.root().join("lib/apk/db");
     let archive = std::fs::read(folder.join("scripts.tar")).unwrap();
     // As apk 3 keeps them where it made the database.
-    std::fs::write(folder.join("scripts.tar.gz"), archive::gzip::compress(&archive)).unwrap();
+    std::fs::write(
+        folder.join("scripts.tar.gz"),
+        archive::gzip::compress(&archive),
+    )
+    .unwrap();
     std::fs::remove_file(folder.join("scripts.tar")).unwrap();
     system.install(recipe("b", "1", &[("opt/g", "g")]).script(Script::PreInstall, ":"));
     assert!(!system.has("lib/apk/db/scripts.tar"));
     let root = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
-    assert!(root.installed().iter().all(|package| package.scripts.len() == 1));
+    assert!(
+        root.installed()
+            .iter()
+            .all(|package| package.scripts.len() == 1)
+    );
 }
 
 #[test]
@@ -116,7 +143,13 @@ fn one_process_changes_a_root_at_a_time() {
     };
     let lines = Lines::default();
     let refused = Root::open(&system.root(), &briefly, &lines).unwrap_err();
-    assert!(matches!(refused, InstallError::Locked { waited: Some(_), .. }));
+    assert!(matches!(
+        refused,
+        InstallError::Locked {
+            waited: Some(_),
+            ..
+        }
+    ));
     assert_eq!(lines.take(), "Waiting for repository lock\n");
     // Reading needs no lock, and takes no running transaction for an interrupted one.
     let reading = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
@@ -141,7 +174,9 @@ fn reading_changes_nothing() {
     system.install(recipe("a", "1", &[("opt/f", "f")]));
     let before = system.files("");
     let mut root = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
-    let error = root.commit(&Transaction::default(), &base::Silent).unwrap_err();
+    let error = root
+        .commit(&Transaction::default(), &base::Silent)
+        .unwrap_err();
     assert!(matches!(error, InstallError::ReadOnly { .. }));
     assert_eq!(system.files(""), before);
 }
@@ -176,7 +211,12 @@ fn a_root_says_what_it_is_set_up_with() {
     lib/apk/repositories.d/a.list a
     etc/apk/repositories.d/z.list z
     ");
-    let names: Vec<String> = root.key_files().unwrap().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = root
+        .key_files()
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(names, ["k.rsa.pub", "l.rsa.pub"]);
     assert_eq!(root.arches(), ["aarch64", "x86_64"]);
     assert_eq!(root.is_usermode(), !is_root());
@@ -231,7 +271,10 @@ fn a_commit_is_logged() {
     let refused = Root::open(&system.root(), &options, &base::Silent).unwrap_err();
     assert!(matches!(refused, InstallError::File { action: "open", .. }));
     let mode = std::fs::metadata(&outside).unwrap().permissions().mode();
-    assert_eq!((std::fs::read(&outside).unwrap().len(), mode & 0o600), (0, 0o600));
+    assert_eq!(
+        (std::fs::read(&outside).unwrap().len(), mode & 0o600),
+        (0, 0o600)
+    );
     assert_eq!(options.access, Access::Write);
 }
 

@@ -243,7 +243,10 @@ fn what_lies_beside_a_setting_goes_with_it() {
 #[test]
 fn a_system_protects_what_it_says() {
     let mut system = System::new();
-    system.write("etc/apk/protected_paths.d/own.list", "# mine\n+srv/*/conf\n-etc/open\n");
+    system.write(
+        "etc/apk/protected_paths.d/own.list",
+        "# mine\n+srv/*/conf\n-etc/open\n",
+    );
     system.write("etc/apk/protected_paths.d/no", "+opt\n");
     let files = |text| {
         recipe(
@@ -345,7 +348,12 @@ fn dir(mode: u32) -> Node {
 
 #[test]
 fn kinds_and_modes_of_files() {
-    let hard = |target| Node::new(NodeKind::HardLink { target: path(target) }).with_mode(0o4755);
+    let hard = |target| {
+        Node::new(NodeKind::HardLink {
+            target: path(target),
+        })
+        .with_mode(0o4755)
+    };
     let mut with_attribute = Node::file(*b"x");
     with_attribute
         .xattrs
@@ -377,12 +385,16 @@ fn kinds_and_modes_of_files() {
         assert_eq!(&value[..length], b"blue");
         // An ordinary user makes no devices, nor apk a pipe for one; the database lists it.
         assert_eq!(system.has("run/pipe"), is_root());
-        let mtime = std::os::unix::fs::MetadataExt::mtime(&std::fs::metadata(root.join("top")).unwrap());
+        let mtime =
+            std::os::unix::fs::MetadataExt::mtime(&std::fs::metadata(root.join("top")).unwrap());
         assert_eq!(mtime, 1_700_000_000);
     }
     let text = system.installed();
     assert!(text.contains("R:su\na:0:0:4755\n") && text.contains("R:pipe\na:0:0:620\nF:tmp\n"));
-    assert!(text.contains("R:attribute\na:0:0:644:Q1tSakRwTMVRKHCFBtABcESBO9Xfk=\n"), "{text}");
+    assert!(
+        text.contains("R:attribute\na:0:0:644:Q1tSakRwTMVRKHCFBtABcESBO9Xfk=\n"),
+        "{text}"
+    );
     system.remove("k");
     assert!(!system.has("bin") && !system.has("top"));
 }
@@ -460,7 +472,11 @@ fn a_file_in_the_way_breaks_the_package_and_nothing_else() {
     ERROR: a-1: failed to extract srv/x: Not a directory
     ERROR: a-1: failed to commit opt/f: Is a directory
     ");
-    let kinds: Vec<_> = committed.problems.iter().map(|problem| &problem.kind).collect();
+    let kinds: Vec<_> = committed
+        .problems
+        .iter()
+        .map(|problem| &problem.kind)
+        .collect();
     assert!(matches!(
         kinds[..],
         [ProblemKind::File { .. }, ProblemKind::Commit { .. }]
@@ -479,11 +495,7 @@ fn several_steps_are_one_transaction() {
     let new = recipe("new", "1", &[("opt/f", "new")]).write(&folder);
     let other = recipe("other", "1", &[("opt/other", "other")]).write(&folder);
     // What goes in the same transaction may be overwritten.
-    let what = [
-        Do::Install(&new),
-        Do::Install(&other),
-        Do::Remove("old"),
-    ];
+    let what = [Do::Install(&new), Do::Install(&other), Do::Remove("old")];
     let (committed, lines) = system.commit(&what, quiet());
     assert_eq!(committed.errors, 0, "{lines}");
     insta::assert_snapshot!(lines, @r"

@@ -17,7 +17,9 @@ fn system() -> System {
         .find(|path| std::fs::metadata(path).is_ok())
         .expect("a static busybox: scripts/install test");
     std::fs::copy(busybox, bin.join("busybox")).unwrap();
-    for name in ["sh", "echo", "env", "cat", "sort", "id", "touch", "ls", "grep", "kill"] {
+    for name in [
+        "sh", "echo", "env", "cat", "sort", "id", "touch", "ls", "grep", "kill",
+    ] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }
     system
@@ -30,7 +32,9 @@ fn loud() -> CommitOptions {
 const SAY: &str = r#"echo "$APK_SCRIPT $APK_PACKAGE: $*""#;
 
 fn talkative(version: &str) -> super::Recipe {
-    let kinds = Script::ALL.into_iter().filter(|kind| *kind != Script::Trigger);
+    let kinds = Script::ALL
+        .into_iter()
+        .filter(|kind| *kind != Script::Trigger);
     kinds.fold(
         recipe("s", version, &[("opt/s", version)]),
         |recipe, kind| recipe.script(kind, SAY),
@@ -137,7 +141,11 @@ fn triggers_are_told_of_directories_once() {
     let files = recipe(
         "m",
         "1",
-        &[("usr/share/one/x", ""), ("usr/share/two/", ""), ("etc/m", "")],
+        &[
+            ("usr/share/one/x", ""),
+            ("usr/share/two/", ""),
+            ("etc/m", ""),
+        ],
     );
     let mut said = system.install_with(files, loud()).1;
     // One that comes is told of all that is there.
@@ -158,9 +166,11 @@ fn triggers_are_told_of_directories_once() {
     * /usr/share/three
     ");
     assert_eq!(system.read("lib/apk/db/triggers").lines().count(), 1);
-    assert!(system
-        .read("lib/apk/db/triggers")
-        .ends_with(" /usr/share/* /opt +/etc\n"));
+    assert!(
+        system
+            .read("lib/apk/db/triggers")
+            .ends_with(" /usr/share/* /opt +/etc\n")
+    );
 }
 
 #[test]
@@ -171,7 +181,11 @@ fn hooks_stand_around_a_commit() {
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(system.root().join(path), mode).unwrap();
     };
-    hook("etc/apk/commit_hooks.d/b", r#"echo "b $1 $APK_SCRIPT [$APK_PACKAGE]""#, &system);
+    hook(
+        "etc/apk/commit_hooks.d/b",
+        r#"echo "b $1 $APK_SCRIPT [$APK_PACKAGE]""#,
+        &system,
+    );
     hook("etc/apk/commit_hooks.d/.hidden", "echo no", &system);
     hook("lib/apk/commit_hooks.d/a", "echo a", &system);
     hook("lib/apk/commit_hooks.d/b", "echo shadowed", &system);
@@ -193,10 +207,17 @@ fn hooks_stand_around_a_commit() {
         ..loud()
     };
     let said = system.install_with(package("2"), options).1;
-    assert!(said.contains("Skipping: etc/apk/commit_hooks.d/b post-commit\n"), "{said}");
+    assert!(
+        said.contains("Skipping: etc/apk/commit_hooks.d/b post-commit\n"),
+        "{said}"
+    );
     assert!(!system.install(package("3")).1.contains("commit"));
     // One that fails before the commit stops it.
-    hook("etc/apk/commit_hooks.d/b", r#"[ "$1" = post-commit ]"#, &system);
+    hook(
+        "etc/apk/commit_hooks.d/b",
+        r#"[ "$1" = post-commit ]"#,
+        &system,
+    );
     let file = package("4").write(system.folder.path());
     let mut root = system.open(&Lines::default());
     let transaction = Transaction {
@@ -216,7 +237,10 @@ fn scripts_of_a_package_may_need_files_of_the_one_before() {
     let mut system = system();
     let folder = system.folder.path().to_owned();
     let first = recipe("first", "1", &[("opt/tool", "from first")])
-        .script(Script::PostInstall, "echo bob:x:1077:1078::/: >> /etc/passwd")
+        .script(
+            Script::PostInstall,
+            "echo bob:x:1077:1078::/: >> /etc/passwd",
+        )
         .node("etc", archive::tree::Node::directory())
         .write(&folder);
     let mut owned = archive::tree::Node::file(*b"x");
