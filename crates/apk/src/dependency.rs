@@ -9,7 +9,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::version::{InvalidVersion, Operator, Version};
+use crate::version::{InvalidVersion, Operator, Version, is_valid};
 
 /// One term of a world file, or of a package's `depends`, `provides`, `replaces` or `install_if`.
 ///
@@ -120,16 +120,12 @@ impl Dependency {
             Some((_, "")) => return Err(InvalidDependency::Tag(text.to_owned())),
             Some((name, tag)) => (name, Some(tag)),
         };
-        assemble(text, conflict, name, tag, rest)
+        Parts::assemble(text, conflict, name, tag, rest).map(Parts::into_dependency)
     }
 
     /// Reads apk's form as it stands in a package or an index, where no tag may be.
     pub fn parse_untagged(text: &str) -> Result<Dependency, InvalidDependency> {
-        let (conflict, name, rest) = split(text)?;
-        if name.contains('@') {
-            return Err(InvalidDependency::Tag(text.to_owned()));
-        }
-        assemble(text, conflict, name, None, rest)
+        Parts::parse_untagged(text).map(Parts::into_dependency)
     }
 
     /// Reads apko's form, `[!]name[operator version][@tag]`. apk's place for the tag will do too.
@@ -143,7 +139,7 @@ impl Dependency {
             Some((_, "")) => return Err(InvalidDependency::Tag(text.to_owned())),
             Some((rest, tag)) => (rest, Some(tag)),
         };
-        assemble(text, conflict, name, tag, rest)
+        Parts::assemble(text, conflict, name, tag, rest).map(Parts::into_dependency)
     }
 
     /// Reads the terms of a world file or an index field, which spaces and line ends separate.
@@ -198,10 +194,14 @@ fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
         Some(term) => (true, term),
         None => (false, text),
     };
-    let end = term.find(['<', '>', '=', '~']).unwrap_or(term.len());
+    let is_operator = |byte| matches!(byte, b'<' | b'>' | b'=' | b'~');
+    let end = term.bytes().position(is_operator).unwrap_or(term.len());
     let (name, rest) = term.split_at(end);
     if name.is_empty() || name.starts_with('@') {
         return Err(InvalidDependency::NoName(text.to_owned()));
+    }
+    if name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok((conflict, name, rest));
     }
     let forbidden = |character: char| character.is_whitespace() || character.is_control();
     match name.chars().find(|character| forbidden(*character)) {
@@ -213,38 +213,76 @@ fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
     }
 }
 
-fn assemble(
-    text: &str,
-    conflict: bool,
-    name: &str,
-    tag: Option<&str>,
-    rest: &str,
-) -> Result<Dependency, InvalidDependency> {
-    let end = rest
-        .find(|character| !matches!(character, '<' | '>' | '=' | '~'))
-        .unwrap_or(rest.len());
-    let (operator, version) = rest.split_at(end);
-    Ok(Dependency {
-        name: name.to_owned(),
-        tag: tag.map(str::to_owned),
-        constraint: constraint(text, operator, version)?,
-        conflict,
-    })
+/// A term, taken apart but not copied.
+pub(crate) struct Parts<'t> {
+    pub(crate) conflict: bool,
+    pub(crate) name: &'t str,
+    pub(crate) tag: Option<&'t str>,
+    pub(crate) constraint: Option<PartConstraint<'t>>,
+}
+
+/// Which versions will do, not copied either.
+pub(crate) enum PartConstraint<'t> {
+    Version(Operator, &'t str),
+    Identity(Identity, &'t str),
+}
+
+impl<'t> Parts<'t> {
+    /// As [`Dependency::parse_untagged`].
+    pub(crate) fn parse_untagged(text: &'t str) -> Result<Parts<'t>, InvalidDependency> {
+        let (conflict, name, rest) = split(text)?;
+        if name.contains('@') {
+            return Err(InvalidDependency::Tag(text.to_owned()));
+        }
+        Parts::assemble(text, conflict, name, None, rest)
+    }
+
+    fn assemble(
+        text: &str,
+        conflict: bool,
+        name: &'t str,
+        tag: Option<&'t str>,
+        rest: &'t str,
+    ) -> Result<Parts<'t>, InvalidDependency> {
+        let is_operator = |byte| matches!(byte, b'<' | b'>' | b'=' | b'~');
+        let end = rest.bytes().position(|byte| !is_operator(byte));
+        let (operator, version) = rest.split_at(end.unwrap_or(rest.len()));
+        Ok(Parts {
+            conflict,
+            name,
+            tag,
+            constraint: constraint(text, operator, version)?,
+        })
+    }
+
+    fn into_dependency(self) -> Dependency {
+        Dependency {
+            name: self.name.to_owned(),
+            tag: self.tag.map(str::to_owned),
+            constraint: self.constraint.map(|constraint| match constraint {
+                PartConstraint::Version(operator, version) => {
+                    Constraint::Version(operator, Version::as_written(version))
+                }
+                PartConstraint::Identity(identity, _) => Constraint::Identity(identity),
+            }),
+            conflict: self.conflict,
+        }
+    }
 }
 
 /// apk reads an operator as the set of its characters: `=>` is `>=`, and `<>` is `><`.
-fn constraint(
+fn constraint<'t>(
     text: &str,
     operator: &str,
-    version: &str,
-) -> Result<Option<Constraint>, InvalidDependency> {
-    let has = |character| operator.contains(character);
-    let operator = match (has('<'), has('>'), has('='), has('~')) {
+    version: &'t str,
+) -> Result<Option<PartConstraint<'t>>, InvalidDependency> {
+    let has = |character| operator.as_bytes().contains(&character);
+    let operator = match (has(b'<'), has(b'>'), has(b'='), has(b'~')) {
         (false, false, false, false) => return Ok(None),
         (true, true, false, false) => {
             return version
                 .parse()
-                .map(|identity| Some(Constraint::Identity(identity)))
+                .map(|identity| Some(PartConstraint::Identity(identity, version)))
                 .map_err(|_| InvalidDependency::Identity(text.to_owned()));
         }
         (true, true, _, _) => None,
@@ -257,12 +295,14 @@ fn constraint(
         (false, false, true, false) => Some(Operator::Equal),
         (false, false, _, true) => Some(Operator::Fuzzy),
     };
-    let version = Version::parse(version).map_err(|source| InvalidDependency::Version {
-        text: text.to_owned(),
-        source,
-    })?;
+    if !is_valid(version) {
+        return Err(InvalidDependency::Version {
+            text: text.to_owned(),
+            source: InvalidVersion(version.to_owned()),
+        });
+    }
     // Less, equal or greater: every version, so nothing is asked.
-    Ok(operator.map(|operator| Constraint::Version(operator, version)))
+    Ok(operator.map(|operator| PartConstraint::Version(operator, version)))
 }
 
 impl fmt::Display for Dependency {

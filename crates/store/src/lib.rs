@@ -20,6 +20,7 @@ pub mod apt;
 mod atomic;
 mod disk;
 mod fetch;
+mod mapped;
 mod mirror;
 mod network;
 mod refusal;
@@ -27,6 +28,7 @@ mod refusal;
 pub use atomic::{AtomicFile, WriteError, write_atomically};
 pub use disk::{Blob, Store, StoreError, TreeError};
 pub use fetch::{Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Source, fetch};
+pub use mapped::MappedFile;
 pub use mirror::{InvalidMirror, Mirror};
 pub use network::{
     Arrived, CredentialError, CredentialSource, Credentials, Known, Network, NetworkSettings,

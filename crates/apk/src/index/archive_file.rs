@@ -7,8 +7,9 @@ use archive::gzip::{GzipError, Members};
 use archive::tar::{self, End};
 use base::Epoch;
 
-use super::{Index, TextError};
-use crate::adb::AdbError;
+use super::{Index, TextError, v3};
+use crate::adb::{AdbError, Head};
+use crate::catalogue::CatalogueError;
 use crate::member::{self, Owner, is_excess, is_truncation, small_member};
 use crate::repository::InvalidNamePattern;
 use crate::signature::{
@@ -100,6 +101,14 @@ pub enum IndexError {
         /// What is wrong.
         source: TextError,
     },
+    /// Its compact form can't be made.
+    #[error("index {}: {source}", path.display())]
+    Catalogue {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        source: CatalogueError,
+    },
     /// It isn't signed by a trusted key.
     #[error("index {}: {source}", path.display())]
     Signature {
@@ -114,6 +123,9 @@ pub enum IndexError {
     /// Its tar archive can't be written.
     #[error("the index can't be written: {0}")]
     Archive(#[from] tar::WriteError),
+    /// Its compact form can't be kept, or what was kept can't be read.
+    #[error("the compact form of the index: {0}")]
+    Kept(#[from] store::StoreError),
     /// It can't be written.
     #[error("the index can't be written: {0}")]
     Write(#[from] store::WriteError),
@@ -146,23 +158,20 @@ impl Index {
         bytes: &[u8],
         keyring: Option<&Keyring>,
     ) -> Result<Index, IndexError> {
-        let reader = Reader { path };
-        if bytes.starts_with(b"ADB") {
-            return Index::from_adb(path, bytes, keyring);
-        }
-        if !bytes.starts_with(&[0x1f, 0x8b]) {
-            return Err(reader.not_an_index("it begins neither as gzip does nor with ADB"));
-        }
-        let (signatures, rest) = reader.signatures(bytes)?;
-        if let Some(keyring) = keyring {
-            keyring
-                .verify(&signatures, rest)
-                .map_err(|source| IndexError::Signature {
-                    path: path.to_owned(),
-                    source,
-                })?;
-        }
-        reader.contents(rest)
+        let index = IndexFile::check(path, bytes, keyring)?.contents()?;
+        let (description, text) = match index {
+            IndexContents::Text { description, text } => (description, text),
+            IndexContents::Index(index) => return Ok(index),
+        };
+        let entries = Index::parse(&text).map_err(|source| IndexError::Text {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Index {
+            description,
+            names: None,
+            entries,
+        })
     }
 
     /// The index as a file: a gzip member of `DESCRIPTION` and `APKINDEX`, signed if there is a
@@ -210,7 +219,7 @@ impl Index {
     }
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
+pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
     let failed = |source| IndexError::Read {
         path: path.to_owned(),
         source,
@@ -227,6 +236,70 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
         });
     }
     Ok(bytes)
+}
+
+/// An index whose signatures were checked, if they were to be.
+pub(crate) struct IndexFile<'b> {
+    reader: Reader<'b>,
+    signed: SignedPart<'b>,
+}
+
+/// What the signatures of an index cover.
+enum SignedPart<'b> {
+    /// Format 2: all members behind them.
+    Members(&'b [u8]),
+    /// Format 3.
+    Adb(Head),
+}
+
+/// What an index holds, as far as reading its file goes.
+pub(crate) enum IndexContents {
+    /// Format 2.
+    Text {
+        /// The text of `DESCRIPTION`.
+        description: String,
+        /// The text of `APKINDEX`.
+        text: String,
+    },
+    /// Format 3.
+    Index(Index),
+}
+
+impl<'b> IndexFile<'b> {
+    /// Nothing behind the signatures is looked at. Without a keyring, they are not either.
+    pub(crate) fn check(
+        path: &'b Path,
+        bytes: &'b [u8],
+        keyring: Option<&Keyring>,
+    ) -> Result<IndexFile<'b>, IndexError> {
+        let reader = Reader { path };
+        if bytes.starts_with(b"ADB") {
+            let signed = SignedPart::Adb(v3::check(path, bytes, keyring)?);
+            return Ok(IndexFile { reader, signed });
+        }
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            return Err(reader.not_an_index("it begins neither as gzip does nor with ADB"));
+        }
+        let (signatures, signed) = reader.signatures(bytes)?;
+        if let Some(keyring) = keyring {
+            keyring
+                .verify(&signatures, signed)
+                .map_err(|source| IndexError::Signature {
+                    path: path.to_owned(),
+                    source,
+                })?;
+        }
+        let signed = SignedPart::Members(signed);
+        Ok(IndexFile { reader, signed })
+    }
+
+    /// What the signatures cover.
+    pub(crate) fn contents(&self) -> Result<IndexContents, IndexError> {
+        match &self.signed {
+            SignedPart::Members(members) => self.reader.contents(members),
+            SignedPart::Adb(head) => v3::index(self.reader.path, head).map(IndexContents::Index),
+        }
+    }
 }
 
 /// Knows the path for errors.
@@ -283,7 +356,7 @@ impl Reader<'_> {
         }
     }
 
-    fn contents(&self, bytes: &[u8]) -> Result<Index, IndexError> {
+    fn contents(&self, bytes: &[u8]) -> Result<IndexContents, IndexError> {
         let limits = Limits {
             bytes: MAXIMUM_INDEX,
             ..Limits::control()
@@ -326,17 +399,9 @@ impl Reader<'_> {
             return Err(self.not_an_index("another gzip member follows its contents"));
         }
         let text = text.ok_or_else(|| self.not_an_index("it holds no APKINDEX"))?;
-        let text = std::str::from_utf8(&text)
-            .map_err(|_| self.not_an_index("its APKINDEX is not UTF-8"))?;
-        let entries = Index::parse(text).map_err(|source| IndexError::Text {
-            path: self.path.to_owned(),
-            source,
-        })?;
-        Ok(Index {
-            description,
-            names: None,
-            entries,
-        })
+        let text =
+            String::from_utf8(text).map_err(|_| self.not_an_index("its APKINDEX is not UTF-8"))?;
+        Ok(IndexContents::Text { description, text })
     }
 
     fn not_an_index(&self, reason: &'static str) -> IndexError {

@@ -16,49 +16,58 @@ use crate::package::Package;
 use crate::repository::NamePattern;
 use crate::signature::{Keyring, Signer};
 
-impl Index {
-    pub(super) fn from_adb(
-        path: &Path,
-        bytes: &[u8],
-        keyring: Option<&Keyring>,
-    ) -> Result<Index, IndexError> {
-        let damaged = |source| IndexError::Adb {
-            path: path.to_owned(),
-            source,
-        };
-        let head = whole(bytes).map_err(damaged)?;
-        if let Some(keyring) = keyring {
-            keyring
-                .verify_adb(&head, INDEX_FILE.id)
-                .map_err(|source| IndexError::Signature {
-                    path: path.to_owned(),
-                    source,
-                })?;
-        }
-        let adb = Adb::new(&head.payload).map_err(damaged)?;
-        let root = adb.root_object(&INDEX_FILE).map_err(damaged)?;
-        let names = root.text(index::PKGNAME_SPEC).map_err(damaged)?;
-        let names = (!names.is_empty())
-            .then(|| NamePattern::of_index(names))
-            .transpose()
-            .map_err(|source| IndexError::Names {
+/// Nothing of the payload is looked at before its signature was found good.
+pub(super) fn check(
+    path: &Path,
+    bytes: &[u8],
+    keyring: Option<&Keyring>,
+) -> Result<Head, IndexError> {
+    let head = whole(bytes).map_err(|source| IndexError::Adb {
+        path: path.to_owned(),
+        source,
+    })?;
+    if let Some(keyring) = keyring {
+        keyring
+            .verify_adb(&head, INDEX_FILE.id)
+            .map_err(|source| IndexError::Signature {
                 path: path.to_owned(),
                 source,
             })?;
-        let description = root.text(index::DESCRIPTION).map_err(damaged)?.to_owned();
-        let entries = root
-            .objects(index::PACKAGES, &INFO)
-            .map_err(damaged)?
-            .map(|object| entry(package_info(object?)?))
-            .collect::<Result<_, _>>()
-            .map_err(damaged)?;
-        Ok(Index {
-            description,
-            names,
-            entries,
-        })
     }
+    Ok(head)
+}
 
+/// What the payload says.
+pub(super) fn index(path: &Path, head: &Head) -> Result<Index, IndexError> {
+    let damaged = |source| IndexError::Adb {
+        path: path.to_owned(),
+        source,
+    };
+    let adb = Adb::new(&head.payload).map_err(damaged)?;
+    let root = adb.root_object(&INDEX_FILE).map_err(damaged)?;
+    let names = root.text(index::PKGNAME_SPEC).map_err(damaged)?;
+    let names = (!names.is_empty())
+        .then(|| NamePattern::of_index(names))
+        .transpose()
+        .map_err(|source| IndexError::Names {
+            path: path.to_owned(),
+            source,
+        })?;
+    let description = root.text(index::DESCRIPTION).map_err(damaged)?.to_owned();
+    let entries = root
+        .objects(index::PACKAGES, &INFO)
+        .map_err(damaged)?
+        .map(|object| entry(package_info(object?)?))
+        .collect::<Result<_, _>>()
+        .map_err(damaged)?;
+    Ok(Index {
+        description,
+        names,
+        entries,
+    })
+}
+
+impl Index {
     /// The index as a file of format 3, signed by all signers. What an entry's text can't say is
     /// left out: packagers, triggers, checksums of data. The bytes depend on the arguments alone
     /// (with ECDSA keys, on chance too).

@@ -22,10 +22,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base::Arch;
+use store::Store;
 use url::Url;
 
-use crate::catalogue::CatalogueError;
-use crate::index::{FILE_NAME, Index, IndexError};
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::index::{FILE_NAME, IndexError};
 use crate::package::PackageError;
 use crate::signature::Keyring;
 
@@ -291,7 +292,7 @@ impl Repository {
         keyring: Option<&Keyring>,
     ) -> Result<LoadedRepository, RepositoryError> {
         match self.index(arch) {
-            Location::Folder(path) => self.open_index(arch, &path, keyring),
+            Location::Folder(path) => self.open_index(arch, &path, keyring, None),
             url => Err(RepositoryError::Remote {
                 repository: self.to_string(),
                 place: url.to_string(),
@@ -300,7 +301,7 @@ impl Repository {
     }
 
     /// Makes a repository of its index for `arch`, which is the file at `path`. Without a keyring,
-    /// whoever made it.
+    /// whoever made it. What was made of it is kept in the store.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -309,6 +310,7 @@ impl Repository {
         arch: Arch,
         path: &Path,
         keyring: Option<&Keyring>,
+        store: Option<&Store>,
     ) -> Result<LoadedRepository, RepositoryError> {
         // As in apk, the name of an index promises its format; the signature says nothing of it.
         if self.index(arch).to_string().ends_with(".adb") && !is_v3(path)? {
@@ -317,11 +319,7 @@ impl Repository {
                 path: path.to_owned(),
             });
         }
-        let read = match keyring {
-            Some(keyring) => Index::read(path, keyring),
-            None => Index::read_unverified(path),
-        };
-        let index = read.map_err(|source| match source {
+        let catalogue = Catalogue::open(path, keyring, store).map_err(|source| match source {
             IndexError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 RepositoryError::NoIndex {
                     repository: self.to_string(),
@@ -339,8 +337,8 @@ impl Repository {
             name: self.to_string(),
             arch,
             base: self.base(),
-            names: index.names.clone().unwrap_or_else(|| self.names()),
-            catalogue: index.into(),
+            names: catalogue.names().unwrap_or_else(|| self.names()),
+            catalogue,
         })
     }
 }

@@ -232,7 +232,7 @@ impl Access {
             Location::Url(url) => url,
             Location::Folder(path) => {
                 return Ok(Opened {
-                    repository: repository.open_index(arch, &path, keyring)?,
+                    repository: repository.open_index(arch, &path, keyring, Some(&self.store))?,
                     state: IndexState::Local,
                     keys: Vec::new(),
                 });
@@ -674,7 +674,9 @@ impl Asker<'_> {
     }
 
     fn read(&self, path: &Path) -> Result<LoadedRepository, RepositoryError> {
-        self.repository.open_index(self.arch, path, self.keyring)
+        let store = Some(&self.access.store);
+        self.repository
+            .open_index(self.arch, path, self.keyring, store)
     }
 
     fn verified(&self, path: &Path) -> Result<LoadedRepository, PlaceError> {
