@@ -9,7 +9,7 @@ use siphasher::sip::SipHasher13;
 use zerocopy::little_endian::{U32, U64};
 
 use super::details::{self, Texts};
-use super::format::{DefectRecord, Extent, NameRecord, PackageRecord, TermRecord};
+use super::format::{SHORT_IDENTITY, DefectRecord, Extent, NameRecord, PackageRecord, TermRecord};
 use super::made::Made;
 use super::term;
 use crate::dependency::{Dependency, Identity, PartConstraint, Parts};
@@ -97,7 +97,7 @@ fn text_of<'s>(strings: &'s [u8], extent: &Extent) -> &'s [u8] {
     strings.get(extent.range()).unwrap_or_default()
 }
 
-pub(super) fn identity_of(identity: &Identity) -> ([u8; 32], u8) {
+fn identity_of(identity: &Identity) -> ([u8; 32], u8) {
     match identity {
         Identity::Sha256(digest) => (*digest.as_bytes(), PackageRecord::SHA256),
         Identity::Sha1(digest) => {
@@ -376,11 +376,9 @@ impl Builder {
             record.provider_priority = U64::new(priority);
         }
         let place = self.packages.len() as u32;
-        let hash = self.hash.hash_one(bytes);
-        let same = |known: &u32| {
-            let known = &self.packages[*known as usize];
-            known.identity == bytes && known.is(PackageRecord::SHA256) == (kind != 0)
-        };
+        let short = record.short_identity();
+        let hash = self.hash.hash_one(short);
+        let same = |known: &u32| self.packages[*known as usize].short_identity() == short;
         if self.identities.find(hash, same).is_some() {
             record.flags |= PackageRecord::REPEATED;
             self.packages.push(record);
@@ -394,7 +392,7 @@ impl Builder {
             ..
         } = self;
         identities.insert_unique(hash, place, |place| {
-            state.hash_one(packages[*place as usize].identity)
+            state.hash_one(packages[*place as usize].short_identity())
         });
     }
 
@@ -418,7 +416,7 @@ impl Builder {
         let packages = packages.map_or(&[][..], |(_, most)| most);
         let first = packages.iter().enumerate();
         let first = first.filter(|(_, record)| !record.is(PackageRecord::REPEATED));
-        let identities = first.map(|(place, record)| (place, &record.identity[..]));
+        let identities = first.map(|(place, record)| (place, &record.identity[..SHORT_IDENTITY]));
         let identity_slots = slots(keys, packages.len(), identities);
         Made {
             description: description.to_owned(),

@@ -146,7 +146,15 @@ impl PackageRecord {
     pub(super) fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+
+    /// What tells packages apart; see [`crate::dependency::Identity::shortened`].
+    pub(super) fn short_identity(&self) -> [u8; SHORT_IDENTITY] {
+        self.identity.first_chunk().copied().unwrap_or_default()
+    }
 }
+
+/// Bytes of an identity that count.
+pub(super) const SHORT_IDENTITY: usize = 20;
 
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -5,6 +5,7 @@ mod details;
 mod format;
 mod kept;
 mod made;
+mod reachable;
 mod term;
 mod text;
 
@@ -24,6 +25,7 @@ use self::build::{Builder, first_slot};
 use self::format::{DefectRecord, Extent, NameRecord, PackageRecord, Section, TermRecord};
 use self::kept::Kept;
 use self::made::Made;
+pub use self::reachable::Reachable;
 use crate::dependency::{Dependency, Identity};
 use crate::index::{self, Index, IndexContents, IndexEntry, IndexError, IndexFile, TextError};
 use crate::package::{Defect, PackageInfo};
@@ -249,30 +251,7 @@ impl Catalogue {
 
     /// What the solver needs of a package; none at a place beyond the last.
     pub fn candidate(&self, place: usize) -> Option<Candidate> {
-        let contents = &self.contents;
-        let (record, next) = contents.package(place)?;
-        let [depends, provides, install_if] = contents.terms(record, next);
-        let text = |extent| contents.text(extent).to_owned();
-        let fatal = contents
-            .defects(place, record)
-            .filter(|defect| defect.fatal);
-        Some(Candidate {
-            name: contents.name(record.name).to_owned(),
-            version: text(&record.version),
-            arch: text(&record.arch),
-            origin: text(&record.origin),
-            identity: Some(identity(record)),
-            depends,
-            provides,
-            install_if,
-            provider_priority: record.provider_priority.get(),
-            size: record.size.get(),
-            installed_size: record.installed_size.get(),
-            cached: false,
-            defects: fatal
-                .map(|Defect { field, reason, .. }| format!("{field}: {reason}"))
-                .collect(),
-        })
+        self.contents.candidate(place)
     }
 
     /// The places of the packages of this name.
@@ -297,7 +276,7 @@ impl Catalogue {
             .find(|place| self.version(*place) == Some(version))
     }
 
-    /// The place of the first package of this identity.
+    /// The place of the first package of this identity, of which the first 20 bytes count.
     pub fn find_identity(&self, identity: &Identity) -> Option<usize> {
         self.contents.find_identity(identity)
     }
@@ -355,6 +334,35 @@ impl Contents {
             [record, next] => Some((record, next)),
             _ => None,
         }
+    }
+
+    fn candidate(&self, place: usize) -> Option<Candidate> {
+        let (record, next) = self.package(place)?;
+        let [depends, provides, install_if] = self.terms(record, next);
+        let text = |extent| self.text(extent).to_owned();
+        let fatal = self.defects(place, record).filter(|defect| defect.fatal);
+        Some(Candidate {
+            name: self.name(record.name).to_owned(),
+            version: text(&record.version),
+            arch: text(&record.arch),
+            origin: text(&record.origin),
+            identity: Some(identity(record)),
+            depends,
+            provides,
+            install_if,
+            provider_priority: record.provider_priority.get(),
+            size: record.size.get(),
+            installed_size: record.installed_size.get(),
+            cached: false,
+            defects: fatal
+                .map(|Defect { field, reason, .. }| format!("{field}: {reason}"))
+                .collect(),
+        })
+    }
+
+    fn name_count(&self) -> usize {
+        let names: &[NameRecord] = self.records(Section::Names);
+        names.len().saturating_sub(1)
     }
 
     fn text(&self, extent: &Extent) -> &str {
@@ -444,12 +452,14 @@ impl Contents {
     }
 
     fn find_identity(&self, identity: &Identity) -> Option<usize> {
-        let (bytes, kind) = build::identity_of(identity);
+        let short = match identity.shortened() {
+            Identity::Sha1(digest) => *digest.as_bytes(),
+            Identity::Sha256(_) => return None,
+        };
         let packages = self.packages();
-        let place = self.look_up(Section::IdentitySlots, &bytes, |place| {
-            packages.get(place as usize).is_some_and(|record| {
-                record.identity == bytes && record.flags & PackageRecord::SHA256 == kind
-            })
+        let place = self.look_up(Section::IdentitySlots, &short, |place| {
+            let record = packages.get(place as usize);
+            record.is_some_and(|record| record.short_identity() == short)
         });
         place.map(|place| place as usize)
     }

@@ -3,11 +3,11 @@ use std::path::{Path, PathBuf};
 use base::Arch;
 
 use super::{Location, NamePattern, Repository, RepositoryError};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Reachable};
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
 use crate::package::Package;
-use crate::solver::{self, Candidate, Request, Sources, Universe, Unsolvable};
+use crate::solver::{self, Candidate, Request, Solution, Sources, Universe, Unsolvable};
 
 /// A repository whose index was read.
 #[derive(Clone, Debug)]
@@ -158,38 +158,74 @@ pub fn choose<'r>(
     arch: Arch,
     world: &[Dependency],
 ) -> Result<Vec<(&'r LoadedRepository, IndexEntry)>, ChoiceError> {
-    let candidates: Vec<Vec<Candidate>> = repositories
-        .iter()
-        .map(LoadedRepository::candidates)
-        .collect();
-    let tables: Vec<solver::Repository<'_>> = repositories
-        .iter()
-        .zip(&candidates)
-        .map(|(repository, packages)| solver::Repository {
+    let sources = Sources {
+        arches: &[arch.apk()],
+        ..Sources::default()
+    };
+    let request = Request {
+        world,
+        ..Request::default()
+    };
+    solve(repositories, sources, &request, |_, solution| {
+        // Nothing is installed, so every package chosen has a place in a repository.
+        let solution = solution.map_err(Box::new)?;
+        let places = solution.packages().filter_map(|selected| selected.place);
+        let chosen = places.filter_map(|(index, place)| Some((repositories.get(index)?, place)));
+        chosen
+            .map(|(repository, place)| Ok((repository, repository.entry(place)?)))
+            .collect()
+    })
+}
+
+/// Solves `request` over `repositories` and what is in `sources` beside repositories. `answer` is
+/// handed the solution, or why there is none, and the universe that it was found in: only what can
+/// be reached, if that suffices.
+pub fn solve<T>(
+    repositories: &[LoadedRepository],
+    sources: Sources<'_>,
+    request: &Request<'_>,
+    answer: impl FnOnce(&Universe<'_>, Result<Solution<'_>, Unsolvable>) -> T,
+) -> T {
+    fn tables<'t>(
+        repositories: &'t [LoadedRepository],
+        packages: impl Fn(usize) -> &'t [Candidate],
+    ) -> Vec<solver::Repository<'t>> {
+        let repositories = repositories.iter().enumerate();
+        let table = |(index, repository): (usize, &'t LoadedRepository)| solver::Repository {
             name: &repository.name,
             tag: repository.repository.tag.as_deref(),
             available: true,
-            packages,
-        })
-        .collect();
-    let arches = [arch.apk()];
+            packages: packages(index),
+        };
+        repositories.map(table).collect()
+    }
+
+    let catalogues: Vec<&Catalogue> = repositories.iter().map(|of| &of.catalogue).collect();
+    let installed = sources.installed.iter().map(|installed| installed.package);
+    let unindexed = sources.unindexed.iter().map(|unindexed| unindexed.package);
+    let world = request.world.iter().map(|term| term.name.as_str());
+    let goals = request.goals.iter().map(|goal| goal.name);
+    let reachable = Reachable::find(&catalogues, installed.chain(unindexed), world.chain(goals));
+    let some = tables(repositories, |index| reachable.candidates(index));
     let universe = Universe::new(Sources {
-        arches: &arches,
-        repositories: &tables,
-        ..Sources::default()
+        repositories: &some,
+        reachable: Some(&reachable),
+        ..sources
     });
-    let solution = universe
-        .solve(&Request {
-            world,
-            ..Request::default()
-        })
-        .map_err(Box::new)?;
-    // Nothing is installed, so every package chosen has a place in a repository.
-    let chosen = solution.packages().filter_map(|selected| {
-        let (repository, place) = selected.place?;
-        Some((repositories.get(repository)?, place))
+    if let Some(solution) = universe.try_solve(request) {
+        return answer(&universe, Ok(solution));
+    }
+    // What would help may be something that could not be reached.
+    let all: Vec<Vec<Candidate>> = repositories
+        .iter()
+        .map(LoadedRepository::candidates)
+        .collect();
+    let all = tables(repositories, |index| {
+        all.get(index).map_or(&[], Vec::as_slice)
     });
-    chosen
-        .map(|(repository, place)| Ok((repository, repository.entry(place)?)))
-        .collect()
+    let universe = Universe::new(Sources {
+        repositories: &all,
+        ..sources
+    });
+    answer(&universe, universe.solve(request))
 }

@@ -1,6 +1,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::catalogue::Reachable;
 use crate::dependency::{Dependency, Identity};
 use crate::version::compare;
 
@@ -88,6 +89,8 @@ pub struct Sources<'a> {
     pub unindexed: &'a [Unindexed<'a>],
     /// The indexes.
     pub repositories: &'a [Repository<'a>],
+    /// Set if the indexes hold only what can be reached: where that is in the whole ones.
+    pub reachable: Option<&'a Reachable<'a>>,
 }
 
 /// What apk's command line options prefer, for all of the world or for one name.
@@ -150,7 +153,7 @@ pub struct Selected<'a> {
     /// The package.
     pub package: &'a Candidate,
     /// The repository to take it from (an index into [`Sources::repositories`]) and its place in
-    /// [`Repository::packages`]; none if it is installed already or comes from elsewhere.
+    /// the whole index ([`Repository::packages`], unless that is only what can be reached); none if it is installed already or comes from elsewhere.
     pub place: Option<(usize, usize)>,
     /// It can be had now: from a repository within reach, from the cache or from a file.
     pub available: bool,

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use super::bucket::bucket;
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
+use super::state::Banned;
 use super::unsolvable::Unsolvable;
+use crate::catalogue::Reachable;
 use crate::dependency::{Dependency, Identity};
 
 /// A name that something has, provides or asks for: an index into the tables.
@@ -135,6 +137,9 @@ impl<'a> Universe<'a> {
             let id = builder.package(unindexed.package, &sources);
             builder.packages[id as usize].unindexed = Some(unindexed.kind);
         }
+        for name in sources.reachable.map_or(&[][..], Reachable::names) {
+            builder.name(name);
+        }
         for (index, repository) in sources.repositories.iter().enumerate() {
             builder.repository(index, repository, &sources);
         }
@@ -147,6 +152,11 @@ impl<'a> Universe<'a> {
     /// What to install for `request`, in order; or why nothing will do.
     pub fn solve(&self, request: &Request<'_>) -> Result<Solution<'a>, Unsolvable> {
         super::propagate::solve(self, request)
+    }
+
+    /// As [`Universe::solve`], without a word where there is no solution.
+    pub(crate) fn try_solve(&self, request: &Request<'_>) -> Option<Solution<'a>> {
+        super::propagate::attempt(self, request, &Banned::new(), &mut 0).ok()
     }
 
     /// What the tables were built from.
@@ -297,7 +307,9 @@ impl<'a> Builder<'a> {
                 package.rank = u32::try_from(index + 1).unwrap_or(u32::MAX);
             }
             if package.place.is_none() || (repository.available && !package.reachable) {
-                package.place = Some((index, position));
+                let places = sources.reachable.map(|of| of.places(index));
+                let place = places.map_or(Some(position), |places| places.get(position).copied());
+                package.place = place.map(|place| (index, place));
             }
             package.reachable |= repository.available;
         }
@@ -333,13 +345,15 @@ impl<'a> Builder<'a> {
         id
     }
 
-    /// The package of that identity, or else a new one.
+    /// The package of that identity, or else a new one. As in apk, either way its names are
+    /// mentioned now.
     fn package(&mut self, candidate: &'a Candidate, sources: &Sources<'a>) -> PackageId {
         let id = self.packages.len() as PackageId;
         if let Some(identity) = candidate.identity {
             // apk tells packages apart by the first 20 bytes, which is all that a database keeps.
             let known = *self.by_identity.entry(identity.shortened()).or_insert(id);
             if known != id {
+                self.mention(candidate);
                 return known;
             }
         }
@@ -364,6 +378,14 @@ impl<'a> Builder<'a> {
         };
         self.packages.push(package);
         id
+    }
+
+    fn mention(&mut self, candidate: &'a Candidate) {
+        self.name(&candidate.name);
+        let terms = candidate.depends.iter().chain(&candidate.provides);
+        for term in terms.chain(&candidate.install_if) {
+            self.name(&term.name);
+        }
     }
 
     fn terms(&mut self, dependencies: &'a [Dependency]) -> Range<u32> {

@@ -137,6 +137,7 @@ impl Excerpt {
             installed: &installed,
             unindexed: &unindexed,
             repositories: &repositories,
+            ..Sources::default()
         });
         *work += universe.packages.len() as u64;
         attempt(&universe, request, &Banned::new(), work).map(|solution| chosen(&solution, variant))

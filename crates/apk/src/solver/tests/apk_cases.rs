@@ -445,6 +445,7 @@ impl Case {
             installed: &installed,
             unindexed: &unindexed,
             repositories: &repositories,
+            ..Sources::default()
         });
         let run = Run {
             case: self,
