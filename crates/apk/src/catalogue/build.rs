@@ -9,7 +9,7 @@ use siphasher::sip::SipHasher13;
 use zerocopy::little_endian::{U32, U64};
 
 use super::details::{self, Texts};
-use super::format::{SHORT_IDENTITY, DefectRecord, Extent, NameRecord, PackageRecord, TermRecord};
+use super::format::{DefectRecord, Extent, NameRecord, PackageRecord, SHORT_IDENTITY, TermRecord};
 use super::made::Made;
 use super::term;
 use crate::dependency::{Dependency, Identity, PartConstraint, Parts};

@@ -53,6 +53,12 @@ impl<'c> Reachable<'c> {
             .map_or(&[], |shelf| &shelf.candidates)
     }
 
+    /// The packages of all indexes.
+    pub fn candidates_mut(&mut self) -> impl Iterator<Item = &mut Candidate> {
+        let shelves = self.shelves.iter_mut();
+        shelves.flat_map(|shelf| &mut shelf.candidates)
+    }
+
     /// The places of those packages in their index.
     pub fn places(&self, index: usize) -> &[usize] {
         self.shelves.get(index).map_or(&[], |shelf| &shelf.places)
@@ -237,7 +243,8 @@ impl<'c> Search<'c> {
         let shelves = self.indexes.iter().map(|view| {
             let found = view.found.iter().enumerate();
             let found = found.filter(|(_, found)| **found);
-            let found = found.filter_map(|(place, _)| Some((place, view.contents.candidate(place)?)));
+            let found =
+                found.filter_map(|(place, _)| Some((place, view.contents.candidate(place)?)));
             let (places, candidates) = found.unzip();
             Shelf { places, candidates }
         });

@@ -76,8 +76,7 @@ fn holds(catalogue: &Catalogue, entries: &[IndexEntry]) {
         assert_eq!(catalogue.candidate(place), Some(entry.candidate()));
         assert_eq!(catalogue.name(place), Some(info.name.as_str()));
         assert_eq!(catalogue.version(place), Some(info.version.as_str()));
-        let same =
-            |other: &IndexEntry| other.identity.shortened() == entry.identity.shortened();
+        let same = |other: &IndexEntry| other.identity.shortened() == entry.identity.shortened();
         assert_eq!(
             catalogue.find_identity(&entry.identity),
             entries.iter().position(same)

@@ -331,7 +331,10 @@ impl Package {
                     entry.sha256 = Some(Digest::of(target.as_bytes()));
                     EntryKind::Symlink { target }
                 }
-                Target::HardLink(target) => EntryKind::HardLink { target },
+                // apk's path of a file in the root is `./NAME`.
+                Target::HardLink(target) => EntryKind::HardLink {
+                    target: target.strip_prefix("./").unwrap_or(&target).to_owned(),
+                },
                 Target::CharDevice { major, minor } => EntryKind::CharDevice { major, minor },
                 Target::BlockDevice { major, minor } => EntryKind::BlockDevice { major, minor },
                 Target::Fifo => EntryKind::Fifo,

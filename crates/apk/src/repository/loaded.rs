@@ -166,7 +166,11 @@ pub fn choose<'r>(
         world,
         ..Request::default()
     };
-    solve(repositories, sources, &request, |_, solution| {
+    let offered = Offered {
+        repositories,
+        offline: None,
+    };
+    solve(offered, sources, &request, |_, solution| {
         // Nothing is installed, so every package chosen has a place in a repository.
         let solution = solution.map_err(Box::new)?;
         let places = solution.packages().filter_map(|selected| selected.place);
@@ -177,36 +181,53 @@ pub fn choose<'r>(
     })
 }
 
-/// Solves `request` over `repositories` and what is in `sources` beside repositories. `answer` is
-/// handed the solution, or why there is none, and the universe that it was found in: only what can
-/// be reached, if that suffices.
-pub fn solve<T>(
-    repositories: &[LoadedRepository],
-    sources: Sources<'_>,
-    request: &Request<'_>,
-    answer: impl FnOnce(&Universe<'_>, Result<Solution<'_>, Unsolvable>) -> T,
-) -> T {
-    fn tables<'t>(
-        repositories: &'t [LoadedRepository],
-        packages: impl Fn(usize) -> &'t [Candidate],
-    ) -> Vec<solver::Repository<'t>> {
-        let repositories = repositories.iter().enumerate();
-        let table = |(index, repository): (usize, &'t LoadedRepository)| solver::Repository {
-            name: &repository.name,
-            tag: repository.repository.tag.as_deref(),
-            available: true,
+/// What repositories offer.
+#[derive(Clone, Copy)]
+pub struct Offered<'o> {
+    /// The repositories, first wins ties.
+    pub repositories: &'o [LoadedRepository],
+    /// Without network: which packages of remote repositories are at hand all the same.
+    pub offline: Option<&'o dyn Fn(&Candidate) -> bool>,
+}
+
+impl<'o> Offered<'o> {
+    fn mark<'c>(&self, candidates: impl Iterator<Item = &'c mut Candidate>) {
+        if let Some(is_cached) = self.offline {
+            candidates.for_each(|candidate| candidate.cached = is_cached(candidate));
+        }
+    }
+
+    fn tables(&self, packages: impl Fn(usize) -> &'o [Candidate]) -> Vec<solver::Repository<'o>> {
+        let repositories = self.repositories.iter().enumerate();
+        let table = |(index, of): (usize, &'o LoadedRepository)| solver::Repository {
+            name: &of.name,
+            tag: of.repository.tag.as_deref(),
+            available: self.offline.is_none() || !of.repository.is_remote(),
             packages: packages(index),
         };
         repositories.map(table).collect()
     }
+}
 
-    let catalogues: Vec<&Catalogue> = repositories.iter().map(|of| &of.catalogue).collect();
+/// Solves `request` over what is `offered` and what is in `sources` beside repositories. `answer`
+/// is handed the solution, or why there is none, and the universe that it was found in: only what
+/// can be reached, if that suffices.
+pub fn solve<T>(
+    offered: Offered<'_>,
+    sources: Sources<'_>,
+    request: &Request<'_>,
+    answer: impl FnOnce(&Universe<'_>, Result<Solution<'_>, Unsolvable>) -> T,
+) -> T {
+    let catalogues = offered.repositories.iter().map(|of| &of.catalogue);
+    let catalogues: Vec<&Catalogue> = catalogues.collect();
     let installed = sources.installed.iter().map(|installed| installed.package);
     let unindexed = sources.unindexed.iter().map(|unindexed| unindexed.package);
     let world = request.world.iter().map(|term| term.name.as_str());
     let goals = request.goals.iter().map(|goal| goal.name);
-    let reachable = Reachable::find(&catalogues, installed.chain(unindexed), world.chain(goals));
-    let some = tables(repositories, |index| reachable.candidates(index));
+    let mut reachable =
+        Reachable::find(&catalogues, installed.chain(unindexed), world.chain(goals));
+    offered.mark(reachable.candidates_mut());
+    let some = offered.tables(|index| reachable.candidates(index));
     let universe = Universe::new(Sources {
         repositories: &some,
         reachable: Some(&reachable),
@@ -216,13 +237,10 @@ pub fn solve<T>(
         return answer(&universe, Ok(solution));
     }
     // What would help may be something that could not be reached.
-    let all: Vec<Vec<Candidate>> = repositories
-        .iter()
-        .map(LoadedRepository::candidates)
-        .collect();
-    let all = tables(repositories, |index| {
-        all.get(index).map_or(&[], Vec::as_slice)
-    });
+    let repositories = offered.repositories.iter();
+    let mut all: Vec<Vec<Candidate>> = repositories.map(LoadedRepository::candidates).collect();
+    offered.mark(all.iter_mut().flatten());
+    let all = offered.tables(|index| all.get(index).map_or(&[], Vec::as_slice));
     let universe = Universe::new(Sources {
         repositories: &all,
         ..sources

@@ -136,7 +136,12 @@ fn builds_and_tests_with_packages_of_servers() {
 
     // A store that knows nothing fetches the guest; without the network all of it is named.
     let store = folder.path().join("store");
-    let refused = with(&store, "build").arg("--offline").run().code(1);
+    let refused = with(&store, "build")
+        .args(sources)
+        .arg(world().signing_key())
+        .arg("--offline")
+        .run()
+        .code(1);
     assert!(
         refused
             .stderr

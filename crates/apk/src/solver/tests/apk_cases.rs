@@ -517,6 +517,11 @@ struct Run<'r> {
 }
 
 impl<'r> Run<'r> {
+    fn solve(&self, request: &Request<'_>) -> Result<Solution<'r>, Unsolvable> {
+        super::reachable::agrees(self.universe.sources(), request);
+        self.universe.solve(request)
+    }
+
     fn add(&self, added: Vec<Dependency>, output: &mut String) {
         let mut world = self.case.world.clone();
         let preferences = Preferences {
@@ -540,7 +545,7 @@ impl<'r> Run<'r> {
             goals: &goals,
             ..self.request()
         };
-        self.commit(self.universe.solve(&request), output);
+        self.commit(self.solve(&request), output);
     }
 
     fn request(&self) -> Request<'static> {
@@ -581,7 +586,7 @@ impl<'r> Run<'r> {
             goals: &goals,
             ..self.request()
         };
-        let solution = self.universe.solve(&request);
+        let solution = self.solve(&request);
         if let Ok(solution) = &solution {
             self.not_removed(&world, solution, output);
         }
@@ -661,7 +666,7 @@ impl<'r> Run<'r> {
             goals: &goals,
             ..self.request()
         };
-        self.commit(self.universe.solve(&request), output);
+        self.commit(self.solve(&request), output);
     }
 
     fn upgrade(&self, output: &mut String) {
@@ -709,7 +714,7 @@ impl<'r> Run<'r> {
             goals: &goals,
             ..self.request()
         };
-        self.commit(self.universe.solve(&request), output);
+        self.commit(self.solve(&request), output);
     }
 
     fn preupgrade(&self, preferences: Preferences, output: &mut String) {
@@ -748,7 +753,7 @@ impl<'r> Run<'r> {
             preupgrade: true,
             ..self.request()
         };
-        let solution = self.universe.solve(&request).unwrap();
+        let solution = self.solve(&request).unwrap();
         if solution
             .changes
             .iter()

@@ -71,8 +71,7 @@ fn an_audit_finds_what_apk_finds() {
         return;
     }
     insta::assert_snapshot!(audit(&system, &Audit::default()), @r"
-    A etc/apk/arch
-    A etc/apk/world
+    D etc/apk/
     U etc/conf settings
     A etc/new
     ");

@@ -276,7 +276,8 @@ impl System {
     }
 }
 
-/// A line for each file below a folder: its path, and its text or where it leads.
+/// A line for each file below a folder: its path, and its text or where it leads. The lock is only
+/// there from the second transaction on.
 fn listing(folder: &Path) -> String {
     let mut lines = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -291,7 +292,7 @@ fn listing(folder: &Path) -> String {
             } else if found.is_symlink() {
                 let target = fs::read_link(&path).unwrap();
                 lines.push(format!("{name} -> {}\n", target.display()));
-            } else {
+            } else if !name.ends_with("lib/apk/db/lock") {
                 let text = fs::read_to_string(&path).unwrap_or_default();
                 lines.push(format!("{name}: {}\n", text.trim_end()));
             }

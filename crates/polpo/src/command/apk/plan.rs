@@ -161,8 +161,8 @@ impl Context<'_> {
             ignore_conflicts: wish.ignore_conflicts,
             ..Request::default()
         };
-        Ok(system.with_universe(&wish.extras, |universe| {
-            let solution = universe.solve(&request).map_err(Box::new)?;
+        Ok(system.solve(&wish.extras, &request, |universe, solution| {
+            let solution = solution.map_err(Box::new)?;
             let freed = Freed {
                 universe,
                 extras: system.kept.iter().chain(&wish.extras).collect(),

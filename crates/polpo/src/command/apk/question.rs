@@ -315,8 +315,8 @@ impl Opened {
             ignore_conflicts: true,
             ..Request::default()
         };
-        self.system.with_universe(&[], |universe| {
-            let solution = match universe.solve(&request) {
+        self.system.solve(&[], &request, |_, solution| {
+            let solution = match solution {
                 Ok(solution) => solution,
                 Err(unsolvable) => {
                     context.refuse(&unsolvable)?;

@@ -8,8 +8,11 @@ use apk::dependency::Dependency;
 use apk::index::IndexEntry;
 use apk::install::{Root, Statistics};
 use apk::package::PackageInfo;
-use apk::repository::LoadedRepository;
-use apk::solver::{Candidate, Installed, Repository, Sources, Unindexed, UnindexedKind, Universe};
+use apk::repository::{self, LoadedRepository, Offered};
+use apk::solver::{
+    Candidate, Installed, Request, Solution, Sources, Unindexed, UnindexedKind, Universe,
+    Unsolvable,
+};
 use base::Arch;
 
 use super::package_cache::{PackageCache, package_name};
@@ -156,31 +159,14 @@ impl System {
         statistics
     }
 
-    /// Hands `work` all packages that can be chosen.
-    pub(crate) fn with_universe<T>(
+    /// Solves `request` over all packages that can be chosen, and hands `answer` the outcome with
+    /// the universe that it was found in.
+    pub(crate) fn solve<T>(
         &self,
         extras: &[Extra],
-        work: impl FnOnce(&Universe<'_>) -> T,
+        request: &Request<'_>,
+        answer: impl FnOnce(&Universe<'_>, Result<Solution<'_>, Unsolvable>) -> T,
     ) -> T {
-        let mut candidates: Vec<Vec<Candidate>> = self
-            .repositories
-            .iter()
-            .map(LoadedRepository::candidates)
-            .collect();
-        if !self.network {
-            self.mark_cached(&mut candidates);
-        }
-        let repositories: Vec<Repository<'_>> = self
-            .repositories
-            .iter()
-            .zip(&candidates)
-            .map(|(repository, packages)| Repository {
-                name: &repository.name,
-                tag: repository.repository.tag.as_deref(),
-                available: self.network || !repository.repository.is_remote(),
-                packages,
-            })
-            .collect();
         let installed = self.installed_candidates();
         let installed: Vec<Installed<'_>> = self
             .installed()
@@ -203,35 +189,33 @@ impl System {
             })
             .collect();
         let arches: Vec<&str> = self.arches.iter().map(String::as_str).collect();
-        let universe = Universe::new(Sources {
+        let sources = Sources {
             arches: &arches,
             installed: &installed,
             unindexed: &unindexed,
-            repositories: &repositories,
-        });
-        work(&universe)
-    }
-}
-
-impl System {
-    /// Without network, what is in the cache is all that can be had of remote repositories.
-    fn mark_cached(&self, candidates: &mut [Vec<Candidate>]) {
-        let Some(cache) = self.cache.as_ref().filter(|cache| cache.packages) else {
-            return;
+            ..Sources::default()
         };
-        // A cache that can't be read has nothing.
-        let files: BTreeMap<String, u64> = cache
-            .files()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|file| (file.name, file.size))
-            .collect();
-        for candidate in candidates.iter_mut().flatten() {
-            candidate.cached = candidate.identity.is_some_and(|identity| {
+        let cached = self.cached_files();
+        let is_cached = |candidate: &Candidate| {
+            candidate.identity.is_some_and(|identity| {
                 let name = package_name(&candidate.name, &candidate.version, &identity);
-                files.get(&name) == Some(&candidate.size)
-            });
-        }
+                cached.get(&name) == Some(&candidate.size)
+            })
+        };
+        let offered = Offered {
+            repositories: &self.repositories,
+            offline: (!self.network).then_some(&is_cached),
+        };
+        repository::solve(offered, sources, request, answer)
+    }
+
+    /// The names and sizes of the files that the cache of packages has.
+    fn cached_files(&self) -> BTreeMap<String, u64> {
+        let cache = self.cache.as_ref().filter(|cache| cache.packages);
+        // A cache that can't be read has nothing.
+        let files = cache.and_then(|cache| cache.files().ok());
+        let files = files.unwrap_or_default().into_iter();
+        files.map(|file| (file.name, file.size)).collect()
     }
 }
 
