@@ -120,7 +120,7 @@ impl Kept {
 /// Checks all that the solver looks at.
 fn is_whole(layout: &Layout, bytes: &[u8]) -> bool {
     let digests = layout.digests(bytes);
-    if !digests.is_some_and(|(actual, expected)| actual == expected) {
+    if digests.is_none_or(|(actual, expected)| actual != expected) {
         return false;
     }
     let blocks = layout.solver_blocks();

@@ -69,7 +69,7 @@ enum Contents {
     /// Made by this run of the program.
     Made(Box<Made>),
     /// Made by an earlier one.
-    Kept(Kept),
+    Kept(Box<Kept>),
 }
 
 fn make(contents: IndexContents) -> Result<Made, CatalogueError> {
@@ -126,7 +126,7 @@ impl Catalogue {
         let file = file?;
         let found = found.map(|found| found.unwrap_or_else(|panic| resume_unwind(panic)));
         let digest = match found.transpose()? {
-            Some((_, Some(kept))) => return Ok(Catalogue::holding(Contents::Kept(kept))),
+            Some((_, Some(kept))) => return Ok(Catalogue::holding(Contents::Kept(Box::new(kept)))),
             Some((digest, None)) => Some(digest),
             None => None,
         };

@@ -37,7 +37,7 @@ fn kept(bytes: &[u8]) -> Option<Catalogue> {
     std::fs::write(&place, bytes).unwrap();
     let kept = Kept::find(&store, &folder.path().join("index"), digest).unwrap();
     assert_eq!(place.exists(), kept.is_some());
-    kept.map(|kept| Catalogue::holding(Contents::Kept(kept)))
+    kept.map(|kept| Catalogue::holding(Contents::Kept(Box::new(kept))))
 }
 
 /// Gives forged bytes the digests that they would have to have.
