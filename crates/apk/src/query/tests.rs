@@ -35,7 +35,7 @@ fn repository(line: &str, entries: &str) -> LoadedRepository {
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, index.to_bytes(None, base::Epoch(0)).unwrap()).unwrap();
     let opened = Line::folder(folder.path())
-        .open_unverified(Arch::X86_64)
+        .open(Arch::X86_64, None, None)
         .unwrap();
     LoadedRepository {
         name: line.to_string(),

@@ -269,30 +269,20 @@ impl Repository {
         }
     }
 
-    /// Reads the index for `arch`, which a key of the keyring must have signed. It must be on this
-    /// machine.
+    /// Reads the index for `arch`, which a key of the keyring must have signed; without a keyring,
+    /// whoever made it. It must be on this machine. What is made of it is kept in the store, if
+    /// there is one, and found there the next time.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    pub fn open(&self, arch: Arch, keyring: &Keyring) -> Result<LoadedRepository, RepositoryError> {
-        self.open_local(arch, Some(keyring))
-    }
-
-    /// Reads the index for `arch`, whoever made it. It must be on this machine.
-    ///
-    /// # Errors
-    /// See [`RepositoryError`].
-    pub fn open_unverified(&self, arch: Arch) -> Result<LoadedRepository, RepositoryError> {
-        self.open_local(arch, None)
-    }
-
-    fn open_local(
+    pub fn open(
         &self,
         arch: Arch,
         keyring: Option<&Keyring>,
+        store: Option<&Store>,
     ) -> Result<LoadedRepository, RepositoryError> {
         match self.index(arch) {
-            Location::Folder(path) => self.open_index(arch, &path, keyring, None),
+            Location::Folder(path) => self.open_index(arch, &path, keyring, store),
             url => Err(RepositoryError::Remote {
                 repository: self.to_string(),
                 place: url.to_string(),

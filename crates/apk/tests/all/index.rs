@@ -199,7 +199,7 @@ fn a_folder_is_a_repository() {
     fs::rename(&file, arch.join("sample-1.2.3_rc4-r5.apk")).unwrap();
     let repository = Repository::folder(folder.path());
     let error = repository
-        .open(Arch::X86_64, &signer().keyring())
+        .open(Arch::X86_64, Some(&signer().keyring()), None)
         .unwrap_err();
     assert!(matches!(error, RepositoryError::NoIndex { .. }), "{error}");
 
@@ -213,12 +213,12 @@ fn a_folder_is_a_repository() {
         .write(&arch.join(FILE_NAME), Some(signer()), EPOCH)
         .unwrap();
     let error = repository
-        .open(Arch::X86_64, &Keyring::default())
+        .open(Arch::X86_64, Some(&Keyring::default()), None)
         .unwrap_err();
     assert!(matches!(error, RepositoryError::Index { .. }), "{error}");
-    let loaded = repository.open(Arch::X86_64, &signer().keyring()).unwrap();
+    let loaded = repository.open(Arch::X86_64, Some(&signer().keyring()), None).unwrap();
     assert_eq!(loaded.candidates().len(), 3);
-    let unverified = repository.open_unverified(Arch::X86_64).unwrap().catalogue;
+    let unverified = repository.open(Arch::X86_64, None, None).unwrap().catalogue;
     assert_eq!(unverified.description(), index.description);
     let entries: Result<Vec<IndexEntry>, _> = unverified.entries().collect();
     assert_eq!(entries.unwrap(), index.entries);

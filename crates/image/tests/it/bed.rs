@@ -184,7 +184,7 @@ impl Bed {
 
     pub(crate) fn repositories(&self) -> Vec<LoadedRepository> {
         let repository = Repository::folder(self.path("packages"));
-        vec![repository.open(ARCH, &self.keyring()).unwrap()]
+        vec![repository.open(ARCH, Some(&self.keyring()), None).unwrap()]
     }
 
     pub(crate) fn store(&self) -> Store {

@@ -562,7 +562,7 @@ fn apkos_golden_image() {
     let golden = oci::Layout::open(corpus.join("golden")).unwrap();
     for arch in [base::Arch::X86_64, base::Arch::Aarch64] {
         let repository = apk::repository::Repository::folder(corpus.join("packages"));
-        let repositories = [repository.open(arch, &keyring).unwrap()];
+        let repositories = [repository.open(arch, Some(&keyring), None).unwrap()];
         let configuration = configuration(&yaml);
         let access = access(&store);
         let plan = image::plan(

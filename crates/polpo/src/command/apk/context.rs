@@ -13,7 +13,7 @@ use apk::repository::{
 use apk::signature::{Keyring, SignatureError};
 use apk::solver::UnindexedKind;
 use base::{Arch, Epoch};
-use store::{CredentialSource, Network, NetworkSettings};
+use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use super::console::Console;
 use super::options::{Commit, Decision, Global};
@@ -30,6 +30,9 @@ const USUAL_AGE: u64 = 4 * 60;
 /// What statfs(2) calls a file system in memory.
 const TMPFS: u64 = 0x0102_1994;
 
+/// Bytes of an index that is read as quickly as a store is opened.
+const SMALL_INDEX: u64 = 256 << 10;
+
 /// One run of an apk command.
 pub(crate) struct Context<'p> {
     pub(crate) global: &'p Global,
@@ -39,6 +42,7 @@ pub(crate) struct Context<'p> {
     progress: &'p Progress,
     keyring: OnceCell<Keyring>,
     access: OnceCell<repository::Access>,
+    store: OnceCell<Store>,
 }
 
 /// What `--force-…` lets pass.
@@ -106,6 +110,7 @@ impl<'p> Context<'p> {
             progress,
             keyring: OnceCell::new(),
             access: OnceCell::new(),
+            store: OnceCell::new(),
         }
     }
 
@@ -254,7 +259,8 @@ impl<'p> Context<'p> {
             accept_stale: true,
             ..AccessSettings::default()
         };
-        let access = repository::Access::new(session.store()?, Network::new(network), settings);
+        let store = self.store()?.clone();
+        let access = repository::Access::new(store, Network::new(network), settings);
         Ok(self.access.get_or_init(|| access))
     }
 
@@ -388,6 +394,15 @@ impl<'p> Context<'p> {
         Ok(list.repositories().to_vec())
     }
 
+    /// The store; opened when it is first needed.
+    fn store(&self) -> Result<&Store, Failure> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = self.session()?.store()?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
     async fn load(
         &self,
         repository: &Repository,
@@ -400,10 +415,14 @@ impl<'p> Context<'p> {
             true => None,
             false => Some(self.keyring()?),
         };
-        let loaded: Result<LoadedRepository, RepositoryError> = match (&place, keyring) {
-            (Location::Folder(_), None) => repository.open_unverified(arch),
-            (Location::Folder(_), Some(keyring)) => repository.open(arch, keyring),
-            (Location::Url(_), keyring) => {
+        let loaded: Result<LoadedRepository, RepositoryError> = match &place {
+            Location::Folder(path) => {
+                let is_large = path.metadata().is_ok_and(|found| found.len() > SMALL_INDEX);
+                // Who has no place for a store reads the index anew.
+                let store = is_large.then(|| self.store().ok()).flatten();
+                repository.open(arch, keyring, store)
+            }
+            Location::Url(_) => {
                 let access = self.access(system.cache.as_ref(), needs)?;
                 let opened = access.open(repository, arch, keyring, &self.console).await;
                 opened.map(|opened| {
