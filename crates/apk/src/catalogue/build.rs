@@ -2,14 +2,15 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use base::Digest;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 use zerocopy::little_endian::{U32, U64};
 
 use super::details::{self, Texts};
-use super::format::{DefectRecord, Extent, NameRecord, PackageRecord, SHORT_IDENTITY, TermRecord};
+use super::format::{
+    DefectRecord, Extent, NameRecord, PackageRecord, SHORT_IDENTITY, Sum, TermRecord, sum,
+};
 use super::made::Made;
 use super::term;
 use crate::dependency::{Dependency, Identity, PartConstraint, Parts};
@@ -408,7 +409,7 @@ impl Builder {
         self.packages.push(end);
         self.names.push(NameRecord::default());
         let (providers, conditional) = self.tables();
-        let keys = keys(&Digest::of(&self.strings));
+        let keys = keys(&sum(&self.strings));
         let names = self.names.split_last().map_or(&[][..], |(_, most)| most);
         let texts = names.iter().map(|name| text_of(&self.strings, &name.text));
         let name_slots = slots(keys, names.len(), texts.enumerate());
@@ -546,8 +547,8 @@ impl Table {
 
 /// The keys of hash tables: they depend on the texts themselves, so that these can't be chosen to
 /// collide under them.
-fn keys(digest: &Digest) -> [u64; 2] {
-    let (halves, _) = digest.as_bytes().as_chunks::<8>();
+fn keys(sum: &Sum) -> [u64; 2] {
+    let (halves, _) = sum.as_chunks::<8>();
     let half = |place: usize| {
         halves
             .get(place)

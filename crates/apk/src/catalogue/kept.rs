@@ -1,4 +1,4 @@
-//! Catalogues that are kept in the store, by the digest of the index that they were made from.
+//! Catalogues that are kept in the store, by the sum of the index that they were made from.
 //!
 //! What is kept is a copy that can be made again: a file that is not what was once written is
 //! removed, and nobody waits for the disk when one is written.
@@ -12,10 +12,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use base::Digest;
 use store::{MappedFile, Store, StoreError, WriteError};
 
-use super::format::{FORMAT, Layout, Section};
+use super::format::{FORMAT, Layout, Section, Sum, sum};
 use super::made::Made;
 use super::make;
 use crate::index;
@@ -35,20 +34,16 @@ pub(super) struct Kept {
     path: PathBuf,
     /// The index it was made from.
     source: PathBuf,
-    digest: Digest,
+    sum: Sum,
     /// The same made again, should a detail be damaged.
     again: OnceLock<Option<Box<Made>>>,
 }
 
 impl Kept {
-    /// The catalogue of the index at `source`, whose digest is given, if it is kept. The solver's
+    /// The catalogue of the index at `source`, whose sum is given, if it is kept. The solver's
     /// part is checked; one that is damaged is removed.
-    pub(super) fn find(
-        store: &Store,
-        source: &Path,
-        digest: Digest,
-    ) -> Result<Option<Kept>, StoreError> {
-        let path = path(store, &digest);
+    pub(super) fn find(store: &Store, source: &Path, sum: Sum) -> Result<Option<Kept>, StoreError> {
+        let path = path(store, &sum);
         let bytes = match MappedFile::open(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -65,7 +60,7 @@ impl Kept {
             whole: (0..blocks).map(|_| AtomicBool::new(false)).collect(),
             path,
             source: source.to_owned(),
-            digest,
+            sum,
             again: OnceLock::new(),
         }))
     }
@@ -102,12 +97,12 @@ impl Kept {
         whole
     }
 
-    /// The index was trusted when it had this digest.
+    /// The index was trusted when it had this sum.
     fn make_again(&self) -> Option<Box<Made>> {
         // Who finds it damaged the next time will remove it.
         remove(&self.path).ok();
         let bytes = index::bytes_of(&self.source).ok()?;
-        if Digest::of(&bytes) != self.digest {
+        if sum(&bytes) != self.sum {
             return None;
         }
         let contents = index::IndexFile::check(&self.source, &bytes, None)
@@ -119,8 +114,7 @@ impl Kept {
 
 /// Checks all that the solver looks at.
 fn is_whole(layout: &Layout, bytes: &[u8]) -> bool {
-    let digests = layout.digests(bytes);
-    if digests.is_none_or(|(actual, expected)| actual != expected) {
+    if !layout.is_header_whole(bytes) {
         return false;
     }
     let blocks = layout.solver_blocks();
@@ -147,8 +141,8 @@ fn is_whole(layout: &Layout, bytes: &[u8]) -> bool {
 }
 
 /// Keeps a catalogue for later runs.
-pub(super) fn keep(store: &Store, digest: &Digest, made: &Made) -> Result<(), StoreError> {
-    let path = path(store, digest);
+pub(super) fn keep(store: &Store, sum: &Sum, made: &Made) -> Result<(), StoreError> {
+    let path = path(store, sum);
     let folder = store.root().join(FOLDER);
     fs::create_dir_all(&folder).map_err(WriteError::at("create the folder", &folder))?;
     let mut beside = store.temp_file()?;
@@ -164,8 +158,8 @@ pub(super) fn keep(store: &Store, digest: &Digest, made: &Made) -> Result<(), St
     Ok(leave_the_latest(&folder)?)
 }
 
-pub(super) fn path(store: &Store, digest: &Digest) -> PathBuf {
-    let name = format!("{}-{FORMAT}", digest.hex());
+pub(super) fn path(store: &Store, sum: &Sum) -> PathBuf {
+    let name = format!("{}-{FORMAT}", hex::encode(sum));
     store.root().join(FOLDER).join(name)
 }
 

@@ -2,13 +2,12 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use base::Digest;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use super::format::{
     self, BLOCK, COVERED, DefectRecord, Extent, FORMAT, Header, MAGIC, NameRecord, PackageRecord,
-    Section, TermRecord,
+    Section, Sum, TermRecord, sum,
 };
 
 /// Its parts, not yet in one piece.
@@ -98,7 +97,7 @@ impl Made {
         let mut writer = Blocks {
             file,
             block: Vec::with_capacity(BLOCK),
-            digests: Vec::with_capacity(blocks),
+            sums: Vec::with_capacity(blocks),
         };
         for section in Section::ALL {
             writer.write(self.section(section))?;
@@ -106,25 +105,25 @@ impl Made {
         writer.end_block(true)?;
         writer.write(&self.details)?;
         writer.end_block(false)?;
-        let digests = writer.digests;
+        let sums = writer.sums;
         let mut covered = header
             .as_bytes()
             .get(COVERED..)
             .unwrap_or_default()
             .to_vec();
-        covered.extend(digests.as_bytes());
-        header.digest = *Digest::of(&covered).as_bytes();
+        covered.extend(sums.as_bytes());
+        header.sum = sum(&covered);
         file.seek(SeekFrom::Start(0))?;
         file.write_all(header.as_bytes())?;
-        file.write_all(digests.as_bytes())
+        file.write_all(sums.as_bytes())
     }
 }
 
-/// Writes bytes and finds the digests of their blocks.
+/// Writes bytes and finds the sums of their blocks.
 struct Blocks<'f, F> {
     file: &'f mut F,
     block: Vec<u8>,
-    digests: Vec<[u8; 32]>,
+    sums: Vec<Sum>,
 }
 
 impl<F: Write> Blocks<'_, F> {
@@ -150,7 +149,7 @@ impl<F: Write> Blocks<'_, F> {
             self.block.resize(BLOCK, 0);
         }
         self.file.write_all(&self.block)?;
-        self.digests.push(*Digest::of(&self.block).as_bytes());
+        self.sums.push(sum(&self.block));
         self.block.clear();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Indexes in compact form: made once from an index, then found again without reading its text.
 
 mod build;
+mod candidates;
 mod details;
 mod format;
 mod kept;
@@ -22,7 +23,8 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use self::build::{Builder, first_slot};
-use self::format::{DefectRecord, Extent, NameRecord, PackageRecord, Section, TermRecord};
+use self::candidates::Candidates;
+use self::format::{DefectRecord, Extent, NameRecord, PackageRecord, Section, Sum, TermRecord};
 use self::kept::Kept;
 use self::made::Made;
 pub use self::reachable::Reachable;
@@ -114,9 +116,9 @@ impl Catalogue {
         store: Option<&Store>,
     ) -> Result<Catalogue, IndexError> {
         let bytes = index::bytes_of(path)?;
-        let look_up = |store| -> Result<(Digest, Option<Kept>), StoreError> {
-            let digest = Digest::of(&bytes);
-            Ok((digest, Kept::find(store, path, digest)?))
+        let look_up = |store| -> Result<(Sum, Option<Kept>), StoreError> {
+            let sum = format::sum(&bytes);
+            Ok((sum, Kept::find(store, path, sum)?))
         };
         let (file, found) = thread::scope(|scope| {
             let found = store.map(|store| scope.spawn(move || look_up(store)));
@@ -125,9 +127,9 @@ impl Catalogue {
         });
         let file = file?;
         let found = found.map(|found| found.unwrap_or_else(|panic| resume_unwind(panic)));
-        let digest = match found.transpose()? {
+        let sum = match found.transpose()? {
             Some((_, Some(kept))) => return Ok(Catalogue::holding(Contents::Kept(Box::new(kept)))),
-            Some((digest, None)) => Some(digest),
+            Some((sum, None)) => Some(sum),
             None => None,
         };
         let made = make(file.contents()?).map_err(|source| match source {
@@ -140,8 +142,8 @@ impl Catalogue {
                 source,
             },
         })?;
-        if let (Some(store), Some(digest)) = (store, digest) {
-            kept::keep(store, &digest, &made)?;
+        if let (Some(store), Some(sum)) = (store, sum) {
+            kept::keep(store, &sum, &made)?;
         }
         Ok(Catalogue::holding(Contents::Made(Box::new(made))))
     }
@@ -249,9 +251,23 @@ impl Catalogue {
         (0..self.len()).map(|place| self.entry(place))
     }
 
-    /// What the solver needs of a package; none at a place beyond the last.
-    pub fn candidate(&self, place: usize) -> Option<Candidate> {
-        self.contents.candidate(place)
+    /// What identifies a package; none at a place beyond the last.
+    pub fn identity(&self, place: usize) -> Option<Identity> {
+        let (record, _) = self.contents.package(place)?;
+        Some(identity(record))
+    }
+
+    /// The bytes of a package's file; none at a place beyond the last.
+    pub fn size(&self, place: usize) -> Option<u64> {
+        let (record, _) = self.contents.package(place)?;
+        Some(record.size.get())
+    }
+
+    /// What the solver needs of all packages, in order.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates = Candidates::new(&self.contents);
+        let places = 0..self.len();
+        places.filter_map(|place| candidates.get(place)).collect()
     }
 
     /// The places of the packages of this name.
@@ -334,30 +350,6 @@ impl Contents {
             [record, next] => Some((record, next)),
             _ => None,
         }
-    }
-
-    fn candidate(&self, place: usize) -> Option<Candidate> {
-        let (record, next) = self.package(place)?;
-        let [depends, provides, install_if] = self.terms(record, next);
-        let text = |extent| self.text(extent).to_owned();
-        let fatal = self.defects(place, record).filter(|defect| defect.fatal);
-        Some(Candidate {
-            name: self.name(record.name).to_owned(),
-            version: text(&record.version),
-            arch: text(&record.arch),
-            origin: text(&record.origin),
-            identity: Some(identity(record)),
-            depends,
-            provides,
-            install_if,
-            provider_priority: record.provider_priority.get(),
-            size: record.size.get(),
-            installed_size: record.installed_size.get(),
-            cached: false,
-            defects: fatal
-                .map(|Defect { field, reason, .. }| format!("{field}: {reason}"))
-                .collect(),
-        })
     }
 
     fn name_count(&self) -> usize {

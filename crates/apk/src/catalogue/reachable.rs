@@ -2,9 +2,9 @@
 
 use zerocopy::little_endian::U32;
 
+use super::candidates::Candidates;
 use super::format::{PackageRecord, Section, TermRecord};
 use super::{Catalogue, Contents};
-use crate::dependency::Dependency;
 use crate::solver::Candidate;
 
 /// The packages of some indexes that can be reached from some names: those that have or provide
@@ -163,8 +163,8 @@ impl<'c> Search<'c> {
             &candidate.install_if,
         ];
         self.name(&candidate.name);
-        for Dependency { name, .. } in terms.into_iter().flatten() {
-            self.name(name);
+        for term in terms.into_iter().flatten() {
+            self.name(&term.name);
         }
         if let Some(identity) = candidate.identity {
             for index in 0..self.indexes.len() {
@@ -241,10 +241,10 @@ impl<'c> Search<'c> {
         });
         let names = names.collect();
         let shelves = self.indexes.iter().map(|view| {
+            let mut candidates = Candidates::new(view.contents);
             let found = view.found.iter().enumerate();
             let found = found.filter(|(_, found)| **found);
-            let found =
-                found.filter_map(|(place, _)| Some((place, view.contents.candidate(place)?)));
+            let found = found.filter_map(|(place, _)| Some((place, candidates.get(place)?)));
             let (places, candidates) = found.unzip();
             Shelf { places, candidates }
         });

@@ -15,7 +15,7 @@ use base::Arch;
 use crate::dependency::Identity;
 use crate::package::{Defect, Package, PackageInfo, Written};
 use crate::repository::NamePattern;
-use crate::solver::Candidate;
+use crate::solver::{Candidate, shared};
 
 /// One package of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +94,9 @@ impl IndexEntry {
             arch: self.info.arch.clone(),
             origin: self.info.origin.clone(),
             identity: Some(self.identity),
-            depends: self.info.depends.clone(),
-            provides: self.info.provides.clone(),
-            install_if: self.info.install_if.clone(),
+            depends: shared(self.info.depends.clone()),
+            provides: shared(self.info.provides.clone()),
+            install_if: shared(self.info.install_if.clone()),
             provider_priority: self.info.provider_priority.unwrap_or(0),
             size: self.size,
             installed_size: self.info.installed_size,

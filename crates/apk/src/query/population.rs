@@ -177,10 +177,7 @@ impl<'a> Population<'a> {
                     place,
                     length: catalogue.len(),
                 };
-                let identity = catalogue
-                    .candidate(place)
-                    .and_then(|candidate| candidate.identity)
-                    .ok_or_else(missing)?;
+                let identity = catalogue.identity(place).ok_or_else(missing)?;
                 let next = packages.len() as u32;
                 let id = *known.entry(key(&identity)).or_insert(next);
                 if id == next {

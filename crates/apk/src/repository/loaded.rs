@@ -29,9 +29,7 @@ pub struct LoadedRepository {
 impl LoadedRepository {
     /// What the solver needs, in the index's order.
     pub fn candidates(&self) -> Vec<Candidate> {
-        (0..self.catalogue.len())
-            .filter_map(|place| self.catalogue.candidate(place))
-            .collect()
+        self.catalogue.candidates()
     }
 
     /// All that the index says of the package at a place of it.

@@ -21,6 +21,7 @@ mod unsolvable;
 
 pub(crate) use bucket::bucket;
 pub use remedy::{Adjustment, Cause, Preference, Remedy, Search};
+pub(crate) use request::shared;
 pub use request::{
     Candidate, Change, ChangeKind, Goal, Installed, Preferences, Repository, Request, Selected,
     Solution, Sources, Unindexed, UnindexedKind,

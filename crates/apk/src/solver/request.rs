@@ -1,5 +1,6 @@
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::catalogue::Reachable;
 use crate::dependency::{Dependency, Identity};
@@ -18,12 +19,13 @@ pub struct Candidate {
     pub origin: String,
     /// Identifies the package file. Packages of equal identity are one package.
     pub identity: Option<Identity>,
-    /// What must be installed (or, with `!`, absent) beside it.
-    pub depends: Vec<Dependency>,
+    /// What must be installed (or, with `!`, absent) beside it. Many packages of an index speak of
+    /// the same terms, which they may share.
+    pub depends: Vec<Arc<Dependency>>,
     /// Other names it answers to; those with a version it owns alone.
-    pub provides: Vec<Dependency>,
+    pub provides: Vec<Arc<Dependency>>,
     /// It is installed unasked once all of these are.
-    pub install_if: Vec<Dependency>,
+    pub install_if: Vec<Arc<Dependency>>,
     /// Preferred among providers of one unversioned name; 0 means: never chosen by such a name.
     pub provider_priority: u64,
     /// Bytes to download.
@@ -34,6 +36,11 @@ pub struct Candidate {
     pub cached: bool,
     /// Why it can never be installed (an index field or a term that was not understood), in words.
     pub defects: Vec<String>,
+}
+
+/// Terms as a candidate has them.
+pub(crate) fn shared(terms: impl IntoIterator<Item = Dependency>) -> Vec<Arc<Dependency>> {
+    terms.into_iter().map(Arc::new).collect()
 }
 
 /// An index, in the order of the repositories file: earlier ones win ties.

@@ -2,6 +2,7 @@
 #[allow(clippy::disallowed_types)]
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::bucket::bucket;
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
@@ -110,7 +111,7 @@ pub struct Universe<'a> {
     pub(super) packages: Vec<Package<'a>>,
     names: Vec<&'a str>,
     #[allow(clippy::disallowed_types)]
-    ids: HashMap<&'a str, NameId>,
+    ids: HashMap<&'a str, NameId, foldhash::fast::RandomState>,
     tags: Vec<&'a str>,
     tags_in_use: u64,
     installed: Vec<PackageId>,
@@ -272,10 +273,10 @@ impl<'a> Universe<'a> {
 struct Builder<'a> {
     packages: Vec<Package<'a>>,
     #[allow(clippy::disallowed_types)]
-    by_identity: HashMap<Identity, PackageId>,
+    by_identity: HashMap<Identity, PackageId, foldhash::fast::RandomState>,
     names: Vec<&'a str>,
     #[allow(clippy::disallowed_types)]
-    ids: HashMap<&'a str, NameId>,
+    ids: HashMap<&'a str, NameId, foldhash::fast::RandomState>,
     tags: Vec<&'a str>,
     /// The tags that a repository has, as bits.
     tags_in_use: u64,
@@ -388,7 +389,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn terms(&mut self, dependencies: &'a [Dependency]) -> Range<u32> {
+    fn terms(&mut self, dependencies: &'a [Arc<Dependency>]) -> Range<u32> {
         let start = self.terms.len() as u32;
         for dependency in dependencies {
             let name = self.name(&dependency.name);

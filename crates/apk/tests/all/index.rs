@@ -216,7 +216,9 @@ fn a_folder_is_a_repository() {
         .open(Arch::X86_64, Some(&Keyring::default()), None)
         .unwrap_err();
     assert!(matches!(error, RepositoryError::Index { .. }), "{error}");
-    let loaded = repository.open(Arch::X86_64, Some(&signer().keyring()), None).unwrap();
+    let loaded = repository
+        .open(Arch::X86_64, Some(&signer().keyring()), None)
+        .unwrap();
     assert_eq!(loaded.candidates().len(), 3);
     let unverified = repository.open(Arch::X86_64, None, None).unwrap().catalogue;
     assert_eq!(unverified.description(), index.description);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use super::{
     Blocked, Difference, Disagreement, Member, Place, agree, offered, solve_each, solve_with,
@@ -251,7 +252,7 @@ fn supply(member: &Member<'_, '_>, change: &Adjustment) -> Option<Candidate> {
             .version()
             .is_some_and(|of| of.as_str() == like.version)
         {
-            provided.constraint = term.constraint.clone();
+            Arc::make_mut(provided).constraint = term.constraint.clone();
         }
     }
     package.version = version.to_string();

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::variant::Variant;
 use super::{Tried, chosen, options};
@@ -164,9 +165,9 @@ fn supply(terms: &[Dependency], arches: &[String]) -> Option<Shelf> {
 
 fn relax(candidate: &mut Candidate, term: &Dependency, with: Option<&Dependency>) {
     let depends = std::mem::take(&mut candidate.depends).into_iter();
-    let depends = depends.filter_map(|known| match (known == *term, with) {
+    let depends = depends.filter_map(|known| match (*known == *term, with) {
         (false, _) => Some(known),
-        (true, with) => with.cloned(),
+        (true, with) => with.cloned().map(Arc::new),
     });
     candidate.depends = depends.collect();
 }

@@ -548,7 +548,7 @@ fn chosen(solution: &Solution<'_>, variant: &Variant) -> Chosen {
         chosen.demands.insert(term.name.clone(), Vec::new());
     }
     let packages = || solution.packages().map(|selected| selected.package);
-    let depends = packages().flat_map(|package| &package.depends);
+    let depends = packages().flat_map(|package| package.depends.iter().map(AsRef::as_ref));
     for term in variant.world.iter().chain(depends) {
         if let Some(terms) = chosen.demands.get_mut(&term.name)
             && !terms.contains(term)

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::dependency::{Constraint, Dependency, Identity, add_term, remove_term};
+use crate::solver::request::shared;
 use crate::solver::{
     Candidate, Change, ChangeKind, Goal, Installed, Preferences, Repository, Request, Solution,
     Sources, Unindexed, UnindexedKind, Universe, Unsolvable,
@@ -285,15 +286,15 @@ impl Entries {
                     "k" => package.provider_priority = value.parse().unwrap(),
                     "D" => {
                         let terms = terms();
-                        package.depends.extend(terms);
+                        package.depends.extend(shared(terms));
                     }
                     "p" => {
                         let terms = terms();
-                        package.provides.extend(terms);
+                        package.provides.extend(shared(terms));
                     }
                     "i" => {
                         let terms = terms();
-                        package.install_if.extend(terms);
+                        package.install_if.extend(shared(terms));
                     }
                     "s" => tag = Some(value.to_owned()),
                     "T" | "U" | "L" | "m" | "c" | "t" | "F" | "R" | "Z" => {}
@@ -488,14 +489,16 @@ fn prepare_add(
     }
     for operand in &arguments.operands {
         match virtual_package {
-            Some(package) => add_term(
-                &mut package.depends,
-                Dependency::parse_untagged(operand).map_err(|_| {
+            Some(package) => {
+                let term = Dependency::parse_untagged(operand).map_err(|_| {
                     format!(
                         "'{operand}' is not a valid package dependency, format is name([<>~=]version)"
                     )
-                })?,
-            ),
+                })?;
+                let mut depends = package.depends.iter().map(|term| (**term).clone()).collect();
+                add_term(&mut depends, term);
+                package.depends = shared(depends);
+            }
             None => added.push(Dependency::parse(operand).map_err(|_| {
                 format!(
                     "'{operand}' is not a valid world dependency, format is name(@tag)([<>~=]version)"

@@ -1,8 +1,11 @@
 //! Small random repositories, solved by trying every set of packages.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use crate::dependency::Dependency;
+use crate::solver::request::shared;
 use crate::solver::{
     Adjustment, Candidate, Repository, Request, Search, Sources, Universe, Unsolvable,
 };
@@ -154,10 +157,13 @@ fn apply(
         } => {
             let labelled = |of: &&mut Candidate| format!("{}-{}", of.name, of.version) == *package;
             for package in packages.iter_mut().filter(labelled) {
-                assert!(package.depends.contains(term), "{change}");
+                assert!(
+                    package.depends.iter().any(|known| **known == *term),
+                    "{change}"
+                );
                 let depends = std::mem::take(&mut package.depends).into_iter();
-                let depends = depends.filter_map(|known| match known == *term {
-                    true => with.clone(),
+                let depends = depends.filter_map(|known| match *known == *term {
+                    true => with.clone().map(Arc::new),
                     false => Some(known),
                 });
                 package.depends = depends.collect();
@@ -205,9 +211,9 @@ fn candidate() -> impl Strategy<Value = Candidate> {
             |(name, version, depends, provides, install_if, provider_priority)| Candidate {
                 name: name.to_owned(),
                 version: version.to_owned(),
-                depends,
-                provides,
-                install_if: install_if.unwrap_or_default(),
+                depends: shared(depends),
+                provides: shared(provides),
+                install_if: shared(install_if.unwrap_or_default()),
                 provider_priority,
                 size: 1,
                 installed_size: 1,

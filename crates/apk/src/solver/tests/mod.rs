@@ -8,6 +8,7 @@ mod real;
 
 use crate::dependency::Dependency;
 use crate::solver::Candidate;
+use crate::solver::request::shared;
 
 /// Packages, one a line: `name-version [field: terms;]…`, fields as in `depends: a b>1; arch: x`.
 fn packages(text: &str) -> Vec<Candidate> {
@@ -37,9 +38,9 @@ fn package(line: &str) -> Candidate {
     {
         let (key, value) = field.split_once(": ").unwrap();
         match key {
-            "depends" => package.depends = Dependency::parse_list(value).unwrap(),
-            "provides" => package.provides = Dependency::parse_list(value).unwrap(),
-            "install_if" => package.install_if = Dependency::parse_list(value).unwrap(),
+            "depends" => package.depends = shared(Dependency::parse_list(value).unwrap()),
+            "provides" => package.provides = shared(Dependency::parse_list(value).unwrap()),
+            "install_if" => package.install_if = shared(Dependency::parse_list(value).unwrap()),
             "priority" => package.provider_priority = value.parse().unwrap(),
             "arch" => package.arch = value.to_owned(),
             "defect" => package.defects.push(value.to_owned()),

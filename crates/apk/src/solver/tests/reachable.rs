@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -11,6 +12,7 @@ use crate::dependency::{Dependency, Identity};
 use crate::index::{Index, IndexEntry};
 use crate::package::{Defect, PackageInfo};
 use crate::solver::bucket::bucket;
+use crate::solver::request::shared;
 use crate::solver::{
     Candidate, Goal, Installed, Preferences, Repository, Request, Solution, Sources, Unindexed,
     UnindexedKind, Universe,
@@ -84,6 +86,7 @@ fn entry(place: usize, candidate: &Candidate) -> IndexEntry {
         defects,
         cached: _,
     } = candidate.clone();
+    let plain = |terms: &[Arc<Dependency>]| terms.iter().map(|term| (**term).clone()).collect();
     let unlike_others = Identity::from(base::Sha1::of(format!("{name}{place}").as_bytes()));
     let defects = defects.into_iter().map(|reason| Defect {
         field: String::new(),
@@ -98,9 +101,9 @@ fn entry(place: usize, candidate: &Candidate) -> IndexEntry {
             version,
             arch,
             origin,
-            depends,
-            provides,
-            install_if,
+            depends: plain(&depends),
+            provides: plain(&provides),
+            install_if: plain(&install_if),
             installed_size,
             provider_priority: Some(provider_priority),
             defects: defects.collect(),
@@ -153,9 +156,7 @@ pub(super) fn agrees(sources: &Sources<'_>, request: &Request<'_>) {
 fn of_a_real_index() {
     let path = corpus().join("apko/apk/alpine-317/APKINDEX.tar.gz");
     let catalogue = Catalogue::open(&path, None, None).unwrap();
-    let packages: Vec<Candidate> = (0..catalogue.len())
-        .filter_map(|place| catalogue.candidate(place))
-        .collect();
+    let packages = catalogue.candidates();
     let repositories = [Repository {
         name: "main",
         tag: None,
@@ -253,9 +254,9 @@ fn candidate() -> impl Strategy<Value = Candidate> {
                 arch: arch.to_owned(),
                 // Some are the same, or say so.
                 identity: Some(base::Sha1::of(&[identity]).into()),
-                depends,
-                provides: provides.collect(),
-                install_if: install_if.unwrap_or_default(),
+                depends: shared(depends),
+                provides: shared(provides),
+                install_if: shared(install_if.unwrap_or_default()),
                 provider_priority,
                 size: 1,
                 installed_size: u64::from(identity != 7),

@@ -316,7 +316,9 @@ fn an_index_that_apk_made_leads_to_its_packages() {
     fs::write(arch.join("Packages.adb"), index()).unwrap();
     let line = format!("v3 {}", folder.path().display());
     let repository = Repository::parse(&line).unwrap();
-    let loaded = repository.open(Arch::X86_64, Some(&keyrings[0]), None).unwrap();
+    let loaded = repository
+        .open(Arch::X86_64, Some(&keyrings[0]), None)
+        .unwrap();
     let entry = &read.entries[1];
     let place = loaded.package_path(entry).unwrap();
     let Identity::Sha256(digest) = entry.identity else {

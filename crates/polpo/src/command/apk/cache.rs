@@ -183,16 +183,19 @@ fn known_packages(system: &System) -> Result<BTreeMap<String, Known>, Failure> {
     for repository in &system.repositories {
         let local = !repository.repository.is_remote();
         for place in 0..repository.catalogue.len() {
-            let Some(candidate) = repository.catalogue.candidate(place) else {
-                continue;
-            };
-            let Some(identity) = candidate.identity else {
+            let catalogue = &repository.catalogue;
+            let (Some(name), Some(version), Some(identity), Some(size)) = (
+                catalogue.name(place),
+                catalogue.version(place),
+                catalogue.identity(place),
+                catalogue.size(place),
+            ) else {
                 continue;
             };
             let package = known
-                .entry(package_name(&candidate.name, &candidate.version, &identity))
+                .entry(package_name(name, version, &identity))
                 .or_insert(Known {
-                    size: candidate.size,
+                    size,
                     installed: false,
                     local: false,
                     available: false,

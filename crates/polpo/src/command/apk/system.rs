@@ -112,7 +112,7 @@ impl System {
         for repository in &self.repositories {
             for candidate in repository.candidates() {
                 names.insert(candidate.name);
-                names.extend(candidate.provides.into_iter().map(|term| term.name));
+                names.extend(candidate.provides.iter().map(|term| term.name.clone()));
             }
         }
         names

@@ -62,11 +62,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     };
     for repository in &system.repositories {
         let catalogue = &repository.catalogue;
-        known.extend(
-            (0..catalogue.len())
-                .filter_map(|place| catalogue.candidate(place))
-                .filter_map(|candidate| candidate.identity),
-        );
+        known.extend((0..catalogue.len()).filter_map(|place| catalogue.identity(place)));
         document.repositories.push(DocumentRepository {
             location: repository
                 .repository
