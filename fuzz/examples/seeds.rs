@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use apk::adb::schema::{INDEX_FILE, INSTALLED_FILE, PACKAGE_FILE};
 use apk::adb::text::Dump;
 use apk::adb::{Compression, Reader};
+use apk::catalogue::Catalogue;
 use apk::database::{self, InstalledPackage, Owners};
 use apk::dependency::Dependency;
 use apk::index::{Index, IndexEntry};
@@ -19,6 +20,7 @@ use archive::Limits;
 use archive::tar::Writer;
 use archive::tree::{FileTree, Node, NodeKind, TarOptions, TreePath};
 use base::Epoch;
+use store::Store;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -53,7 +55,10 @@ fn tree() -> Outcome<FileTree> {
         ("etc", Node::directory()),
         ("etc/file", attributes),
         ("etc/link", Node::new(NodeKind::HardLink { target })),
-        ("etc/null", Node::new(NodeKind::CharDevice { major: 1, minor: 3 })),
+        (
+            "etc/null",
+            Node::new(NodeKind::CharDevice { major: 1, minor: 3 }),
+        ),
         ("usr", Node::directory().with_owner(1, 2)),
         ("usr/other", Node::symlink("../etc/file")),
     ] {
@@ -92,8 +97,78 @@ fn dump(file: &[u8]) -> Outcome<Vec<u8>> {
     Ok(text)
 }
 
+/// What the store keeps of an index.
+fn kept(index: &Index, work: &Path) -> Outcome<Vec<u8>> {
+    let path = work.join("APKINDEX.tar.gz");
+    index.write(&path, None, Epoch(1))?;
+    let store = Store::open(work.join("store"))?;
+    Catalogue::open(&path, None, Some(&store))?;
+    let file = fs::read_dir(store.root().join("catalogues"))?.next();
+    Ok(fs::read(file.ok_or("nothing is kept")??.path())?)
+}
+
+/// The same as the target takes it: what the header's digest covers, and one block in which the
+/// details stand right behind the rest.
+fn parts(kept: &[u8]) -> Option<Vec<u8>> {
+    let number = |place: usize| {
+        let bytes = kept.get(place..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    };
+    let body = 168 + 32 * number(12)?;
+    let details = number(64)?;
+    let mut header = kept.get(48..168)?.to_vec();
+    let mut end = 0;
+    for place in (72..168).step_by(8) {
+        let start = number(place)?;
+        end = end.max(start + number(place + 4)?);
+        let moved = start - body + 200;
+        header.splice(place - 48..place - 44, moved.to_le_bytes());
+    }
+    header.splice(16..20, (end - body + 200).to_le_bytes());
+    let solver = kept.get(body as usize..end as usize)?;
+    Some([&header, solver, kept.get(details as usize..)?].concat())
+}
+
+/// Transactions that were interrupted, without the checksums of their lines.
+const JOURNALS: [(&str, &str); 4] = [
+    (
+        "unpacking",
+        r#"{"begin":{"installed":"%installed","boot":"%boot","changing":["b"],"modified":["usr"]}}
+{"unpack":{"package":"b-1","name":"b"}}
+{"touch":{"path":"usr"}}
+{"make":{"path":"usr/empty"}}
+{"change":{"path":"etc","mode":448,"uid":1,"gid":2}}
+"#,
+    ),
+    (
+        "placing",
+        r#"{"begin":{"installed":"%installed","boot":"another","changing":["a","b"],"modified":[]}}
+{"unpack":{"package":"b-1","name":"b"}}
+{"place":{"package":"b-1","name":"b","removed":"a","record":"C:Q1EyN5AdpAOBJWKMR89pp/C66o+OE=\nP:b\nV:1\nF:etc\nR:file\n\n","scripts":{"post-install":[35,33]},"triggers":["/usr/*"],"script_follows":true,"new_paths":["etc/file"],"operations":[{"commit":"usr/new"},{"beside":"etc/file"},{"discard":"usr/x"},{"delete":"etc/file"},{"delete-beside":"etc/file"},{"permissions":{"path":"usr","mode":493,"uid":0,"gid":0}},{"remove-directory":"usr/empty"},{"delete":"climbs/outside/file"},{"delete":"absolute/file"},{"commit":"loop/x"}],"modified":["etc"],"usermode":false,"has_hard_links":true}}
+{"placed":{"broken_files":true}}
+{"done":{"broken_script":true}}
+{"unpack":{"package":"c-1","name":"c"}}
+"undone"
+"#,
+    ),
+    (
+        "writing",
+        r#"{"begin":{"installed":"%installed","boot":"%boot","changing":[],"modified":["etc"]}}
+{"database":{"files":[["lib/apk/db/installed","%installed"],["etc/apk/world","%installed"]]}}
+"#,
+    ),
+    (
+        "forgotten",
+        r#"{"begin":{"installed":"sha256:0000000000000000000000000000000000000000000000000000000000000000","boot":"","changing":["a"],"modified":[]}}
+{"touch":{"path":"usr"}}
+"#,
+    ),
+];
+
 fn main() -> Outcome<()> {
-    let folder = std::env::args_os().nth(1).ok_or("name the folder to write to")?;
+    let folder = std::env::args_os()
+        .nth(1)
+        .ok_or("name the folder to write to")?;
     let seeds = Seeds(folder.into());
     let tree = tree()?;
     let contents = PackageContents {
@@ -126,6 +201,12 @@ fn main() -> Outcome<()> {
     }
     seeds.add("apk_index", "index", index.to_bytes(None, Epoch(1))?)?;
     seeds.add("apkindex", "index", index.to_text())?;
+    let kept = kept(&index, work.path())?;
+    seeds.add("catalogue", "kept", [&b"as they are"[..], &kept].concat())?;
+    seeds.add("catalogue", "parts", parts(&kept).ok_or("no header")?)?;
+    for (name, records) in JOURNALS {
+        seeds.add("journal", name, records)?;
+    }
     seeds.add("pkginfo", "info", contents.info.to_pkginfo()?)?;
     seeds.add(
         "installed_database",

@@ -32,10 +32,12 @@ fuzz_target!(|bytes: &[u8]| {
         if let Some(text) = dump(bytes, schema.id, Form::Yaml)
             && let Ok(read) = parse(&text)
         {
+            // Arrays that were out of order are put in order once, their items where they were.
+            let sorted = dump(&read.payload, schema.id, Form::Yaml).expect("it was just written");
+            let read = parse(&sorted).expect("what was written is read");
             let once = dump(&read.payload, schema.id, Form::Yaml).expect("it was just written");
             let again = parse(&once).expect("what was written is read");
-            let twice = dump(&again.payload, schema.id, Form::Yaml);
-            assert_eq!(twice, Some(once));
+            assert_eq!(again, read);
         }
         let _ = dump(bytes, schema.id, Form::Json);
     }
@@ -43,7 +45,9 @@ fuzz_target!(|bytes: &[u8]| {
         let mut copy = Builder::new();
         if let Ok(root) = adb.copy(adb.root(), &mut copy) {
             copy.set_root(root);
-            let copy = copy.finish().expect("it is no larger than what may be read");
+            let copy = copy
+                .finish()
+                .expect("it is no larger than what may be read");
             for schema in apk::adb::schema::ALL {
                 let original = dump(bytes, schema.id, Form::Json);
                 if original.is_some() {

@@ -10,7 +10,11 @@ fuzz_target!(|text: &str| {
         assert!(!problems.is_empty());
         for problem in problems {
             for label in &problem.labels {
-                assert!(text.get(label.span.clone()).is_some(), "{problem}: {:?}", label.span);
+                assert!(
+                    text.get(label.span.clone()).is_some(),
+                    "{problem}: {:?}",
+                    label.span
+                );
             }
         }
     }

@@ -9,7 +9,15 @@ use oci::{ImageConfig, Index, Manifest};
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(document) = Document::from_json(bytes) {
         let written = document.to_json().expect("it was JSON");
-        assert_eq!(Document::from_json(&written).expect("what was written is read"), document);
+        assert_eq!(
+            Document::from_json(&written).expect("what was written is read"),
+            document
+        );
     }
-    let _ = (Envelope::from_json(bytes), Manifest::parse(bytes), Index::parse(bytes), ImageConfig::parse(bytes));
+    let _ = (
+        Envelope::from_json(bytes),
+        Manifest::parse(bytes),
+        Index::parse(bytes),
+        ImageConfig::parse(bytes),
+    );
 });
