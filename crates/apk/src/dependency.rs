@@ -64,18 +64,32 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDependency {
     /// There is no name.
-    #[error("`{0}` names no package; expected name[@tag][<>=~version]")]
+    #[error("`{}` names no package; expected name[@tag][<>=~version]", .0.escape_debug())]
     NoName(String),
     /// A character that no name has.
-    #[error("`{text}` holds {character:?}, which no name has; expected name[@tag][<>=~version]")]
+    #[error(
+        "`{}` holds {character:?}, which no name has; expected name[@tag][<>=~version]",
+        text.escape_debug()
+    )]
     Character {
         /// The whole term.
         text: String,
         /// The first character that may not stand there.
         character: char,
     },
+    /// A character that no tag has: it would end the tag, or the term.
+    #[error(
+        "`{}` holds {character:?}, which no tag has; expected name[<>=~version][@tag]",
+        text.escape_debug()
+    )]
+    TagCharacter {
+        /// The whole term.
+        text: String,
+        /// The first character that may not stand there.
+        character: char,
+    },
     /// What stands after the operator is no version.
-    #[error("`{text}`: {source}")]
+    #[error("`{}`: {source}", text.escape_debug())]
     Version {
         /// The whole term.
         text: String,
@@ -84,12 +98,16 @@ pub enum InvalidDependency {
     },
     /// What stands after `><` is no identity.
     #[error(
-        "`{0}`: `><` is followed by a package's identity, Q1 and base64 of a SHA-1 or Q2 and \
-         base64 of a SHA-256"
+        "`{}`: `><` is followed by a package's identity, Q1 and base64 of a SHA-1 or Q2 and \
+         base64 of a SHA-256",
+        .0.escape_debug()
     )]
     Identity(String),
     /// A tag where none may stand: in a package, or an empty one.
-    #[error("`{0}`: a repository tag is not empty, and stands in a world only, as in name@tag")]
+    #[error(
+        "`{}`: a repository tag is not empty, and stands in a world only, as in name@tag",
+        .0.escape_debug()
+    )]
     Tag(String),
 }
 
@@ -139,6 +157,13 @@ impl Dependency {
             Some((_, "")) => return Err(InvalidDependency::Tag(text.to_owned())),
             Some((rest, tag)) => (rest, Some(tag)),
         };
+        let ends_tag = |c: char| is_forbidden(c) || matches!(c, '<' | '>' | '=' | '~');
+        if let Some(character) = tag.and_then(|tag| tag.chars().find(|c| ends_tag(*c))) {
+            return Err(InvalidDependency::TagCharacter {
+                text: text.to_owned(),
+                character,
+            });
+        }
         Parts::assemble(text, conflict, name, tag, rest).map(Parts::into_dependency)
     }
 
@@ -147,6 +172,27 @@ impl Dependency {
         text.split_ascii_whitespace()
             .map(Dependency::parse)
             .collect()
+    }
+
+    /// A term refused with `error` for a version that follows no grammar, with that version as it
+    /// is written: apk too lets what is provided be found by its name. A version that could not be
+    /// written again is left out. None for other errors.
+    pub(crate) fn ungrammatical(text: &str, error: &InvalidDependency) -> Option<Dependency> {
+        let InvalidDependency::Version { source, .. } = error else {
+            return None;
+        };
+        let version = source.0.as_str();
+        let (conflict, name, rest) = split(text).ok()?;
+        let Comparison::Version(operator) = comparison(rest.strip_suffix(version)?) else {
+            return None;
+        };
+        let operator = operator.filter(|_| !version.is_empty() && !version.contains(is_forbidden));
+        Some(Dependency {
+            constraint: operator
+                .map(|operator| Constraint::Version(operator, Version::as_written(version))),
+            conflict,
+            ..Dependency::any(name)
+        })
     }
 
     /// The version that the constraint names: in `provides`, the one that is provided.
@@ -203,14 +249,18 @@ fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
     if name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok((conflict, name, rest));
     }
-    let forbidden = |character: char| character.is_whitespace() || character.is_control();
-    match name.chars().find(|character| forbidden(*character)) {
+    match name.chars().find(|character| is_forbidden(*character)) {
         Some(character) => Err(InvalidDependency::Character {
             text: text.to_owned(),
             character,
         }),
         None => Ok((conflict, name, rest)),
     }
+}
+
+/// Whether a character would end a term, or the line that it stands in.
+fn is_forbidden(character: char) -> bool {
+    character.is_whitespace() || character.is_control()
 }
 
 /// A term, taken apart but not copied.
@@ -270,21 +320,23 @@ impl<'t> Parts<'t> {
     }
 }
 
+/// What an operator compares.
+enum Comparison {
+    /// There is none.
+    Nothing,
+    /// The identity.
+    Identity,
+    /// The version; without operator it is less, equal or greater: every version, so nothing is
+    /// asked.
+    Version(Option<Operator>),
+}
+
 /// apk reads an operator as the set of its characters: `=>` is `>=`, and `<>` is `><`.
-fn constraint<'t>(
-    text: &str,
-    operator: &str,
-    version: &'t str,
-) -> Result<Option<PartConstraint<'t>>, InvalidDependency> {
+fn comparison(operator: &str) -> Comparison {
     let has = |character| operator.as_bytes().contains(&character);
-    let operator = match (has(b'<'), has(b'>'), has(b'='), has(b'~')) {
-        (false, false, false, false) => return Ok(None),
-        (true, true, false, false) => {
-            return version
-                .parse()
-                .map(|identity| Some(PartConstraint::Identity(identity, version)))
-                .map_err(|_| InvalidDependency::Identity(text.to_owned()));
-        }
+    Comparison::Version(match (has(b'<'), has(b'>'), has(b'='), has(b'~')) {
+        (false, false, false, false) => return Comparison::Nothing,
+        (true, true, false, false) => return Comparison::Identity,
         (true, true, _, _) => None,
         (true, false, false, false) => Some(Operator::Less),
         (true, false, true, false) => Some(Operator::LessOrEqual),
@@ -294,15 +346,28 @@ fn constraint<'t>(
         (false, true, _, true) => Some(Operator::GreaterOrFuzzy),
         (false, false, true, false) => Some(Operator::Equal),
         (false, false, _, true) => Some(Operator::Fuzzy),
-    };
-    if !is_valid(version) {
-        return Err(InvalidDependency::Version {
+    })
+}
+
+fn constraint<'t>(
+    text: &str,
+    operator: &str,
+    version: &'t str,
+) -> Result<Option<PartConstraint<'t>>, InvalidDependency> {
+    match comparison(operator) {
+        Comparison::Nothing => Ok(None),
+        Comparison::Identity => version
+            .parse()
+            .map(|identity| Some(PartConstraint::Identity(identity, version)))
+            .map_err(|_| InvalidDependency::Identity(text.to_owned())),
+        Comparison::Version(operator) if is_valid(version) => {
+            Ok(operator.map(|operator| PartConstraint::Version(operator, version)))
+        }
+        Comparison::Version(_) => Err(InvalidDependency::Version {
             text: text.to_owned(),
             source: InvalidVersion(version.to_owned()),
-        });
+        }),
     }
-    // Less, equal or greater: every version, so nothing is asked.
-    Ok(operator.map(|operator| PartConstraint::Version(operator, version)))
 }
 
 impl fmt::Display for Dependency {
@@ -355,7 +420,8 @@ impl<'de> Deserialize<'de> for Dependency {
 /// The text is no identity of a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256"
+    "`{}` is no identity of a package: Q1 and base64 of a SHA-1, or Q2 and base64 of a SHA-256",
+    .0.escape_debug()
 )]
 pub struct InvalidIdentity(pub String);
 
@@ -473,6 +539,57 @@ mod tests {
         `foo><1`: `><` is followed by a package's identity, Q1 and base64 of a SHA-1 or Q2 and base64 of a SHA-256
         `foo@edge`: a repository tag is not empty, and stands in a world only, as in name@tag
         ");
+    }
+
+    /// Behind the version too, a tag is part of one term of a world.
+    #[test]
+    fn what_is_no_tag() {
+        let errors: Vec<String> = [
+            "foo~1@",
+            "foo~1@edge evil",
+            "foo~1@edge\nevil",
+            "foo~1@t\u{1}\0",
+            "foo~1@edge>2",
+        ]
+        .into_iter()
+        .map(|text| Dependency::parse_apko(text).unwrap_err().to_string())
+        .collect();
+        insta::assert_debug_snapshot!(errors, @r#"
+        [
+            "`foo~1@`: a repository tag is not empty, and stands in a world only, as in name@tag",
+            "`foo~1@edge evil` holds ' ', which no tag has; expected name[<>=~version][@tag]",
+            "`foo~1@edge\\nevil` holds '\\n', which no tag has; expected name[<>=~version][@tag]",
+            "`foo~1@t\\u{1}\\0` holds '\\u{1}', which no tag has; expected name[<>=~version][@tag]",
+            "`foo~1@edge>2` holds '>', which no tag has; expected name[<>=~version][@tag]",
+        ]
+        "#);
+    }
+
+    /// Names that are provided in versions which follow no grammar.
+    #[test]
+    fn versions_as_they_are_written() {
+        let read = |text: &str| {
+            let error = Dependency::parse_untagged(text).unwrap_err();
+            let read = Dependency::ungrammatical(text, &error)?;
+            Some((read.name.clone(), read.conflict, read.to_string()))
+        };
+        for (text, name, conflict, written) in [
+            ("foo=one", "foo", false, "foo=one"),
+            ("foo>=one", "foo", false, "foo>=one"),
+            ("!foo=>one=two", "foo", true, "!foo>=one=two"),
+            ("foo<=>one", "foo", false, "foo"),
+            ("0d~00.=", "0d", false, "0d~00.="),
+            ("foo=", "foo", false, "foo"),
+            ("d~=", "d", false, "d"),
+            ("foo=1.\u{1}", "foo", false, "foo"),
+            ("foo=1.\u{a0}", "foo", false, "foo"),
+        ] {
+            let expected = (name.to_owned(), conflict, written.to_owned());
+            assert_eq!(read(text), Some(expected), "{text}");
+        }
+        for text in ["foo><Q1", "=one", "foo@t=one"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

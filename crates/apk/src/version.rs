@@ -17,8 +17,8 @@ pub struct Version(Box<str>);
 /// The text follows no version grammar that apk accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a version: expected digits{{.digits}}…[letter]{{_suffix[digits]}}…[~hex][-rN], \
-     for example 1.2.3_rc1-r0"
+    "`{}` is not a version: expected digits{{.digits}}…[letter]{{_suffix[digits]}}…[~hex][-rN], \
+     for example 1.2.3_rc1-r0", .0.escape_debug()
 )]
 pub struct InvalidVersion(pub String);
 

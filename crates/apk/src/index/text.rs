@@ -200,6 +200,10 @@ fn write_terms(out: &mut String, letter: char, terms: &[Dependency]) {
         // Writing to a string can't fail.
         let _ = write!(value, "{separator}{term}");
     }
+    // Whoever takes off apko's brackets shall not take those of a name.
+    if letter == 'i' && value.starts_with('[') && value.ends_with(']') {
+        value = format!("[{value}]");
+    }
     write_line(out, letter, &value);
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use base::Digest;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::dependency::{Constraint, Dependency, InvalidDependency};
-use crate::version::{InvalidVersion, Operator, Version};
+use crate::dependency::{Dependency, InvalidDependency};
+use crate::version::{InvalidVersion, Version};
 
 /// What a package says of itself: the keys of `.PKGINFO` (apk-package(5), v2).
 ///
@@ -261,7 +261,10 @@ impl PackageInfo {
                 Err(error) => {
                     match field {
                         // apk too lets it be found by its name.
-                        "provides" | "p" => self.provides.extend(ungrammatical(term, &error)),
+                        "provides" | "p" => {
+                            let provided = Dependency::ungrammatical(term, &error);
+                            self.provides.extend(provided);
+                        }
                         // What remains would ask for less, and install the package too often.
                         "install_if" | "i" => {
                             self.install_if.clear();
@@ -466,21 +469,6 @@ impl PackageInfo {
     /// `name-version.apk`, the file's name in a repository.
     pub fn file_name(&self) -> String {
         format!("{}-{}.apk", self.name, self.version)
-    }
-}
-
-/// A provided name whose version follows no grammar, with that version.
-pub(crate) fn ungrammatical(term: &str, error: &InvalidDependency) -> Option<Dependency> {
-    let (name, version) = term.split_once('=')?;
-    match error {
-        InvalidDependency::Version { .. } => Some(Dependency {
-            constraint: Some(Constraint::Version(
-                Operator::Equal,
-                Version::as_written(version),
-            )),
-            ..Dependency::any(name)
-        }),
-        _ => None,
     }
 }
 

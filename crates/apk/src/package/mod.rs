@@ -29,7 +29,6 @@ mod write;
 mod write_v3;
 
 pub use error::{PackageError, Part};
-pub(crate) use info::ungrammatical;
 pub use info::{Defect, InfoError, PackageInfo};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use read::{Format, Package};

@@ -72,6 +72,65 @@ fn a_value_begins_no_field_of_its_own() {
     assert_eq!(read.info.description, "x P:evil  C:");
 }
 
+/// Lists of terms that are read otherwise than they look.
+#[test]
+fn terms_stay_as_they_were_read() {
+    let known = "C:Q1pSVO0PYHVXpDdyAcYdOoCbFw2cE=\nP:a\nV:1\n";
+    let lists = [
+        "i:[a b]",
+        "i:[[]]",
+        "i:[[a] b]",
+        "i:[[a b]]",
+        "i: [a]",
+        "i:[b a]<=>1",
+        "i:[a",
+        "i:a]",
+        "p:a=0.1.\u{1}",
+        "p:a>=one",
+        "p:!a=>one=two",
+        "p:0d~00.=",
+        "p:d~=",
+        "p:a=b\u{a0}c",
+        "D:a=>1 b<>X10b8ba857b49d31d0e1620e0e095988ef50fc1c80",
+    ]
+    .map(|list| {
+        let entries = Index::parse(&format!("{known}{list}\n")).unwrap();
+        let once = Index {
+            entries,
+            ..Index::default()
+        }
+        .to_text();
+        let entries = Index::parse(&once).unwrap();
+        let twice = Index {
+            entries,
+            ..Index::default()
+        }
+        .to_text();
+        assert_eq!(once, twice);
+        let written = once
+            .lines()
+            .filter(|line| line.starts_with(['i', 'p', 'D']));
+        format!("{list:?}: {}", written.collect::<String>())
+    });
+    insta::assert_snapshot!(lists.join("\n"), @r#"
+    "i:[a b]": i:a b
+    "i:[[]]": i:[[]]
+    "i:[[a] b]": i:[a] b
+    "i:[[a b]]": i:[[a b]]
+    "i: [a]": i:[[a]]
+    "i:[b a]<=>1": i:[[b a]]
+    "i:[a": i:[a
+    "i:a]": i:a]
+    "p:a=0.1.\u{1}": p:a
+    "p:a>=one": p:a>=one
+    "p:!a=>one=two": p:!a>=one=two
+    "p:0d~00.=": p:0d~00.=
+    "p:d~=": p:d
+    "p:a=b\u{a0}c": p:a
+    "D:a=>1 b<>X10b8ba857b49d31d0e1620e0e095988ef50fc1c80": D:a>=1 b><Q1C4uoV7SdMdDhYg4OCVmI71D8HIA=
+    "#);
+}
+
 #[test]
 fn later_entries_take_the_place_of_earlier_ones() {
     let mut index = Index {

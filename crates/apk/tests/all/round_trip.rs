@@ -8,7 +8,7 @@ use std::path::Path;
 use archive::Limits;
 use archive::gzip::Members;
 use archive::tar::{self, End, Header, Writer};
-use polpo_apk::adb::schema::INDEX_FILE;
+use polpo_apk::adb::schema::{INDEX_FILE, PACKAGE_FILE};
 use polpo_apk::adb::text::{Dump, parse};
 use polpo_apk::adb::{Compression, Reader};
 use polpo_apk::index::{FILE_NAME, Index};
@@ -160,4 +160,47 @@ fn texts_of_indexes_stay_as_they_are() {
         };
         assert!(again.to_text() == once, "{}", path.display());
     }
+}
+
+/// Versions that follow no grammar belong to names, whatever operator stands between.
+#[test]
+fn dependencies_of_texts_stay_what_they_are() {
+    let dump = |payload: &[u8]| {
+        let mut out = Vec::new();
+        let mut serializer = Serializer::new(Form::Yaml, false, &mut out);
+        Dump::new(&mut serializer)
+            .payload(payload, PACKAGE_FILE.id)
+            .unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let read = |depends: &str| {
+        let text = format!("#%SCHEMA: 676B6370\ninfo:\n  depends: {depends}\n");
+        let parsed = match parse(text.as_bytes()) {
+            Ok(parsed) => parsed,
+            Err(error) => return error.to_string(),
+        };
+        let text = dump(&parsed.payload);
+        let sorted = parse(text.as_bytes()).unwrap();
+        assert_eq!(dump(&sorted.payload).lines().count(), text.lines().count());
+        let again = parse(dump(&sorted.payload).as_bytes()).unwrap();
+        assert_eq!(again, sorted);
+        let items = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- "));
+        items.collect::<Vec<_>>().join(" ")
+    };
+    let texts = [
+        read("0de00*0 0d~00="),
+        read("a>=one !b<two"),
+        read("d~="),
+        read("d<=>one"),
+        read("d=\u{1}"),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    0d~00= 0de00*0
+    a>=one '!b<two'
+    line 3: `d~=`: `` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+    line 3: `d<=>one`: `one` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+    line 3: `d=\u{1}`: `\u{1}` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
+    ");
 }

@@ -3,7 +3,6 @@ use crate::adb::compose;
 use crate::adb::schema::{self, ArraySchema, Kind, ObjectSchema, Scalar, Schema, Words};
 use crate::adb::{AdbError, Builder, Tag, Value};
 use crate::dependency::{Dependency, InvalidDependency};
-use crate::package::ungrammatical;
 use crate::serialize::UNITS;
 
 /// What a text says.
@@ -468,7 +467,11 @@ fn is_word(text: &[u8]) -> bool {
 
 /// A dependency, or a name provided in a version that follows no grammar.
 fn dependency(text: &str) -> std::result::Result<Dependency, InvalidDependency> {
-    Dependency::parse_untagged(text).or_else(|error| ungrammatical(text, &error).ok_or(error))
+    Dependency::parse_untagged(text).or_else(|error| {
+        Dependency::ungrammatical(text, &error)
+            .filter(|term| term.constraint.is_some())
+            .ok_or(error)
+    })
 }
 
 fn hex(text: &[u8]) -> Option<Vec<u8>> {
