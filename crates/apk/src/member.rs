@@ -66,7 +66,15 @@ pub(crate) fn is_truncation(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// Whether an error, or one beneath it, says that more came out than allowed.
+/// The limit, if an error, or one beneath it, says that more bytes came out.
+pub(crate) fn exceeded_bytes(error: &(dyn Error + 'static)) -> Option<u64> {
+    chain(error).find_map(|error| match error.downcast_ref() {
+        Some(LimitExceeded::Bytes(limit)) => Some(*limit),
+        _ => None,
+    })
+}
+
+/// Whether an error, or one beneath it, says that a limit was exceeded.
 pub(crate) fn is_excess(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| error.is::<LimitExceeded>())
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use archive::Limits;
 use archive::gzip::{GzipError, Members};
-use archive::tar::{self, End};
+use archive::tar::{self, End, EntryKind};
 use base::Epoch;
 
 use super::{Index, TextError, v3};
 use crate::adb::{AdbError, Head};
 use crate::catalogue::CatalogueError;
-use crate::member::{self, Owner, is_excess, is_truncation, small_member};
+use crate::member::{self, Owner, exceeded_bytes, is_truncation, small_member};
 use crate::repository::InvalidNamePattern;
 use crate::signature::{
     Keyring, KeyringError, SignatureError, Signatures, Signer, StoredSignature,
@@ -70,7 +70,7 @@ pub enum IndexError {
         path: PathBuf,
     },
     /// It is larger than any index may be.
-    #[error("index {} is larger than {limit} bytes", path.display())]
+    #[error("index {}, or a file in it, is larger than {limit} bytes", path.display())]
     TooLarge {
         /// The index.
         path: PathBuf,
@@ -310,7 +310,11 @@ struct Reader<'p> {
 impl Reader<'_> {
     /// The signatures of the members in front, and what they cover: all bytes that follow.
     fn signatures<'b>(&self, bytes: &'b [u8]) -> Result<(Signatures, &'b [u8]), IndexError> {
-        let limits = Limits::control();
+        // What the signatures cover may stand in the first member that is looked into.
+        let limits = Limits {
+            bytes: MAXIMUM_INDEX,
+            ..Limits::control()
+        };
         let mut signatures = Signatures::default();
         let mut rest = bytes;
         loop {
@@ -333,6 +337,10 @@ impl Reader<'_> {
                     return Ok((signatures, rest));
                 }
                 signed_here = true;
+                let limit = Limits::control().bytes;
+                if entry.header().kind.size() > limit {
+                    return Err(self.too_large(limit));
+                }
                 let mut bytes = Vec::new();
                 entry
                     .read_to_end(&mut bytes)
@@ -386,6 +394,9 @@ impl Reader<'_> {
                 "APKINDEX" if text.is_some() => {
                     return Err(self.not_an_index("it holds two APKINDEX"));
                 }
+                "APKINDEX" if !matches!(header.kind, EntryKind::File { .. }) => {
+                    return Err(self.not_an_index("its APKINDEX is no file"));
+                }
                 "APKINDEX" => read(text.insert(Vec::new())).map(drop)?,
                 // apk tells packages from indexes by this.
                 name if name.starts_with('.') => {
@@ -417,6 +428,13 @@ impl Reader<'_> {
         }
     }
 
+    fn too_large(&self, limit: u64) -> IndexError {
+        IndexError::TooLarge {
+            path: self.path.to_owned(),
+            limit,
+        }
+    }
+
     fn gzip(&self, source: GzipError) -> IndexError {
         self.common(&source).unwrap_or_else(|| IndexError::Gzip {
             path: self.path.to_owned(),
@@ -434,13 +452,9 @@ impl Reader<'_> {
     fn common(&self, error: &(dyn std::error::Error + 'static)) -> Option<IndexError> {
         if is_truncation(error) {
             Some(self.truncated())
-        } else if is_excess(error) {
-            Some(IndexError::TooLarge {
-                path: self.path.to_owned(),
-                limit: MAXIMUM_INDEX,
-            })
         } else {
-            None
+            let limit = exceeded_bytes(error)?;
+            Some(self.too_large(limit))
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::adb;
 use crate::adb::schema::PACKAGE_ID;
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
-use crate::member::{Counted, is_excess, is_truncation};
+use crate::member::{Counted, exceeded_bytes, is_truncation};
 use crate::signature::{Keyring, Signatures, StoredSignature};
 
 /// Bytes that are read at a time where a whole file is hashed.
@@ -591,7 +591,7 @@ impl Package {
         );
         if stub || is_truncation(&source) {
             self.truncated(part)
-        } else if part == Part::Control && is_excess(&source) {
+        } else if part == Part::Control && exceeded_bytes(&source).is_some() {
             self.control_too_large()
         } else {
             PackageError::Gzip {
@@ -605,7 +605,7 @@ impl Package {
     pub(super) fn tar(&self, part: Part, source: tar::ReadError) -> PackageError {
         if is_truncation(&source) {
             self.truncated(part)
-        } else if part == Part::Control && is_excess(&source) {
+        } else if part == Part::Control && exceeded_bytes(&source).is_some() {
             self.control_too_large()
         } else {
             PackageError::Tar {

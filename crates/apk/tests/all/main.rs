@@ -6,6 +6,7 @@
 
 mod corpus;
 mod database;
+mod hostile;
 mod index;
 mod install;
 mod mutation;
