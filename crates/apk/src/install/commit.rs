@@ -579,6 +579,7 @@ impl Session<'_> {
             package: Some(slot.name()),
             arguments,
             prefix,
+            heading: None,
         };
         let result = runner.run(self.beneath, call, &self.voice);
         self.beneath.forget();
@@ -671,13 +672,14 @@ impl Session<'_> {
                 continue;
             }
             let name = super::place::split(&hook).1;
-            self.voice.step(&format!("Executing {kind} {name}"));
+            let heading = format!("Executing {kind} {name}");
             let call = Call {
                 program: Program::File(&hook),
                 kind,
                 package: None,
                 arguments: &[kind],
                 prefix: "* ",
+                heading: Some(&heading),
             };
             let result = runner.run(self.beneath, call, &self.voice);
             self.beneath.forget();

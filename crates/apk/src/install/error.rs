@@ -97,6 +97,14 @@ pub enum InstallError {
         /// How it ended.
         reason: String,
     },
+    /// A directory can't be made as its package has it, and so nothing else was done.
+    #[error("failed to fix directory permissions: {path}: {reason}")]
+    Directory {
+        /// The directory below the root.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// Scripts can't be run in a sandbox.
     #[error(
         "scripts of packages run inside bubblewrap, and `bwrap` is not in PATH; install the package `bubblewrap` (version 0.8 or later), or leave the scripts out with `--no-scripts`"

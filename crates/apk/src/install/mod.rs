@@ -17,6 +17,7 @@ mod files;
 mod incoming;
 mod journal;
 mod ledger;
+mod log;
 mod owners;
 mod place;
 mod precedence;
@@ -26,6 +27,7 @@ mod reopen;
 mod root;
 mod scripts;
 mod settings;
+mod settle;
 mod transaction;
 mod voice;
 mod write;
@@ -33,7 +35,8 @@ mod write;
 pub use audit::{Audit, AuditMode, Deviation, Finding, State};
 pub use bare::{Bare, BareError, Unpacked, unpack_bare};
 pub use error::InstallError;
-pub use root::{Access, Create, Interrupted, Log, OpenOptions, Owner, Root};
+pub use log::Log;
+pub use root::{Access, Create, Interrupted, OpenOptions, Owner, Root};
 pub use transaction::{
     Arrival, CommitOptions, Committed, PackageProblem, ProblemKind, Statistics, Step, Sync,
     Transaction,

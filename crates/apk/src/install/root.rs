@@ -14,7 +14,6 @@ use super::journal;
 use super::ledger::Ledger;
 use super::place::split;
 use super::protect::{self, Rule};
-use super::voice::LogFile;
 use crate::database::scripts::FILES;
 use crate::database::{DatabaseError, InstalledPackage, MAXIMUM_FILE, read_packages, text};
 use crate::dependency::Dependency;
@@ -52,13 +51,6 @@ pub enum Create {
     Usermode,
 }
 
-/// `var/log/apk.log`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// What is written first: apk writes an empty line, the command and the time, and its version.
-    pub heading: String,
-}
-
 /// How a root is opened.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
@@ -70,8 +62,6 @@ pub struct OpenOptions {
     pub arches: Vec<String>,
     /// `--wait`: how long a lock is waited for; none means not at all.
     pub wait: Option<Duration>,
-    /// Where commits are logged; none with `--no-logfile`, and for reading.
-    pub log: Option<Log>,
 }
 
 /// A transaction that was interrupted: the process was killed or the machine stopped.
@@ -109,7 +99,6 @@ pub struct Root {
     lock: Option<OwnedFd>,
     /// Whether the database's folder is there; packages of the first transaction may make it.
     pub(super) has_folder: bool,
-    pub(super) log: Option<LogFile>,
     pub(super) interrupted: Option<Interrupted>,
     /// Directories that an interrupted transaction changed, and no trigger was told.
     pub(super) modified: Vec<String>,
@@ -128,20 +117,14 @@ impl Root {
         reporter: &dyn Reporter,
     ) -> Result<Root, InstallError> {
         let creates = options.create != Create::Never;
-        let is_root = rustix::process::getuid().is_root();
-        match options.create {
-            Create::Usermode if is_root => return Err(InstallError::UsermodeAsRoot),
-            Create::Database if !is_root => return Err(InstallError::NotRoot),
-            _ => {}
-        }
-        let cannot_open = |source| InstallError::Root {
-            path: path.to_owned(),
-            source,
+        options.create.check()?;
+        let beneath = match options.access {
+            Access::Write => options.create.root(path)?,
+            Access::Read => Beneath::open(path).map_err(|source| InstallError::Root {
+                path: path.to_owned(),
+                source,
+            })?,
         };
-        if creates && options.access == Access::Write && !path.exists() {
-            std::fs::create_dir(path).map_err(cannot_open)?;
-        }
-        let beneath = Beneath::open(path).map_err(cannot_open)?;
         let found = FOLDERS
             .into_iter()
             .find(|folder| beneath.directory(folder).is_ok());
@@ -171,7 +154,6 @@ impl Root {
             compressed_scripts: false,
             lock: None,
             has_folder: found.is_some(),
-            log: None,
             interrupted: None,
             modified: Vec::new(),
             failed: Cell::new(false),
@@ -182,7 +164,6 @@ impl Root {
         }
         if options.access == Access::Write {
             root.lock(options.wait, reporter)?;
-            root.open_log(options)?;
         }
         root.read_arches(options)?;
         let text = root.read_text(WORLD)?;
@@ -288,15 +269,6 @@ impl Root {
         openat(&*place.directory, place.name(), flags, Mode::empty()).is_ok_and(|file| {
             flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
         })
-    }
-
-    fn open_log(&mut self, options: &OpenOptions) -> Result<(), InstallError> {
-        if let Some(log) = &options.log {
-            let opened = LogFile::open(&self.beneath, &log.heading)
-                .map_err(|source| self.file_error("open", "var/log/apk.log", source))?;
-            self.log = Some(opened);
-        }
-        Ok(())
     }
 
     fn read_arches(&mut self, options: &OpenOptions) -> Result<(), InstallError> {
@@ -409,13 +381,6 @@ impl Root {
     /// user's.
     pub fn is_usermode(&self) -> bool {
         self.usermode
-    }
-
-    /// Writes a line into the log, if there is one: what is said before and after a commit.
-    pub fn log(&self, line: &str) {
-        if let Some(log) = &self.log {
-            log.line(line);
-        }
     }
 
     pub(super) fn beneath(&self) -> &Beneath {

@@ -4,13 +4,15 @@
 //! `/proc` are their own, as are processes, IPC, host name and network. In the machine's own root
 //! they run as apk runs them, with all that the caller may do.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, MemfdFlags, memfd_create};
+use rustix::io::Errno;
 
 use super::beneath::{Beneath, is};
 use super::error::InstallError;
@@ -37,7 +39,10 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const INSIDE: &str = "/dev/apk-script";
 
 /// Bytes of a line of output; longer ones are cut in pieces.
-const LINE: u64 = 8 << 10;
+const LINE: usize = 8 << 10;
+
+/// What bubblewrap says, on stderr, when it can't start the program.
+const NOT_STARTED: &str = "bwrap: execvp ";
 
 /// How scripts are run in a root.
 #[derive(Debug)]
@@ -69,6 +74,8 @@ pub(super) struct Call<'p> {
     pub(super) arguments: &'p [&'p str],
     /// What stands before each line of its output.
     pub(super) prefix: &'p str,
+    /// A line that stands before the first line of its output, if there is any.
+    pub(super) heading: Option<&'p str>,
 }
 
 impl Runner {
@@ -110,21 +117,30 @@ impl Runner {
             Some(bubblewrap) => self.sandboxed(beneath, bubblewrap, call)?,
             None => self.direct(call).map_err(failed)?,
         };
-        let (reader, writer) = io::pipe().map_err(failed)?;
+        let (stdout, stdout_end) = io::pipe().map_err(failed)?;
+        let (stderr, stderr_end) = io::pipe().map_err(failed)?;
         command
             .stdin(Stdio::null())
-            .stdout(writer.try_clone().map_err(failed)?)
-            .stderr(writer);
+            .stdout(stdout_end)
+            .stderr(stderr_end);
         let mut child = command
             .spawn()
             .map_err(|error| format!("execve: {error}"))?;
-        // This process's own copies, or the pipe would never end.
+        // This process's own copies, or the pipes would never end.
         drop(command);
         drop(script);
-        let last = relay(reader, call.prefix, voice);
+        let mut relay = Relay {
+            prefix: call.prefix,
+            heading: call.heading,
+            sandboxed: self.bubblewrap.is_some(),
+            not_started: false,
+            last: String::new(),
+            voice,
+        };
+        let relayed = relay.all(stdout, stderr);
         let status = child.wait().map_err(failed)?;
-        let last = last.map_err(failed)?;
-        match ending(status, self.bubblewrap.is_some(), &last) {
+        relayed.map_err(failed)?;
+        match relay.ending(status) {
             None => Ok(()),
             Some(reason) => Err(reason),
         }
@@ -215,19 +231,91 @@ fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Passes output on, line by line, without what a terminal would take as a command. Gives the last
-/// line.
-fn relay(reader: impl io::Read, prefix: &str, voice: &Voice<'_>) -> io::Result<String> {
-    let mut reader = BufReader::new(reader);
-    let mut last = String::new();
-    loop {
-        let mut line = Vec::new();
-        let count = reader.by_ref().take(LINE).read_until(b'\n', &mut line)?;
-        if count == 0 {
-            return Ok(last);
+/// Which of a script's streams a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Passes on what a script prints, line by line: each stream to its own, as apk does.
+struct Relay<'r> {
+    prefix: &'r str,
+    heading: Option<&'r str>,
+    sandboxed: bool,
+    /// bubblewrap could not start the program.
+    not_started: bool,
+    /// The last line of stderr.
+    last: String,
+    voice: &'r Voice<'r>,
+}
+
+impl Relay<'_> {
+    /// Reads both streams to their ends.
+    fn all(&mut self, stdout: PipeReader, stderr: PipeReader) -> io::Result<()> {
+        let mut streams = [
+            (Stream::Stdout, Some(stdout), Vec::new()),
+            (Stream::Stderr, Some(stderr), Vec::new()),
+        ];
+        loop {
+            let mut polled: Vec<PollFd<'_>> = streams
+                .iter()
+                .filter_map(|(_, reader, _)| reader.as_ref())
+                .map(|reader| PollFd::new(reader, PollFlags::IN))
+                .collect();
+            if polled.is_empty() {
+                return Ok(());
+            }
+            match poll(&mut polled, None) {
+                Err(Errno::INTR) => continue,
+                result => result?,
+            };
+            let mut ready = polled
+                .iter()
+                .map(|polled| !polled.revents().is_empty())
+                .collect::<Vec<_>>()
+                .into_iter();
+            for (stream, reader, pending) in &mut streams {
+                let Some(open) = reader.as_mut() else {
+                    continue;
+                };
+                if ready.next() != Some(true) {
+                    continue;
+                }
+                let mut buffer = [0; LINE];
+                let count = match open.read(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    result => result?,
+                };
+                pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                self.lines(*stream, pending, count == 0);
+                if count == 0 {
+                    *reader = None;
+                }
+            }
         }
-        let text: String = String::from_utf8_lossy(&line)
-            .trim_end_matches(['\n', '\r'])
+    }
+
+    /// Passes on the lines that are whole, and those that became too long; at the end, all.
+    fn lines(&mut self, stream: Stream, pending: &mut Vec<u8>, at_end: bool) {
+        let mut rest = pending.as_slice();
+        loop {
+            let (line, after) = match rest.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (rest.get(..end), rest.get(end + 1..)),
+                None if rest.len() >= LINE => (rest.get(..LINE), rest.get(LINE..)),
+                None if at_end && !rest.is_empty() => (Some(rest), None),
+                None => break,
+            };
+            self.line(stream, line.unwrap_or_default());
+            rest = after.unwrap_or_default();
+        }
+        *pending = rest.to_vec();
+    }
+
+    /// Passes a line on, without what a terminal would take as a command.
+    fn line(&mut self, stream: Stream, line: &[u8]) {
+        let text: String = String::from_utf8_lossy(line)
+            .trim_end_matches('\r')
             .chars()
             .map(|character| match character {
                 '\t' => '\t',
@@ -235,26 +323,56 @@ fn relay(reader: impl io::Read, prefix: &str, voice: &Voice<'_>) -> io::Result<S
                 character => character,
             })
             .collect();
-        voice.output(&format!("{prefix}{text}"));
-        last = text;
-    }
-}
-
-/// How a process ended, in apk's words; none if well. bubblewrap tells in its own way that a signal
-/// ended what it ran, or that it could not run it.
-fn ending(status: ExitStatus, sandboxed: bool, last: &str) -> Option<String> {
-    if status.success() {
-        return None;
-    }
-    Some(match (status.code(), status.signal()) {
-        (Some(1), _) if sandboxed && last.starts_with("bwrap: ") => {
-            format!("it could not be run: {}", &last["bwrap: ".len()..])
+        let mut shown = text.as_str();
+        let reason;
+        if stream == Stream::Stderr {
+            if self.sandboxed
+                && let Some(why) = text.strip_prefix(NOT_STARTED)
+            {
+                // The script's place in the sandbox says nothing to anybody.
+                let why = why.split_once(": ").map_or(why, |(_, why)| why);
+                reason = format!("execve: {why}");
+                self.not_started = true;
+                shown = &reason;
+            }
+            self.last = text.clone();
         }
-        (Some(code @ 129..=192), _) if sandboxed => format!("killed by signal {}", code - 128),
-        (Some(code), _) => format!("exited with error {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => format!("ended by {status}"),
-    })
+        // Scripts written for an apk that put no mark before their lines made one themselves.
+        shown = match shown {
+            "*" => "",
+            shown => shown.strip_prefix("* ").unwrap_or(shown),
+        };
+        let said = |line: &str| match stream {
+            Stream::Stdout => self.voice.output(line),
+            Stream::Stderr => self.voice.notice(line),
+        };
+        if let Some(heading) = self.heading.take() {
+            said(heading);
+        }
+        said(&format!("{}{shown}", self.prefix));
+    }
+
+    /// How the script ended, in apk's words; none if well. bubblewrap tells in its own way that a
+    /// signal ended what it ran, or that it could not run it.
+    fn ending(&self, status: ExitStatus) -> Option<String> {
+        if status.success() {
+            return None;
+        }
+        let of_bubblewrap = self.last.strip_prefix("bwrap: ");
+        Some(match (status.code(), status.signal()) {
+            // What a shell says of a program that it can't run, and apk too.
+            (Some(1), _) if self.not_started => "exited with error 127".to_owned(),
+            (Some(1), _) if self.sandboxed && of_bubblewrap.is_some() => {
+                format!("it could not be run: {}", of_bubblewrap.unwrap_or_default())
+            }
+            (Some(code @ 129..=192), _) if self.sandboxed => {
+                format!("killed by signal {}", code - 128)
+            }
+            (Some(code), _) => format!("exited with error {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => format!("ended by {status}"),
+        })
+    }
 }
 
 /// bubblewrap, by `PATH`.

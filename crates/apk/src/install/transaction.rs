@@ -69,6 +69,9 @@ pub struct CommitOptions {
     pub clean_protected: bool,
     /// `--overlay-from-stdin`: paths that are never overwritten; a directory ends with `/`.
     pub overlay: Vec<String>,
+    /// Directories that get the mode and owner that their packages say, and are made where they are
+    /// missing, before anything else is done: those of [`crate::install::Root::unsettled`].
+    pub directories: Vec<String>,
     /// `--preserve-env`: the environment of scripts besides `APK_PACKAGE` and `APK_SCRIPT`, instead
     /// of apk's `PATH` alone.
     pub environment: Option<Vec<(String, String)>>,

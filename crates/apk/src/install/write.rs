@@ -83,6 +83,8 @@ impl Root {
         let hooks = ["etc/apk/commit_hooks.d", "lib/apk/commit_hooks.d"];
         let runs_scripts = !options.no_scripts
             && (!changing.is_empty()
+                || !self.modified.is_empty()
+                || !options.directories.is_empty()
                 || hooks
                     .iter()
                     .any(|folder| self.beneath.directory(folder).is_ok()));
@@ -118,10 +120,11 @@ impl Root {
             options,
             usermode: self.usermode,
             runner,
-            voice: Voice::start(reporter, self.log.as_ref(), &subject, changing.len() as u64),
+            voice: Voice::start(reporter, &subject, changing.len() as u64),
             committed: Committed::default(),
         };
-        if let Err(error) = session.hooks(PRE_COMMIT) {
+        let begun = session.settle();
+        if let Err(error) = begun.and_then(|()| session.hooks(PRE_COMMIT)) {
             self.remove_journal(&journal_path)?;
             return Err(error);
         }

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::discovery::{DiscoveredKey, DiscoveryError, discover};
 use super::{LoadedRepository, Location, NamePattern, Repository, RepositoryError};
+use crate::dependency::Identity;
 use crate::index::{IndexEntry, IndexError, MAXIMUM_INDEX};
 use crate::package::{Package, PackageError};
 use crate::signature::Keyring;
@@ -339,7 +340,16 @@ impl Access {
     /// # Errors
     /// The store can't be read.
     pub fn checked(&self, entry: &IndexEntry) -> Result<Option<Digest>, StoreError> {
-        let digest: Option<Digest> = self.store.record_get(CHECKED, &record_key(entry))?;
+        self.checked_package(&entry.identity)
+    }
+
+    /// The SHA-256 of the package with this identity, if it is in the store and was checked as a
+    /// whole before.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn checked_package(&self, identity: &Identity) -> Result<Option<Digest>, StoreError> {
+        let digest: Option<Digest> = self.store.record_get(CHECKED, &record_key(identity))?;
         Ok(digest.filter(|digest| self.store.contains(digest)))
     }
 
@@ -348,7 +358,8 @@ impl Access {
     /// # Errors
     /// The store can't be written to.
     pub fn remember_checked(&self, entry: &IndexEntry, digest: Digest) -> Result<(), StoreError> {
-        self.store.record_put(CHECKED, &record_key(entry), &digest)
+        self.store
+            .record_put(CHECKED, &record_key(&entry.identity), &digest)
     }
 
     async fn together<T>(
@@ -771,8 +782,8 @@ fn bare(url: &Url) -> String {
         .to_owned()
 }
 
-fn record_key(entry: &IndexEntry) -> Digest {
-    Digest::of(entry.identity.to_string().as_bytes())
+fn record_key(identity: &Identity) -> Digest {
+    Digest::of(identity.to_string().as_bytes())
 }
 
 /// Whether the file is the package that the entry speaks of: its size and its identity.

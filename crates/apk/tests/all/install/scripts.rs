@@ -1,7 +1,9 @@
 //! Scripts, triggers and hooks, in the sandbox. The transcripts are apk's.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
 
+use base::{Event, Reporter};
 use polpo_apk::install::{CommitOptions, InstallError, Transaction};
 use polpo_apk::package::Script;
 
@@ -74,7 +76,6 @@ fn a_script_sees_the_root_and_little_else() {
     let script = r#"env | sort | grep -v "^PWD=\|^_=\|^SHLVL="
 id -u
 ls /
-echo error >&2
 touch /opt/made
 ls /dev/apk-script
 echo -e 'colour \033[31m'
@@ -96,9 +97,64 @@ cat"#;
       * dev
       * opt
       * proc
-      * error
       * /dev/apk-script
       * colour ?[31m
+    ");
+}
+
+/// What is printed, and what is told beside it.
+#[derive(Default)]
+struct Streams(Mutex<(String, String)>);
+
+impl Reporter for Streams {
+    fn report(&self, event: Event<'_>) {
+        let mut streams = self.0.lock().unwrap();
+        let (stream, line) = match event {
+            Event::Output { line, .. } => (&mut streams.0, line),
+            Event::Notice { message } => (&mut streams.1, message),
+            _ => return,
+        };
+        stream.push_str(line);
+        stream.push('\n');
+    }
+}
+
+#[test]
+fn what_a_script_complains_of_is_told_apart() {
+    let mut system = system();
+    let script = "echo one; echo '* two'; echo '*'; echo '**'; printf three\n\
+         echo 'no one' >&2; echo '* no two' >&2; printf 'no three' >&2\n";
+    let package = recipe("c", "1", &[("opt/c", "")]).script(Script::PostInstall, script);
+    let mut foreign = recipe("x", "1", &[("opt/x", "")]);
+    let script = b"#!/opt/none\n".to_vec();
+    foreign.scripts.insert(Script::PostInstall, script);
+    let files = [
+        package.write(system.folder.path()),
+        foreign.write(system.folder.path()),
+    ];
+    let streams = Streams::default();
+    let mut root = system.open(&Lines::default());
+    system.created = true;
+    let transaction = Transaction {
+        steps: steps(&root, &[Do::Install(&files[0]), Do::Install(&files[1])]),
+        ..Transaction::default()
+    };
+    let committed = root.commit(&transaction, &streams).unwrap();
+    assert_eq!(committed.errors, 1);
+    let (output, notices) = streams.0.into_inner().unwrap();
+    insta::assert_snapshot!(output, @r"
+      * one
+      * two
+      * 
+      * **
+      * three
+    ");
+    insta::assert_snapshot!(notices, @r"
+      * no one
+      * no two
+      * no three
+      * execve: No such file or directory
+    ERROR: lib/apk/exec/x-1.post-install: exited with error 127
     ");
 }
 

@@ -37,6 +37,9 @@ struct Document {
     /// Terms of the world that were left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<Dependency>,
+    /// Directories whose mode and owner are set anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    directories: Vec<String>,
     /// What is installed afterwards.
     installed: Installed,
     /// What went wrong with single packages.
@@ -180,6 +183,7 @@ impl Context<'_> {
                 .collect(),
             world: plan.world.clone(),
             left_out: plan.left_out.clone(),
+            directories: plan.directories.clone(),
             ..Document::default()
         };
         let statistics = if self.is_simulated() {
@@ -191,7 +195,10 @@ impl Context<'_> {
             let transaction = Transaction {
                 steps,
                 world: plan.world.clone(),
-                options: self.commit_options()?,
+                options: CommitOptions {
+                    directories: plan.directories.clone(),
+                    ..self.commit_options()?
+                },
             };
             let root = system.root.as_mut().ok_or_else(no_root)?;
             let committed = root
@@ -437,6 +444,7 @@ impl Context<'_> {
             overwrite: self.forces().overwrite,
             clean_protected: options.clean_protected.on(),
             overlay,
+            directories: Vec::new(),
             environment,
             sync: match self.global.sync {
                 Decision::Yes => Sync::Always,

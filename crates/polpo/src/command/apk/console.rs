@@ -1,8 +1,10 @@
 //! What apk's commands say: results on stdout, warnings and errors on stderr, in apk's words.
 
 use std::io::{self, BufRead, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use apk::install::Log;
 use base::{Event, Reporter};
 
 use super::options::Global;
@@ -14,6 +16,8 @@ pub(crate) struct Console<'p> {
     verbosity: u8,
     /// Only the document at the end goes to stdout.
     document: AtomicBool,
+    /// Where all that is said is written too, if the run may change the system.
+    log: OnceLock<Log>,
     progress: &'p Progress,
 }
 
@@ -22,6 +26,7 @@ impl<'p> Console<'p> {
         Console {
             verbosity: global.verbosity(),
             document: AtomicBool::new(false),
+            log: OnceLock::new(),
             progress,
         }
     }
@@ -52,8 +57,22 @@ impl<'p> Console<'p> {
         self.document.load(Ordering::Relaxed)
     }
 
+    /// From now on all that is said goes into this log too.
+    pub(crate) fn log_to(&self, log: Log) {
+        // A run opens one log.
+        let _ = self.log.set(log);
+    }
+
+    /// Lines for the log alone.
+    pub(crate) fn log(&self, text: &str) {
+        if let Some(log) = self.log.get() {
+            log.line(text);
+        }
+    }
+
     /// A line of a result.
     pub(crate) fn line(&self, line: &str) {
+        self.log(line);
         if !self.document.load(Ordering::Relaxed) {
             self.write(&mut io::stdout().lock(), &format!("{line}\n"));
         }
@@ -100,6 +119,7 @@ impl<'p> Console<'p> {
     }
 
     fn say(&self, prefix: &str, text: &str) {
+        self.log(&format!("{prefix}{text}"));
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
         self.progress.line(&format!("{prefix}{first}"));
@@ -121,7 +141,8 @@ impl Reporter for Console<'_> {
     fn report(&self, event: Event<'_>) {
         match event {
             Event::Step { name, .. } => self.message(name),
-            Event::Output { line, .. } => self.message(line),
+            // What a script prints is not apk's to leave out.
+            Event::Output { line, .. } => self.line(line),
             Event::Notice { message } => self.explanation(message),
             event => self.progress.report(event),
         }

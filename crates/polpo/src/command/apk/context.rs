@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use apk::index::{IndexEntry, IndexError};
@@ -41,7 +42,7 @@ pub(crate) struct Context<'p> {
     pub(crate) console: Console<'p>,
     progress: &'p Progress,
     keyring: OnceCell<Keyring>,
-    access: OnceCell<repository::Access>,
+    access: OnceCell<Rc<repository::Access>>,
     store: OnceCell<Store>,
 }
 
@@ -217,7 +218,7 @@ impl<'p> Context<'p> {
         &self,
         cache: Option<&PackageCache>,
         needs: &Needs,
-    ) -> Result<&repository::Access, Failure> {
+    ) -> Result<&Rc<repository::Access>, Failure> {
         if let Some(access) = self.access.get() {
             return Ok(access);
         }
@@ -261,7 +262,7 @@ impl<'p> Context<'p> {
         };
         let store = self.store()?.clone();
         let access = repository::Access::new(store, Network::new(network), settings);
-        Ok(self.access.get_or_init(|| access))
+        Ok(self.access.get_or_init(|| Rc::new(access)))
     }
 
     /// Whether all repositories are as they should be; if not, that is said.
@@ -314,17 +315,25 @@ impl<'p> Context<'p> {
             system.index_places.push(repository.index(arch).to_string());
             self.load(&repository, arch, needs, &mut system).await?;
         }
+        // Only where a repository is remote there is one.
+        system.access = self.access.get().cloned();
         Ok(system)
     }
 
-    /// The log of what changes the system. A link is not followed out of the system, and where there
-    /// is one, to `/dev/null` say, nobody wants a log.
-    fn log(&self, access: Access) -> Option<Log> {
-        let wanted = access == Access::Write && self.global.logfile.on();
-        let link = self.root().join("var/log/apk.log").is_symlink();
-        (wanted && !link).then(|| Log {
-            heading: log_heading(),
-        })
+    /// Opens the log of what changes the system. A link is not followed out of the system, and where
+    /// there is one, to `/dev/null` say, nobody wants a log.
+    fn open_log(&self, needs: &Needs) -> Result<(), Failure> {
+        let wanted = needs.access == Access::Write && self.global.logfile.on();
+        if wanted && !self.root().join("var/log/apk.log").is_symlink() {
+            let log = Log::open(self.root(), needs.create, &log_heading());
+            self.console.log_to(log.map_err(|error| match error {
+                error @ install::InstallError::File { .. } => {
+                    Failure::failed("Unable to open log", error)
+                }
+                error => root_failure(error),
+            })?);
+        }
+        Ok(())
     }
 
     /// Whether the system is held in memory, and so forgets at its next start what isn't kept.
@@ -357,6 +366,7 @@ impl<'p> Context<'p> {
     }
 
     fn open_root(&self, needs: &Needs) -> Result<Root, Failure> {
+        self.open_log(needs)?;
         let options = OpenOptions {
             access: needs.access,
             create: needs.create,
@@ -365,7 +375,6 @@ impl<'p> Context<'p> {
                 false => Vec::new(),
             },
             wait: self.global.wait.map(Duration::from_secs),
-            log: self.log(needs.access),
         };
         Root::open(self.root(), &options, &self.console).map_err(root_failure)
     }

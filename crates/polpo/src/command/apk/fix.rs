@@ -70,8 +70,16 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
             }
         }
     };
+    let directories = match (arguments.directory_permissions, &system.root) {
+        (true, Some(root)) => root.unsettled(),
+        _ => Vec::new(),
+    };
+    for path in &directories {
+        context.console.detail(&format!("fixing directory {path}"));
+    }
     let wish = Wish {
         world: system.world().to_vec(),
+        directories,
         goals: names
             .into_iter()
             .map(|name| NameGoal {

@@ -238,7 +238,7 @@ pub(crate) async fn run(arguments: &Arguments, progress: &Progress) -> Result<Ex
     for warning in &arguments.warnings {
         context.console.warning(warning);
     }
-    match &arguments.command {
+    let result = match &arguments.command {
         Command::Add(arguments) => add::run(arguments, &context).await,
         Command::Del(arguments) => del::run(arguments, &context).await,
         Command::Fix(arguments) => fix::run(arguments, &context).await,
@@ -266,7 +266,12 @@ pub(crate) async fn run(arguments: &Arguments, progress: &Progress) -> Result<Ex
         Command::Adbgen(arguments) => adbgen::run(arguments, &context).await,
         Command::Convndx(arguments) => convndx::run(arguments, &context).await,
         Command::Convdb(arguments) => convdb::run(arguments, &context).await,
+    };
+    if let Err(failure) = &result {
+        // It is shown where all programs' failures are.
+        context.console.log(failure.text(false).trim_end());
     }
+    result
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub(crate) struct Wish {
     pub(crate) preupgrade: bool,
     /// Conflicts between packages count for nothing.
     pub(crate) ignore_conflicts: bool,
+    /// Directories that are to get the mode and owner that their packages say.
+    pub(crate) directories: Vec<String>,
 }
 
 /// Preferences for the providers of a name, and for what they depend on.
@@ -85,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) world: Vec<Dependency>,
     /// With `--force-broken-world`: what was left out.
     pub(crate) left_out: Vec<Dependency>,
+    /// Directories that are to get the mode and owner that their packages say.
+    pub(crate) directories: Vec<String>,
 }
 
 impl PlannedStep {
@@ -175,6 +179,7 @@ impl Context<'_> {
                     .collect(),
                 world: wish.world.clone(),
                 left_out: solution.left_out,
+                directories: wish.directories.clone(),
             })
         }))
     }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use apk::database::InstalledPackage;
-use apk::dependency::Dependency;
+use apk::dependency::{Dependency, Identity};
 use apk::index::IndexEntry;
 use apk::install::{Root, Statistics};
 use apk::package::PackageInfo;
@@ -34,6 +35,9 @@ pub(crate) struct System {
     pub(crate) kept: Vec<Extra>,
     /// Where packages and indexes are kept.
     pub(crate) cache: Option<PackageCache>,
+    /// The way to servers, where there are remote repositories: its store may have packages that
+    /// the cache has not.
+    pub(crate) access: Option<Rc<repository::Access>>,
     /// Whether servers may be asked for packages.
     pub(crate) network: bool,
     /// How many remote repositories have no index at hand.
@@ -199,7 +203,7 @@ impl System {
         let is_cached = |candidate: &Candidate| {
             candidate.identity.is_some_and(|identity| {
                 let name = package_name(&candidate.name, &candidate.version, &identity);
-                cached.get(&name) == Some(&candidate.size)
+                cached.get(&name) == Some(&candidate.size) || self.is_stored(&identity)
             })
         };
         let offered = Offered {
@@ -207,6 +211,13 @@ impl System {
             offline: (!self.network).then_some(&is_cached),
         };
         repository::solve(offered, sources, request, answer)
+    }
+
+    /// Whether polpo's store has a package. A store that can't be read has nothing.
+    fn is_stored(&self, identity: &Identity) -> bool {
+        let access = self.access.as_ref();
+        let found = access.and_then(|access| access.checked_package(identity).ok());
+        found.flatten().is_some()
     }
 
     /// The names and sizes of the files that the cache of packages has.

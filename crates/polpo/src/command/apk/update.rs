@@ -77,8 +77,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     }
     document.packages = known.len();
     let failed = document.unavailable + document.stale;
-    if arguments.format == Format::Json || context.console.verbosity() >= 1 {
-        Printer::new(arguments.format).print(&document, text)?;
+    match arguments.format {
+        Format::Json => Printer::new(arguments.format).print(&document, text)?,
+        Format::Text => context.console.message(text(&document).trim_end()),
     }
     Ok(count_code(failed))
 }
