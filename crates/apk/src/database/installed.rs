@@ -264,15 +264,38 @@ pub fn to_text(packages: &[InstalledPackage]) -> String {
     out
 }
 
+/// What is done about fields and flags of a database that are not known: a later apk wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// The database is refused: rewriting it would lose them.
+    #[default]
+    Refuse,
+    /// They are passed over (`--force-old-apk`).
+    PassOver,
+}
+
 /// Reads the text of `installed`, apk's or apko's.
 ///
 /// # Errors
 /// The first line that can't be understood. Unlike in an index, an unknown field is an error, as
 /// it is to apk: rewriting the database would lose it.
 pub fn parse(text: &str) -> Result<Vec<InstalledPackage>, TextError> {
+    parse_with(text, Unknown::Refuse).map(|(packages, _)| packages)
+}
+
+/// As [`parse`], with a choice about what is not known. Says also whether something was passed
+/// over.
+///
+/// # Errors
+/// The first line that can't be understood.
+pub(crate) fn parse_with(
+    text: &str,
+    unknown: Unknown,
+) -> Result<(Vec<InstalledPackage>, bool), TextError> {
     let mut packages = Vec::new();
     let mut partial: Option<Partial> = None;
     let mut last = 0;
+    let mut passed_over = false;
     for (line, content) in text.split('\n').enumerate() {
         last = line + 1;
         let at = |reason| TextError {
@@ -286,10 +309,20 @@ pub fn parse(text: &str) -> Result<Vec<InstalledPackage>, TextError> {
             continue;
         }
         let (letter, value) = field(content).map_err(at)?;
-        partial
+        let known = partial
             .get_or_insert_default()
             .set(letter, value)
             .map_err(at)?;
+        match (known, unknown) {
+            (None, _) => {}
+            (Some(_), Unknown::PassOver) => passed_over = true,
+            (Some(what), Unknown::Refuse) => {
+                return Err(at(format!(
+                    "{what} is not known to this version of polpo; `--force-old-apk` goes on \
+                     without it, and it is lost when the database is changed"
+                )));
+            }
+        }
     }
     if let Some(partial) = partial {
         packages.push(
@@ -298,7 +331,7 @@ pub fn parse(text: &str) -> Result<Vec<InstalledPackage>, TextError> {
                 .map_err(|reason| TextError { line: last, reason })?,
         );
     }
-    Ok(packages)
+    Ok((packages, passed_over))
 }
 
 #[derive(Default)]
@@ -311,10 +344,12 @@ struct Partial {
 }
 
 impl Partial {
-    fn set(&mut self, letter: char, value: &str) -> Result<(), String> {
+    /// Takes a field in; gives back what of it is not known.
+    fn set(&mut self, letter: char, value: &str) -> Result<Option<String>, String> {
         if self.record.set(letter, value)? {
-            return Ok(());
+            return Ok(None);
         }
+        let mut unknown = None;
         match letter {
             'g' => self
                 .tags
@@ -322,13 +357,13 @@ impl Partial {
             's' => self.repository_tag = Some(value.to_owned()),
             'f' => {
                 for flag in value.chars() {
-                    *match flag {
-                        'f' => &mut self.broken.files,
-                        's' => &mut self.broken.script,
-                        'x' => &mut self.broken.attributes,
-                        'S' => &mut self.broken.sha256_160,
-                        _ => return Err(format!("`f:` has the unknown flag {flag:?}")),
-                    } = true;
+                    match flag {
+                        'f' => self.broken.files = true,
+                        's' => self.broken.script = true,
+                        'x' => self.broken.attributes = true,
+                        'S' => self.broken.sha256_160 = true,
+                        _ => unknown = Some(format!("the flag {flag:?} in `f:`")),
+                    }
                 }
             }
             'F' => {
@@ -360,13 +395,9 @@ impl Partial {
                 self.file(letter)?.checksum =
                     Some(value.parse().map_err(|error| format!("{error}"))?);
             }
-            _ => {
-                return Err(format!(
-                    "the field `{letter}:` is not known to this version of polpo"
-                ));
-            }
+            _ => unknown = Some(format!("the field `{letter}:`")),
         }
-        Ok(())
+        Ok(unknown)
     }
 
     fn directory(&mut self, letter: char) -> Result<&mut InstalledDirectory, String> {

@@ -10,9 +10,10 @@ pub(crate) mod scripts;
 
 pub use adb::{Owners, to_adb};
 pub use installed::{
-    Broken, InstalledDirectory, InstalledFile, InstalledPackage, Permissions, parse, to_text,
+    Broken, InstalledDirectory, InstalledFile, InstalledPackage, Permissions, Unknown, parse,
+    to_text,
 };
-pub(crate) use installed::{attributes_hash, short, sorted};
+pub(crate) use installed::{attributes_hash, parse_with, short, sorted};
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -186,7 +187,7 @@ impl Database {
             .unwrap_or_default();
         let folder = place.folder();
         let bytes = |file: &str| bytes(tree, file);
-        let packages = read_packages(folder, &bytes)?;
+        let (packages, _) = read_packages(folder, &bytes, Unknown::Refuse)?;
         let list = |file: &str| -> Result<Vec<String>, DatabaseError> {
             Ok(lines_of(&text(&bytes, file)?))
         };
@@ -278,14 +279,15 @@ pub(crate) fn lines_of(text: &str) -> Vec<String> {
 }
 
 /// The packages of the database in `folder`, with their triggers and scripts. Scripts of packages
-/// that are not installed are passed over.
+/// that are not installed are passed over. Says also whether what is not known was.
 pub(crate) fn read_packages(
     folder: &str,
     read: &ReadFile<'_>,
-) -> Result<Vec<InstalledPackage>, DatabaseError> {
+    unknown: Unknown,
+) -> Result<(Vec<InstalledPackage>, bool), DatabaseError> {
     let file = format!("{folder}/installed");
-    let mut packages =
-        parse(&text(read, &file)?).map_err(|source| DatabaseError::Text { file, source })?;
+    let (mut packages, passed_over) = parse_with(&text(read, &file)?, unknown)
+        .map_err(|source| DatabaseError::Text { file, source })?;
     let by_identity: BTreeMap<Identity, usize> = packages
         .iter()
         .enumerate()
@@ -309,7 +311,7 @@ pub(crate) fn read_packages(
             package.scripts.insert(script, bytes);
         }
     }
-    Ok(packages)
+    Ok((packages, passed_over))
 }
 
 /// The text of `triggers`.

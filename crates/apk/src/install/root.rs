@@ -15,7 +15,9 @@ use super::ledger::Ledger;
 use super::place::split;
 use super::protect::{self, Rule};
 use crate::database::scripts::FILES;
-use crate::database::{DatabaseError, InstalledPackage, MAXIMUM_FILE, read_packages, text};
+use crate::database::{
+    DatabaseError, InstalledPackage, MAXIMUM_FILE, Unknown, read_packages, text,
+};
 use crate::dependency::Dependency;
 
 /// Where the database lies: apk's place, and that of a root whose `lib` is no link to `usr/lib`
@@ -62,6 +64,8 @@ pub struct OpenOptions {
     pub arches: Vec<String>,
     /// `--wait`: how long a lock is waited for; none means not at all.
     pub wait: Option<Duration>,
+    /// What is done about what a later apk wrote into the database.
+    pub unknown: Unknown,
 }
 
 /// A transaction that was interrupted: the process was killed or the machine stopped.
@@ -90,6 +94,8 @@ pub struct Root {
     pub(super) folder: &'static str,
     pub(super) access: Access,
     pub(super) usermode: bool,
+    unknown: Unknown,
+    passed_over: bool,
     pub(super) packages: Vec<InstalledPackage>,
     pub(super) world: Vec<Dependency>,
     pub(super) arches: Vec<String>,
@@ -147,6 +153,8 @@ impl Root {
             folder,
             access: options.access,
             usermode: options.create == Create::Usermode,
+            unknown: options.unknown,
+            passed_over: false,
             packages: Vec::new(),
             world: Vec::new(),
             arches: Vec::new(),
@@ -310,8 +318,8 @@ impl Root {
     }
 
     pub(super) fn read_packages(&mut self) -> Result<(), InstallError> {
-        let packages = read_packages(self.folder, &|path| self.read_file(path));
-        self.packages = packages.map_err(|error| self.database_error(error))?;
+        let packages = read_packages(self.folder, &|path| self.read_file(path), self.unknown);
+        (self.packages, self.passed_over) = packages.map_err(|error| self.database_error(error))?;
         let has = |name: &str| {
             let place = self.beneath.within(self.folder, name);
             place.and_then(|place| place.stat()).is_ok()
@@ -370,6 +378,11 @@ impl Root {
     /// The architectures that packages may have besides `noarch`, the system's own first.
     pub fn arches(&self) -> &[String] {
         &self.arches
+    }
+
+    /// Whether the database says what this program does not know, and will lose when it is written.
+    pub fn has_passed_over(&self) -> bool {
+        self.passed_over
     }
 
     /// The transaction that was interrupted, if one was. Opening for writing puts it in order.

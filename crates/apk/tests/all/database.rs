@@ -145,10 +145,15 @@ fn damage_is_named() {
         ),
         ("F:../etc\n", "line 4: `F:../etc` is no safe path"),
         ("F:usr\nR:a/b\n", "line 5: `R:a/b` is no file's name"),
-        ("f:q\n", "line 4: `f:` has the unknown flag 'q'"),
+        (
+            "f:fq\n",
+            "line 4: the flag 'q' in `f:` is not known to this version of polpo; \
+             `--force-old-apk` goes on without it, and it is lost when the database is changed",
+        ),
         (
             "y:1\n",
-            "line 4: the field `y:` is not known to this version of polpo",
+            "line 4: the field `y:` is not known to this version of polpo; \
+             `--force-old-apk` goes on without it, and it is lost when the database is changed",
         ),
     ] {
         let said = parse(&format!("{start}{rest}")).unwrap_err().to_string();

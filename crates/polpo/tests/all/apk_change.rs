@@ -15,22 +15,23 @@ use base::Epoch;
 use tempfile::TempDir;
 use testkit::{Finished, Program, Reply, Server};
 
-const EPOCH: Epoch = Epoch(1_700_000_000);
+pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
 
 /// A folder with repositories, a root, and a store that nothing else reaches.
-struct Yard {
+pub(crate) struct Yard {
     folder: TempDir,
 }
 
 /// A package to be made.
 #[derive(Clone, Default)]
-struct Recipe {
-    info: PackageInfo,
+pub(crate) struct Recipe {
+    pub(crate) info: PackageInfo,
     files: Vec<(&'static str, &'static str)>,
     scripts: BTreeMap<Script, Vec<u8>>,
+    directories: Vec<(&'static str, u32)>,
 }
 
-fn package(name: &str, version: &str) -> Recipe {
+pub(crate) fn package(name: &str, version: &str) -> Recipe {
     Recipe {
         info: PackageInfo {
             name: name.to_owned(),
@@ -45,43 +46,64 @@ fn package(name: &str, version: &str) -> Recipe {
     }
 }
 
-fn terms(text: &str) -> Vec<Dependency> {
+pub(crate) fn terms(text: &str) -> Vec<Dependency> {
     Dependency::parse_list(text).unwrap()
 }
 
 impl Recipe {
-    fn depends(mut self, text: &str) -> Recipe {
+    pub(crate) fn depends(mut self, text: &str) -> Recipe {
         self.info.depends = terms(text);
         self
     }
 
-    fn provides(mut self, text: &str) -> Recipe {
+    pub(crate) fn provides(mut self, text: &str) -> Recipe {
         self.info.provides = terms(text);
         self
     }
 
-    fn file(mut self, path: &'static str, text: &'static str) -> Recipe {
+    pub(crate) fn file(mut self, path: &'static str, text: &'static str) -> Recipe {
         self.files.push((path, text));
         self
     }
 
-    fn size(mut self, bytes: u64) -> Recipe {
+    /// A directory with a mode of its own.
+    pub(crate) fn directory(mut self, path: &'static str, mode: u32) -> Recipe {
+        self.directories.push((path, mode));
+        self
+    }
+
+    pub(crate) fn script(mut self, script: Script, lines: &str) -> Recipe {
+        let text = format!("#!/bin/sh\n{lines}\n");
+        self.scripts.insert(script, text.into_bytes());
+        self
+    }
+
+    pub(crate) fn size(mut self, bytes: u64) -> Recipe {
         self.info.installed_size = bytes;
         self
     }
 
-    fn built(mut self, time: u64) -> Recipe {
+    pub(crate) fn built(mut self, time: u64) -> Recipe {
         self.info.build_time = Some(time);
         self
     }
 
     /// Writes the package into a folder.
-    fn write(&self, folder: &Path) -> IndexEntry {
+    pub(crate) fn write(&self, folder: &Path) -> IndexEntry {
         let mut tree = FileTree::new();
         for (path, text) in &self.files {
             let path = TreePath::new(path).unwrap();
             tree.insert_parents(&path, &Node::directory());
             tree.insert(path, Node::file(text.as_bytes()));
+        }
+        for (path, mode) in &self.directories {
+            let path = TreePath::new(path).unwrap();
+            tree.insert_parents(&path, &Node::directory());
+            let node = Node {
+                mode: *mode,
+                ..Node::directory()
+            };
+            tree.insert(path, node);
         }
         let contents = PackageContents {
             info: self.info.clone(),
@@ -97,7 +119,7 @@ impl Recipe {
 impl Yard {
     /// With a repository `main` of these packages, which `etc/apk/repositories` names, and an empty
     /// root.
-    fn new(recipes: &[Recipe]) -> Yard {
+    pub(crate) fn new(recipes: &[Recipe]) -> Yard {
         let yard = Yard {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -112,30 +134,30 @@ impl Yard {
         yard
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.path("root")
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).exists()
     }
 
     /// Makes a repository of these packages, or makes it anew.
-    fn repository(&self, name: &str, recipes: &[Recipe]) -> PathBuf {
+    pub(crate) fn repository(&self, name: &str, recipes: &[Recipe]) -> PathBuf {
         let repository = self.path(name);
         let folder = repository.join("x86_64");
         fs::create_dir_all(&folder).unwrap();
@@ -151,7 +173,7 @@ impl Yard {
     }
 
     /// polpo's apk on the root.
-    fn apk(&self, words: &[&str]) -> Program {
+    pub(crate) fn apk(&self, words: &[&str]) -> Program {
         let mut program = Program::new(env!("CARGO_BIN_EXE_polpo"))
             .arg("apk")
             .arg("--root")
@@ -166,32 +188,32 @@ impl Yard {
         program
     }
 
-    fn run(&self, words: &[&str]) -> Finished {
+    pub(crate) fn run(&self, words: &[&str]) -> Finished {
         self.apk(words).run()
     }
 
     /// What a run that succeeds prints.
-    fn says(&self, words: &[&str]) -> String {
+    pub(crate) fn says(&self, words: &[&str]) -> String {
         let finished = self.run(words).success();
         assert_eq!(finished.stderr, "", "{}", finished.shown);
         finished.stdout
     }
 
-    fn world(&self) -> String {
+    pub(crate) fn world(&self) -> String {
         self.read("root/etc/apk/world")
     }
 
     /// Replaces what differs from run to run.
-    fn steady(&self, text: &str) -> String {
+    pub(crate) fn steady(&self, text: &str) -> String {
         text.replace(&self.folder.path().display().to_string(), "YARD")
     }
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-fn usual() -> Vec<Recipe> {
+pub(crate) fn usual() -> Vec<Recipe> {
     vec![
         package("app", "1.0-r0")
             .depends("so:libfoo.so.1 base>1")

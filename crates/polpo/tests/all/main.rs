@@ -4,6 +4,7 @@
 mod apk_change;
 mod apk_make;
 mod apk_query;
+mod apk_system;
 mod interrupted;
 mod messages;
 mod programs;

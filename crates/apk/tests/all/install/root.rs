@@ -4,9 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use polpo_apk::dependency::Dependency;
-use polpo_apk::install::{
-    Access, Create, InstallError, Log, OpenOptions, Owner, Root, Transaction,
-};
+use polpo_apk::install::{Create, InstallError, Log, OpenOptions, Owner, Root, Transaction};
 use polpo_apk::package::Script;
 
 use super::{Lines, System, is_root, quiet, recipe};

@@ -10,9 +10,11 @@ use apk::index::IndexEntry;
 use apk::install::{Arrival, CommitOptions, Statistics, Step, Sync, Transaction};
 use apk::query::compare_names;
 use apk::solver::{ChangeKind, Unsolvable};
+use base::{Event, Reporter};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
+use super::console::Console;
 use super::context::Context;
 use super::making::REFUSED;
 use super::options::Decision;
@@ -201,12 +203,14 @@ impl Context<'_> {
                 },
             };
             let root = system.root.as_mut().ok_or_else(no_root)?;
+            self.console.start_stage("install", || sizes(plan));
             let committed = root
-                .commit(&transaction, &self.console)
+                .commit(&transaction, &Steps(&self.console))
                 .map_err(|error| Failure::failed("the system can't be changed", error))?;
+            self.console.end_stage();
             self.keep_copies(system, plan);
             document.problems = committed.problems.iter().map(ToString::to_string).collect();
-            document.errors = committed.errors;
+            document.errors = committed.errors + usize::from(!self.keep_list(system));
             committed.statistics
         };
         document.installed = Installed {
@@ -242,6 +246,7 @@ impl Context<'_> {
     /// Prints the steps, and counts what would be installed.
     fn simulate(&self, system: &System, plan: &Plan, sums: Sums) -> Statistics {
         let width = sums.changes.to_string().len();
+        self.console.start_stage("install", || sizes(plan));
         let steps = plan.steps.iter().filter(|step| step.is_change());
         for (index, step) in steps.enumerate() {
             self.console.message(&format!(
@@ -250,7 +255,9 @@ impl Context<'_> {
                 sums.changes,
                 step.text
             ));
+            self.console.advance_stage();
         }
+        self.console.end_stage();
         let mut statistics = system.statistics();
         statistics.bytes = statistics.bytes.saturating_add_signed(sums.bytes);
         let packages = isize::try_from(sums.packages).unwrap_or_default();
@@ -342,6 +349,7 @@ impl Context<'_> {
     async fn steps(&self, system: &System, plan: &Plan) -> Result<Option<Vec<Step>>, Failure> {
         let mut steps = Vec::new();
         let mut files = Vec::new();
+        let mut distant = Vec::new();
         for step in &plan.steps {
             let arrival = arrival(system, step)?;
             if let Needed::Package {
@@ -350,7 +358,20 @@ impl Context<'_> {
             } = arrival
             {
                 let entry = entry.clone();
-                files.push(async move { self.obtain(system, repository, &entry).await });
+                let is_distant = step
+                    .after
+                    .as_ref()
+                    .is_some_and(|after| !system.is_local(&after.supply));
+                if is_distant {
+                    distant.push(entry.size);
+                }
+                files.push(async move {
+                    let file = self.obtain(system, repository, &entry).await;
+                    if is_distant {
+                        self.console.advance_stage();
+                    }
+                    file
+                });
             }
             steps.push((step, arrival));
         }
@@ -359,11 +380,15 @@ impl Context<'_> {
             self.console
                 .message(&format!("Downloading {total} packages..."));
         }
+        if !distant.is_empty() {
+            self.console.start_stage("download", || distant);
+        }
         let mut files: VecDeque<Result<PathBuf, String>> = stream::iter(files)
             .buffered(TOGETHER)
             .collect::<Vec<_>>()
             .await
             .into();
+        self.console.end_stage();
         let mut whole = true;
         let mut done = Vec::new();
         for (step, arrival) in steps {
@@ -414,6 +439,33 @@ impl Context<'_> {
                     .warning(&format!("{label}: unable to cache package: {error}"));
             }
         }
+    }
+
+    /// Writes the list of installed packages that no repository has and the cache keeps, from which a
+    /// system in memory is made anew at its next start. Whether that went well; if not, it is said.
+    pub(crate) fn keep_list(&self, system: &System) -> bool {
+        let Some(cache) = system.cache.as_ref().filter(|cache| cache.packages) else {
+            return true;
+        };
+        if !self.is_in_memory() {
+            return true;
+        }
+        let is_kept =
+            |entry: &IndexEntry| entry.info.installed_size == 0 || cache.find(entry).is_some();
+        let entries = system
+            .installed()
+            .iter()
+            .map(|package| &package.entry)
+            .filter(|entry| !system.has_entry(entry) && is_kept(entry))
+            .cloned()
+            .collect();
+        let written = cache.keep_list(entries);
+        if let Err(error) = &written {
+            self.console.error(&format!(
+                "System state may be inconsistent: failed to write database: {error}"
+            ));
+        }
+        written.is_ok()
     }
 
     fn commit_options(&self) -> Result<CommitOptions, Failure> {
@@ -502,6 +554,30 @@ fn arrival(system: &System, step: &PlannedStep) -> Result<Needed, Failure> {
         Supply::Virtual(entry) => Needed::Nothing(Arrival::Virtual(entry.clone())),
         Supply::None => Needed::Nothing(Arrival::Kept),
     })
+}
+
+/// Tells a stage of what a transaction comes to.
+struct Steps<'c, 'p>(&'c Console<'p>);
+
+impl Reporter for Steps<'_, '_> {
+    fn report(&self, event: Event<'_>) {
+        if matches!(event, Event::Advanced { .. }) {
+            self.0.advance_stage();
+        }
+        self.0.report(event);
+    }
+}
+
+/// What steps count in apk's progress.
+fn sizes(plan: &Plan) -> Vec<u64> {
+    let steps = plan.steps.iter().filter(|step| step.is_change());
+    let size = |step: &PlannedStep| match (&step.after, &step.before, step.kind) {
+        (_, _, ChangeKind::Retag) => 0,
+        (Some(after), ..) => after.size,
+        (None, Some(before), _) => before.size / 16,
+        (None, None, _) => 0,
+    };
+    steps.map(size).collect()
 }
 
 fn no_root() -> Failure {

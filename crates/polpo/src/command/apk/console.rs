@@ -1,12 +1,13 @@
 //! What apk's commands say: results on stdout, warnings and errors on stderr, in apk's words.
 
 use std::io::{self, BufRead, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apk::install::Log;
 use base::{Event, Reporter};
 
+use super::meter::Meter;
 use super::options::Global;
 use crate::output::failure::Failure;
 use crate::output::{Format, Progress};
@@ -18,6 +19,9 @@ pub(crate) struct Console<'p> {
     document: AtomicBool,
     /// Where all that is said is written too, if the run may change the system.
     log: OnceLock<Log>,
+    /// `--progress-fd`, and the stage that is told of there.
+    descriptor: Option<u32>,
+    meter: Mutex<Option<Meter>>,
     progress: &'p Progress,
 }
 
@@ -27,6 +31,9 @@ impl<'p> Console<'p> {
             verbosity: global.verbosity(),
             document: AtomicBool::new(false),
             log: OnceLock::new(),
+            // 0 means none, as with apk.
+            descriptor: global.progress_fd.filter(|descriptor| *descriptor != 0),
+            meter: Mutex::new(None),
             progress,
         }
     }
@@ -68,6 +75,31 @@ impl<'p> Console<'p> {
         if let Some(log) = self.log.get() {
             log.line(text);
         }
+    }
+
+    /// Begins to tell of a stage's progress, if that is asked for: of packages of these sizes.
+    pub(crate) fn start_stage(&self, name: &'static str, sizes: impl FnOnce() -> Vec<u64>) {
+        if let Some(descriptor) = self.descriptor {
+            *self.meter() = Some(Meter::start(descriptor, name, sizes()));
+        }
+    }
+
+    /// One more package of the stage is done.
+    pub(crate) fn advance_stage(&self) {
+        if let Some(meter) = self.meter().as_mut() {
+            meter.advance();
+        }
+    }
+
+    /// The stage is over.
+    pub(crate) fn end_stage(&self) {
+        if let Some(meter) = self.meter().take() {
+            meter.end();
+        }
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Option<Meter>> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A line of a result.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use apk::database::Unknown;
 use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
 use apk::repository::{
@@ -52,6 +53,7 @@ pub(crate) struct Forces {
     pub(crate) overwrite: bool,
     pub(crate) broken_world: bool,
     pub(crate) non_repository: bool,
+    pub(crate) old_apk: bool,
     pub(crate) missing_repositories: bool,
 }
 
@@ -133,6 +135,7 @@ impl<'p> Context<'p> {
         Forces {
             overwrite: global.force || global.force_overwrite || boot,
             broken_world: global.force_broken_world || boot,
+            old_apk: global.force || global.force_old_apk || boot,
             non_repository: global.force || global.force_non_repository || boot,
             missing_repositories: global.force_missing_repositories,
         }
@@ -375,8 +378,17 @@ impl<'p> Context<'p> {
                 false => Vec::new(),
             },
             wait: self.global.wait.map(Duration::from_secs),
+            unknown: match self.forces().old_apk {
+                true => Unknown::PassOver,
+                false => Unknown::Refuse,
+            },
         };
-        Root::open(self.root(), &options, &self.console).map_err(root_failure)
+        let root = Root::open(self.root(), &options, &self.console).map_err(root_failure)?;
+        if root.has_passed_over() {
+            self.console
+                .warning("This apk-tools is OLD! Some packages might not function properly.");
+        }
+        Ok(root)
     }
 
     /// The repositories in apk's order: those of the command line, then those of the system.

@@ -22,6 +22,7 @@ mod info;
 mod list;
 mod making;
 mod manifest;
+mod meter;
 mod mkndx;
 mod mkpkg;
 mod options;

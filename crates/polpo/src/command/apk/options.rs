@@ -108,7 +108,7 @@ pub(crate) struct Global {
     /// Install what no repository has on a system that lives in memory
     #[arg(long, global = true)]
     pub(crate) force_non_repository: bool,
-    /// Go on although a package wants a later apk
+    /// Pass over what a later apk wrote into the database; it is lost when that is changed
     #[arg(long, global = true)]
     pub(crate) force_old_apk: bool,
     /// Overwrite files of other packages

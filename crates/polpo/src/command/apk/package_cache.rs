@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use apk::dependency::Identity;
-use apk::index::IndexEntry;
+use apk::index::{Index, IndexEntry};
 use base::Digest;
-use store::{AtomicFile, WriteError};
+use store::{AtomicFile, WriteError, write_atomically};
 
 use super::options::Global;
 use crate::output::failure::Failure;
@@ -120,6 +120,24 @@ impl PackageCache {
         let packages =
             apk::database::parse(&text).map_err(|error| Failure::failed(failed(), error))?;
         Ok(packages.into_iter().map(|package| package.entry).collect())
+    }
+
+    /// Writes that list; one without packages is none.
+    pub(crate) fn keep_list(&self, entries: Vec<IndexEntry>) -> Result<(), WriteError> {
+        let path = self.folder.join(KEPT);
+        if !entries.is_empty() {
+            let index = Index {
+                entries,
+                ..Index::default()
+            };
+            return write_atomically(&path, index.to_text().as_bytes());
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(WriteError::at("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All files, by name.

@@ -128,6 +128,15 @@ impl System {
         repositories.any(|repository| repository.catalogue.providers(name).next().is_some())
     }
 
+    /// Whether a repository has this very package.
+    pub(crate) fn has_entry(&self, entry: &IndexEntry) -> bool {
+        let mut repositories = self.repositories.iter();
+        repositories.any(|repository| {
+            let catalogue = &repository.catalogue;
+            catalogue.find_identity(&entry.identity).is_some()
+        })
+    }
+
     /// Whether the bytes of a package need no network.
     pub(crate) fn is_local(&self, supply: &Supply) -> bool {
         match supply {

@@ -76,7 +76,8 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         });
     }
     document.packages = known.len();
-    let failed = document.unavailable + document.stale;
+    // A repository may have got what only the cache had.
+    let failed = document.unavailable + document.stale + usize::from(!context.keep_list(&system));
     match arguments.format {
         Format::Json => Printer::new(arguments.format).print(&document, text)?,
         Format::Text => context.console.message(text(&document).trim_end()),

@@ -1,0 +1,376 @@
+//! What apk's commands leave behind on a system, and what they take from it: logs, lists, modes,
+//! progress. The expected texts are apk 3.0.6's on the same packages.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use apk::package::Script;
+use testkit::{Program, Server};
+
+use crate::apk_change::{Recipe, Yard, json, package, usual};
+
+/// A root with a shell, for scripts.
+fn with_shell(recipes: &[Recipe]) -> Yard {
+    let yard = Yard::new(recipes);
+    let bin = yard.path("root/bin");
+    fs::create_dir_all(&bin).unwrap();
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|path| Path::new(path).is_file())
+        .expect("a static busybox: scripts/install test");
+    fs::copy(busybox, bin.join("busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", bin.join("sh")).unwrap();
+    yard
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The log, without what names the machine and the moment.
+fn log(yard: &Yard) -> String {
+    let log = yard.steady(&yard.read("root/var/log/apk.log"));
+    let lines = log.lines().filter(|line| !line.starts_with("apk-tools "));
+    let lines = lines.map(|line| match line.strip_prefix("Running `") {
+        Some(rest) => {
+            let words = rest.split_once("--no-network").unwrap().1;
+            let (words, time) = words.split_once("` at ").unwrap();
+            assert_eq!(time.len(), "2024-01-31 23:59:59".len(), "{line}");
+            format!("Running{words}\n")
+        }
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn directories_are_made_as_their_packages_have_them() {
+    let files = package("files", "1-r0")
+        .directory("srv/data", 0o750)
+        .directory("srv/open", 0o1777)
+        .directory("srv/open/gone", 0o711)
+        .file("srv/data/file", "text");
+    let yard = Yard::new(&[files]);
+    yard.says(&["add", "files"]);
+    let [data, open, gone] =
+        ["srv/data", "srv/open", "srv/open/gone"].map(|path| yard.root().join(path));
+    let spoil = || {
+        set_mode(&data, 0o777);
+        set_mode(&open, 0o700);
+        fs::remove_dir(&gone).unwrap();
+    };
+    spoil();
+    let found = yard.says(&["audit", "--full", "--check-permissions"]);
+    assert!(found.contains("m srv/data/\nm srv/open/\n"), "{found}");
+    // Nothing else sets them right, and a simulation nothing at all.
+    yard.says(&["fix"]);
+    let said = yard.says(&["fix", "-v", "--simulate", "--directory-permissions"]);
+    insta::assert_snapshot!(said, @"
+    fixing directory srv/data
+    fixing directory srv/open
+    fixing directory srv/open/gone
+    OK: 1 packages, 5 dirs, 1 files, 1000 B
+    ");
+    assert_eq!(
+        (mode(&data), mode(&open), gone.exists()),
+        (0o777, 0o700, false)
+    );
+    insta::assert_snapshot!(
+        yard.says(&["fix", "--directory-permissions"]),
+        @"OK: 1000 B in 1 packages"
+    );
+    assert_eq!(
+        (mode(&data), mode(&open), mode(&gone)),
+        (0o750, 0o1777, 0o711)
+    );
+    assert_eq!(yard.read("root/srv/data/file"), "text");
+    let found = yard.says(&["audit", "--full", "--check-permissions"]);
+    assert!(!found.contains("srv"), "{found}");
+    spoil();
+    let document = yard.says(&["fix", "--directory-permissions", "--format", "json"]);
+    let directories = &json(&document)["directories"];
+    assert_eq!(
+        *directories,
+        serde_json::json!(["srv/data", "srv/open", "srv/open/gone"])
+    );
+    // One that can't be made is told of, and nothing else is done.
+    fs::remove_dir(&gone).unwrap();
+    fs::write(&gone, "in the way").unwrap();
+    let failed = yard
+        .run(&["fix", "--directory-permissions", "files"])
+        .code(1);
+    assert_eq!(failed.stdout, "");
+    assert!(
+        failed
+            .stderr
+            .contains("failed to fix directory permissions: srv/open/gone: Not a directory"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(fs::read_to_string(&gone).unwrap(), "in the way");
+}
+
+#[test]
+fn triggers_hear_of_directories_that_were_set_right() {
+    let mut listener = package("listener", "1-r0")
+        .directory("srv", 0o755)
+        .script(Script::Trigger, "echo told: $*");
+    listener.info.triggers = vec!["/srv".to_owned()];
+    let yard = with_shell(&[listener]);
+    yard.says(&["add", "listener"]);
+    set_mode(&yard.path("root/srv"), 0o700);
+    insta::assert_snapshot!(yard.says(&["fix", "--directory-permissions"]), @"
+    Executing listener-1-r0.trigger
+    * told: /srv
+    OK: 1000 B in 1 packages
+    ");
+    assert_eq!(mode(&yard.path("root/srv")), 0o755);
+}
+
+#[test]
+fn scripts_speak_on_the_streams_that_they_chose() {
+    let loud = package("loud", "1-r0").script(
+        Script::PostInstall,
+        "echo said\necho complained >&2\nexit 3",
+    );
+    let yard = with_shell(std::slice::from_ref(&loud));
+    let finished = yard.run(&["add", "loud"]).code(1);
+    insta::assert_snapshot!(finished.stdout, @"
+    (1/1) Installing loud (1-r0)
+      Executing loud-1-r0.post-install
+      * said
+    1 error; 1000 B in 1 packages
+    ");
+    insta::assert_snapshot!(finished.stderr, @"
+      * complained
+    ERROR: lib/apk/exec/loud-1-r0.post-install: exited with error 3
+    ");
+    // However little apk itself is to say.
+    let finished = yard.run(&["-q", "fix", "loud"]);
+    assert_eq!(finished.stdout, "");
+    let yard = with_shell(&[loud]);
+    let finished = yard.run(&["-q", "add", "loud"]).code(1);
+    assert_eq!(finished.stdout, "  * said\n");
+    assert!(
+        finished.stderr.starts_with("  * complained\n"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn a_log_has_all_that_was_said() {
+    let yard = Yard::new(&usual());
+    yard.run(&["add", "app"]).success();
+    yard.run(&["-q", "del", "app"]).success();
+    yard.run(&["add", "nosuch"]).code(1);
+    yard.run(&["add", "libfoo@edge"]).code(99);
+    yard.run(&["del", "nosuch"]).code(1);
+    yard.run(&["fix", "nosuch"]).code(1);
+    yard.run(&["update"]).success();
+    // What changes nothing leaves no trace, and what is not to.
+    yard.run(&["add", "--simulate", "app"]).success();
+    yard.run(&["info", "app"]);
+    yard.run(&["--no-logfile", "add", "base"]).success();
+    yard.write("root/lib/apk/db/installed", "nonsense\n");
+    yard.run(&["add", "base"]).code(1);
+    insta::assert_snapshot!(log(&yard), @"
+    Running add app
+    (1/3) Installing libfoo (1.0-r0)
+    (2/3) Installing base (1.2-r0)
+    (3/3) Installing app (1.0-r0)
+    OK: 16.0 MiB in 3 packages
+
+    Running -q del app
+
+    Running add nosuch
+    ERROR: unable to select packages:
+      nosuch (no such package):
+        required by: world[nosuch]
+
+    no choice of packages satisfies all that is asked for
+      nosuch is asked for, which nothing provides in YARD/main (x86_64)
+        help: drop nosuch from the world
+        or: add a repository that has nosuch for x86_64
+
+    Running add libfoo@edge
+    WARNING: The repository tag for world dependency 'libfoo@edge' does not exist
+    ERROR: Not committing changes due to missing repository tags.
+
+    Running del nosuch
+    ERROR: No such package: nosuch
+
+    Running fix nosuch
+    ERROR: Package 'nosuch' not found
+
+    Running update
+    main of tests [YARD/main]
+    OK: 6 distinct packages available
+
+    Running add base
+    error: Failed to open apk database
+      because: YARD/root: `lib/apk/db/installed` of the installed database: line 1: it is no field: expected a letter, a colon and a value
+    ");
+}
+
+#[test]
+fn the_cache_lists_what_only_it_has() {
+    let yard = Yard::new(&usual());
+    let list = "root/etc/apk/cache/installed";
+    fs::create_dir_all(yard.path("root/etc/apk/cache")).unwrap();
+    let loose = package("loose", "1-r0").file("opt/loose", "text");
+    loose.write(&yard.path(""));
+    let add = ["add", "-t", ".needs=1", "base", "loose-1-r0.apk"];
+    // A system on disk has its own list.
+    yard.says(&add);
+    assert!(!yard.has(list));
+    yard.says(&["del", ".needs"]);
+    let in_memory = |words: &[&str]| {
+        let mut all = vec!["--root-tmpfs=yes"];
+        all.extend(words);
+        yard.says(&all)
+    };
+    in_memory(&add);
+    let text = yard.read(list);
+    let names: Vec<&str> = text.lines().filter(|line| line.starts_with("P:")).collect();
+    assert_eq!(names, ["P:.needs", "P:loose"], "{text}");
+    assert!(text.contains("\nD:base loose><Q1"), "{text}");
+    assert!(text.contains("\nT:virtual meta package\n"), "{text}");
+    // At its next start the system has its settings alone, and is made anew.
+    for gone in ["root/lib", "root/opt", "root/usr"] {
+        let _ = fs::remove_dir_all(yard.path(gone));
+    }
+    insta::assert_snapshot!(in_memory(&["--initramfs-diskless-boot", "fix"]), @"
+    (1/3) Installing base (1.2-r0)
+    (2/3) Installing loose (1-r0)
+    (3/3) Installing .needs (1)
+    OK: 2000 B in 3 packages
+    ");
+    assert_eq!(yard.read("root/opt/loose"), "text");
+    assert_eq!(yard.read(list), text);
+    // What a repository has got needs no list.
+    let mut recipes = usual();
+    recipes.push(loose);
+    yard.repository("main", &recipes);
+    in_memory(&["update"]);
+    let listed = yard.read(list);
+    let names: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.starts_with("P:"))
+        .collect();
+    assert_eq!(names, ["P:.needs"], "{listed}");
+    in_memory(&["del", ".needs"]);
+    assert!(!yard.has(list));
+}
+
+#[test]
+fn without_network_the_store_will_do() {
+    let yard = Yard::new(&usual());
+    let server = Server::of(yard.path("main"));
+    let repositories = format!("{}\n", server.url(""));
+    yard.write("root/etc/apk/repositories", &repositories);
+    yard.run(&["--network", "add", "libfoo"]).success();
+    yard.says(&["del", "libfoo"]);
+    // There is no `etc/apk/cache`: indexes are kept where apk looks for them, packages in the store.
+    let kept: Vec<_> = fs::read_dir(yard.path("root/var/cache/apk"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0].starts_with("APKINDEX."), "{kept:?}");
+    let asked = server.asked().len();
+    insta::assert_snapshot!(yard.says(&["add", "libfoo"]), @"
+    (1/1) Installing libfoo (1.0-r0)
+    OK: 1000 B in 1 packages
+    ");
+    assert_eq!(server.asked().len(), asked);
+    let masked = yard.run(&["add", "base"]).code(1).stderr;
+    assert!(masked.contains("    masked in: --no-network\n"), "{masked}");
+}
+
+#[test]
+fn progress_is_told_to_who_asks_for_it() {
+    let yard = Yard::new(&usual());
+    let told = yard.path("told");
+    let words = |words: &[&str]| -> String {
+        File::create(&told).unwrap();
+        let program = env!("CARGO_BIN_EXE_polpo");
+        Program::new("/bin/sh")
+            .args(["-c", "exec \"$@\" 3>>told", "sh", program, "apk", "--root"])
+            .arg(yard.root())
+            .args(["--allow-untrusted", "--progress-fd", "3"])
+            .args(words)
+            .env("APK_CONFIG", "/dev/null")
+            .env("POLPO_STORE", yard.path("store"))
+            .folder(&yard.path(""))
+            .run()
+            .success();
+        fs::read_to_string(&told).unwrap()
+    };
+    let repository = |name: &str| yard.path("main/x86_64").join(name);
+    let sizes = ["base-1.2-r0.apk", "libfoo-1.0-r0.apk"]
+        .map(|name| fs::metadata(repository(name)).unwrap().len());
+    let package = 64 << 10;
+    let total = sizes[0] + sizes[1] + 2 * package;
+    let lines = |stage: &str| {
+        let first = sizes[0] + package;
+        [sizes[0], first, first + sizes[1], total]
+            .map(|done| format!("{done}/{total} {stage}\n"))
+            .concat()
+    };
+    assert_eq!(
+        words(&["--no-network", "add", "--simulate", "base", "libfoo"]),
+        lines("install")
+    );
+    assert_eq!(
+        words(&["--no-network", "add", "base", "libfoo"]),
+        lines("install")
+    );
+    // Nothing to be done is told with nothing.
+    assert_eq!(words(&["--no-network", "add", "base", "libfoo"]), "");
+    yard.says(&["del", "base", "libfoo"]);
+    let server = Server::of(yard.path("main"));
+    let repositories = format!("{}\n", server.url(""));
+    yard.write("root/etc/apk/repositories", &repositories);
+    assert_eq!(
+        words(&["add", "base", "libfoo"]),
+        lines("download") + &lines("install")
+    );
+    // A descriptor that nobody has opened is passed over, as with apk.
+    yard.says(&["--progress-fd", "99", "del", "base", "libfoo"]);
+}
+
+#[test]
+fn a_database_of_a_later_apk_is_used_by_force_alone() {
+    let yard = Yard::new(&usual());
+    yard.says(&["add", "libfoo", "base"]);
+    let installed = "root/lib/apk/db/installed";
+    let later = yard.read(installed).replacen("\nF:", "\nf:Q\nF:", 1);
+    yard.write(installed, &later);
+    let refused = yard.run(&["info", "-e", "libfoo"]).code(1);
+    assert!(
+        refused.stderr.contains("the flag 'Q' in `f:` is not known"),
+        "{}",
+        refused.stderr
+    );
+    for force in ["--force-old-apk", "--force"] {
+        let passed = yard.run(&[force, "info", "-e", "libfoo"]).success();
+        assert_eq!(passed.stdout, "libfoo\n");
+        assert_eq!(
+            passed.stderr,
+            "WARNING: This apk-tools is OLD! Some packages might not function properly.\n"
+        );
+    }
+    yard.run(&["--force-old-apk", "del", "libfoo"]).success();
+    assert!(
+        !yard.read(installed).contains("Q\n"),
+        "{}",
+        yard.read(installed)
+    );
+    yard.says(&["info"]);
+}
