@@ -179,7 +179,7 @@ fn a_log_has_all_that_was_said() {
     yard.run(&["--no-logfile", "add", "base"]).success();
     yard.write("root/lib/apk/db/installed", "nonsense\n");
     yard.run(&["add", "base"]).code(1);
-    insta::assert_snapshot!(log(&yard), @"
+    insta::assert_snapshot!(log(&yard).trim(), @"
     Running add app
     (1/3) Installing libfoo (1.0-r0)
     (2/3) Installing base (1.2-r0)
@@ -373,4 +373,17 @@ fn a_database_of_a_later_apk_is_used_by_force_alone() {
         yard.read(installed)
     );
     yard.says(&["info"]);
+}
+
+#[test]
+fn a_wrong_value_is_refused_in_apks_words() {
+    let yard = Yard::new(&[]);
+    let refused = |words: &[&str]| {
+        let finished = yard.run(words).code(2);
+        assert_eq!(finished.stdout, "");
+        finished.stderr
+    };
+    insta::assert_snapshot!(refused(&["mkpkg", "--compression", "AAA"]), @"ERROR: command line: invalid argument for option 'compression': 'AAA': `AAA` is no compression: none, deflate (a level of 0 to 9 may follow: deflate:9) or zstd (0 to 22: zstd:19)");
+    insta::assert_snapshot!(refused(&["info", "--wait", "long"]), @"ERROR: command line: invalid argument for option 'wait': 'long': invalid digit found in string");
+    insta::assert_snapshot!(refused(&["add", "--cache=maybe"]), @"ERROR: command line: invalid argument for option 'cache': 'maybe'");
 }

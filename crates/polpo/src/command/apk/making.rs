@@ -56,12 +56,6 @@ pub(crate) struct Generating {
 
 impl Generating {
     pub(crate) fn new(options: &Generation) -> Result<Generating, Failure> {
-        let compression = options
-            .compression
-            .as_deref()
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|error| Failure::Usage(format!("--compression: {error}")))?;
         let signers = options
             .sign_key
             .iter()
@@ -74,7 +68,7 @@ impl Generating {
             })
             .collect::<Result<_, _>>()?;
         Ok(Generating {
-            compression,
+            compression: options.compression,
             signers,
         })
     }

@@ -40,12 +40,14 @@ mod verify;
 mod version;
 mod words;
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base::Arch;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
@@ -197,7 +199,7 @@ impl Arguments {
         let mut arguments = commands
             .try_get_matches_from(line)
             .and_then(|matches| Arguments::from_arg_matches(&matches))
-            .map_err(|error| refused(error.render().to_string()))?;
+            .map_err(|error| refused(in_words(&error)))?;
         arguments.warnings = warnings;
         Ok(arguments)
     }
@@ -210,6 +212,31 @@ impl Arguments {
             Decision::No | Decision::Auto => ProgressKind::None,
         };
         Progress::new(kind, self.global.verbose > 0)
+    }
+}
+
+/// What is wrong with a command line: as apk says it where a value is, which is all that apk says.
+fn in_words(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let option = text(ContextKind::InvalidArg)
+        .and_then(|option| option.strip_prefix("--"))
+        .map(|option| option.split([' ', '=', '[']).next().unwrap_or(option));
+    match (option, text(ContextKind::InvalidValue)) {
+        (Some(option), Some(value)) if !value.is_empty() => {
+            let mut words =
+                format!("ERROR: command line: invalid argument for option '{option}': '{value}'");
+            if let Some(reason) = error.source() {
+                words.push_str(&format!(": {reason}"));
+            }
+            if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue) {
+                words.push_str(&format!(": expected one of {}", valid.join(", ")));
+            }
+            words
+        }
+        _ => error.render().to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use apk::adb::Compression;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::output::Format;
@@ -207,7 +208,7 @@ pub(crate) struct Commit {
 pub(crate) struct Generation {
     /// none, deflate[:1-9] or zstd[:1-22]
     #[arg(long, short, value_name = "ALGORITHM[:LEVEL]")]
-    pub(crate) compression: Option<String>,
+    pub(crate) compression: Option<Compression>,
     /// Private key to sign with; may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) sign_key: Vec<PathBuf>,
