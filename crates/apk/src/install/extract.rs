@@ -395,7 +395,9 @@ impl Session<'_> {
                         AtFlags::empty(),
                     )
                 })?;
-                Ok(Made::With(self.finish_special(&place, entry, permissions)))
+                // It is the same file, and that has all that it is to have: to set the owner again
+                // would take its set-user-id bits and capabilities away.
+                Ok(Made::With(Missing::default()))
             }
             _ if self.usermode => Ok(Made::Left),
             EntryKind::CharDevice { major, minor } => {

@@ -28,7 +28,7 @@ pub(crate) struct Recipe {
     pub(crate) info: PackageInfo,
     files: Vec<(&'static str, &'static str)>,
     scripts: BTreeMap<Script, Vec<u8>>,
-    directories: Vec<(&'static str, u32)>,
+    nodes: Vec<(&'static str, Node)>,
 }
 
 pub(crate) fn package(name: &str, version: &str) -> Recipe {
@@ -67,8 +67,13 @@ impl Recipe {
     }
 
     /// A directory with a mode of its own.
-    pub(crate) fn directory(mut self, path: &'static str, mode: u32) -> Recipe {
-        self.directories.push((path, mode));
+    pub(crate) fn directory(self, path: &'static str, mode: u32) -> Recipe {
+        self.node(path, Node::directory().with_mode(mode))
+    }
+
+    /// Whatever may lie in a tree.
+    pub(crate) fn node(mut self, path: &'static str, node: Node) -> Recipe {
+        self.nodes.push((path, node));
         self
     }
 
@@ -96,14 +101,10 @@ impl Recipe {
             tree.insert_parents(&path, &Node::directory());
             tree.insert(path, Node::file(text.as_bytes()));
         }
-        for (path, mode) in &self.directories {
+        for (path, node) in &self.nodes {
             let path = TreePath::new(path).unwrap();
             tree.insert_parents(&path, &Node::directory());
-            let node = Node {
-                mode: *mode,
-                ..Node::directory()
-            };
-            tree.insert(path, node);
+            tree.insert(path, node.clone());
         }
         let contents = PackageContents {
             info: self.info.clone(),

@@ -2,10 +2,13 @@
 //! progress. The expected texts are apk 3.0.6's on the same packages.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use apk::dependency::Dependency;
 use apk::package::Script;
+use apk::version::Version;
+use archive::tree::{Node, NodeKind, TreePath};
 use testkit::{Program, Server};
 
 use crate::apk_change::{Recipe, Yard, json, package, usual};
@@ -386,4 +389,164 @@ fn a_wrong_value_is_refused_in_apks_words() {
     insta::assert_snapshot!(refused(&["mkpkg", "--compression", "AAA"]), @"ERROR: command line: invalid argument for option 'compression': 'AAA': `AAA` is no compression: none, deflate (a level of 0 to 9 may follow: deflate:9) or zstd (0 to 22: zstd:19)");
     insta::assert_snapshot!(refused(&["info", "--wait", "long"]), @"ERROR: command line: invalid argument for option 'wait': 'long': invalid digit found in string");
     insta::assert_snapshot!(refused(&["add", "--cache=maybe"]), @"ERROR: command line: invalid argument for option 'cache': 'maybe'");
+}
+
+/// Packages of all kinds of files, in two versions.
+fn versions(version: &'static str) -> Vec<Recipe> {
+    let link = |target: &str| {
+        Node::new(NodeKind::HardLink {
+            target: TreePath::new(target).unwrap(),
+        })
+    };
+    let mut marked = Node::file(*b"marked").with_mode(0o4755);
+    marked.xattrs.insert("user.mark".to_owned(), b"x".to_vec());
+    let mut kinds = package("kinds", version)
+        .file("etc/kinds.conf", version)
+        .node("opt/kinds/marked", marked)
+        .node("opt/kinds/second", link("opt/kinds/marked"))
+        .node("opt/kinds/link", Node::symlink("/nowhere"))
+        .node("opt/kinds/owned", Node::file(*b"o").with_owner(7, 8))
+        .directory(
+            "opt/kinds/empty",
+            if version == "1-r0" { 0o700 } else { 0o1770 },
+        )
+        .script(Script::PostInstall, "exit 0")
+        .script(Script::Trigger, "exit 0");
+    kinds.info.triggers = vec!["/opt/*".to_owned(), "+/usr".to_owned()];
+    kinds.info.replaces = vec![Dependency::any("other")];
+    kinds.info.replaces_priority = Some(5);
+    let mut docs = package("kinds-doc", version).file("usr/share/doc/kinds", version);
+    docs.info.install_if = vec![
+        Dependency::exact("kinds", Version::parse(version).unwrap()),
+        Dependency::any("base"),
+    ];
+    vec![
+        kinds,
+        docs,
+        package("base", "1-r0").file("usr/lib/base", "b"),
+    ]
+}
+
+#[test]
+fn the_database_is_apks_own_to_the_letter() {
+    let yard = Yard::new(&[]);
+    yard.repository("first", &versions("1-r0"));
+    yard.repository("second", &versions("2-r0"));
+    yard.repository(
+        "edge",
+        &[package("base", "2-r0").file("usr/lib/base", "new")],
+    );
+    let uses = |name: &str| {
+        let line = |name: &str| yard.path(name).display().to_string();
+        let text = format!("{}\n@edge {}\n", line(name), line("edge"));
+        yard.write("root/etc/apk/repositories", &text);
+    };
+    uses("first");
+    yard.says(&["--no-scripts", "add", "kinds", "base"]);
+    yard.write("root/etc/kinds.conf", "changed");
+    uses("second");
+    yard.says(&["--no-scripts", "upgrade"]);
+    yard.says(&["--no-scripts", "add", "base@edge"]);
+    yard.says(&["--no-scripts", "add", "-t", ".needs=1", "kinds"]);
+    assert_eq!(yard.world(), ".needs=1\nbase@edge\nkinds\n");
+    // A virtual package's identity is its maker's own.
+    let installed = yard.read("root/lib/apk/db/installed");
+    let (identity, rest) = installed.split_once('\n').unwrap();
+    assert!(identity.starts_with("C:Q1"), "{identity}");
+    insta::assert_snapshot!(rest, @"
+    P:.needs
+    V:1
+    A:noarch
+    S:0
+    I:0
+    T:virtual meta package
+    U:
+    L:
+    D:kinds
+
+    C:Q1vrR+w4yCrpm1/pFIn71hfXuxuqI=
+    P:base
+    V:2-r0
+    A:x86_64
+    S:573
+    I:1000
+    T:base for tests
+    U:
+    L:
+    t:1700000000
+    s:edge
+    F:usr
+    F:usr/lib
+    R:base
+    Z:Q1wqawPxkN+ytKqR+K+NR3qbw0Adw=
+
+    C:Q12H7h0C/YX2xXWj01o5Kpz25Ea5s=
+    P:kinds
+    V:2-r0
+    A:x86_64
+    S:1026
+    I:1000
+    T:kinds for tests
+    U:
+    L:
+    t:1700000000
+    r:other
+    q:5
+    F:etc
+    R:kinds.conf
+    Z:Q1mJv+DXZQoPrgB2Y6+CaCzO2+XSE=
+    F:opt
+    F:opt/kinds
+    R:link
+    a:0:0:777
+    Z:Q1bdLRIcCkmj1zbbyuHaJ0Zvl84oA=
+    R:marked
+    a:0:0:4755:Q1gh6OHp6NuECbLszp3kR0ZTR9t50=
+    Z:Q1j7NpenkfAzIoeuDHGqlNKbff10A=
+    R:owned
+    a:7:8:644
+    Z:Q1eoGvPlkaxxP4HqHv6T3PNhV9g3Y=
+    R:second
+    Z:Q1j7NpenkfAzIoeuDHGqlNKbff10A=
+    F:opt/kinds/empty
+    M:0:0:1770
+
+    C:Q1qRymcURinmM726pHGWn9U2rJg5A=
+    P:kinds-doc
+    V:2-r0
+    A:x86_64
+    S:616
+    I:1000
+    T:kinds-doc for tests
+    U:
+    L:
+    t:1700000000
+    i:kinds=2-r0 base
+    F:usr
+    F:usr/share
+    F:usr/share/doc
+    R:kinds
+    Z:Q1mJv+DXZQoPrgB2Y6+CaCzO2+XSE=
+    ");
+    assert_eq!(
+        yard.read("root/lib/apk/db/triggers"),
+        "Q12H7h0C/YX2xXWj01o5Kpz25Ea5s= /opt/* +/usr\n"
+    );
+    let scripts = Program::new("tar")
+        .args(["-tf", "root/lib/apk/db/scripts.tar"])
+        .folder(&yard.path(""))
+        .run()
+        .success();
+    insta::assert_snapshot!(scripts.stdout, @"
+    kinds-2-r0.X1d87ee1d02fd85f6c575a3d35a392a9cf6e446b9b.post-install
+    kinds-2-r0.X1d87ee1d02fd85f6c575a3d35a392a9cf6e446b9b.trigger
+    ");
+    // Both names are of the one file, which the second leaves as the first made it.
+    let [first, second] = ["opt/kinds/marked", "opt/kinds/second"]
+        .map(|path| fs::metadata(yard.root().join(path)).unwrap());
+    assert_eq!((first.ino(), first.nlink()), (second.ino(), 2));
+    assert_eq!(first.mode() & 0o7777, 0o4755);
+    assert_eq!(mode(&yard.path("root/opt/kinds/empty")), 0o1770);
+    assert_eq!(yard.read("root/etc/kinds.conf"), "changed");
+    assert_eq!(yard.read("root/etc/kinds.conf.apk-new"), "2-r0");
 }
