@@ -69,7 +69,12 @@ impl Target {
             Err(_) => Err(wrong("is not UTF-8")),
         };
         let numbers = || match rest.try_into() {
-            Ok(bytes) => Ok(numbers(u64::from_le_bytes(bytes))),
+            Ok(bytes) => match numbers(u64::from_le_bytes(bytes)) {
+                (major, minor) if major < 1 << 12 && minor < 1 << 20 => Ok((major, minor)),
+                (major, minor) => Err(wrong(&format!(
+                    "is device {major}:{minor}, larger than the numbers 4095:1048575 that Linux has"
+                ))),
+            },
             Err(_) => Err(wrong("is a device without a number of 8 bytes")),
         };
         match u16::from_le_bytes(*mode) {
@@ -113,8 +118,8 @@ mod tests {
             Target::HardLink("etc/hi2".to_owned()),
             Target::CharDevice { major: 1, minor: 3 },
             Target::BlockDevice {
-                major: 0x12345,
-                minor: 0xfedc_ba98,
+                major: 4095,
+                minor: 0xf_ffff,
             },
             Target::Fifo,
         ] {
@@ -133,6 +138,7 @@ mod tests {
             (b"\x00\xa0a\nb", "control"),
             (b"\x00\xa0\xff", "UTF-8"),
             (b"\x00\x20\x01", "8 bytes"),
+            (b"\x00\x20\x00\x00\x00\x00\x00\x10\x00\x00", "Linux"),
             (b"\x00\x40x", "040000"),
         ] {
             let error = Target::from_bytes(bytes).unwrap_err().to_string();

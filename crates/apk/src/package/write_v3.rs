@@ -14,7 +14,9 @@ use crate::adb::schema::{
     self, DIRECTORIES, FILES, PACKAGE_FILE, TEXTS, XATTRS, acl, directory, file, info, package,
     scripts,
 };
-use crate::adb::{Builder, Compression, Compressor, DataBlock, Signed, Tag, Target, Value, Writer};
+use crate::adb::{
+    AdbError, Builder, Compression, Compressor, DataBlock, Signed, Tag, Target, Value, Writer,
+};
 use crate::dependency::Identity;
 use crate::signature::Signer;
 use crate::version;
@@ -473,7 +475,15 @@ impl<'t> Building<'_, 't> {
             put(&mut fields, file::HASH, self.builder.blob(hash.as_bytes()));
         }
         if let Some(other) = other {
-            target = self.builder.blob(&other.to_bytes());
+            let bytes = other.to_bytes();
+            if let Err(AdbError::Field { reason, .. }) = Target::from_bytes(&bytes) {
+                return Err(PackageError::Entry {
+                    path: self.out.to_owned(),
+                    entry: path.to_string(),
+                    reason: format!("refers to something that {reason}"),
+                });
+            }
+            target = self.builder.blob(&bytes);
         }
         put(&mut fields, file::TARGET, target);
         let modified = self.packing.epoch.map_or(node.mtime, |epoch| epoch.0);

@@ -349,6 +349,32 @@ fn nothing_is_written_that_would_not_be_read() {
         .insert(Script::PreUpgrade, vec![b'#'; 262_145]);
     let error = stream_v3(Path::new("x.apk"), Vec::new(), &contents, &plain()).unwrap_err();
     assert!(matches!(error, PackageError::Entry { .. }), "{error}");
+
+    let kinds = [
+        Node::symlink("a\nb").kind,
+        Node::symlink("t".repeat(4095)).kind,
+        NodeKind::CharDevice {
+            major: 4096,
+            minor: 0,
+        },
+        NodeKind::BlockDevice {
+            major: 0,
+            minor: 1 << 20,
+        },
+    ];
+    let errors = kinds.map(|kind| {
+        let mut tree = FileTree::new();
+        tree.insert(at("x"), Node::new(kind));
+        let contents = self::contents(&tree);
+        let error = stream_v3(Path::new("x.apk"), Vec::new(), &contents, &plain()).unwrap_err();
+        error.to_string()
+    });
+    insta::assert_snapshot!(errors.join("\n"), @"
+    package x.apk: `x` refers to something that has a control character
+    package x.apk: `x` refers to something that is longer than any path
+    package x.apk: `x` refers to something that is device 4096:0, larger than the numbers 4095:1048575 that Linux has
+    package x.apk: `x` refers to something that is device 0:1048576, larger than the numbers 4095:1048575 that Linux has
+    ");
 }
 
 #[test]

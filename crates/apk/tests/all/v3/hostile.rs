@@ -735,6 +735,119 @@ fn an_index_is_checked_as_packages_are() {
     }
 }
 
+/// What is said of an index whose root is this word, over these bytes that follow the header.
+fn raw_index(root: u32, rest: &[u8]) -> String {
+    let payload = [&[0; 4], &root.to_le_bytes(), rest].concat();
+    let bytes = file_of(INDEX_ID, &payload, &[]);
+    match Index::from_bytes(Path::new("Packages.adb"), &bytes, None) {
+        Ok(index) => format!("{} packages", index.entries.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn an_index_that_points_anywhere_is_refused() {
+    let words = |words: &[u32]| -> Vec<u8> {
+        let words = words.iter().flat_map(|word| word.to_le_bytes());
+        words.collect()
+    };
+    let twice = {
+        let payload = Made::default().payload();
+        let mut writer = Writer::new(Vec::new(), INDEX_ID).unwrap();
+        writer.block(BlockKind::Adb, &payload).unwrap();
+        writer.block(BlockKind::Adb, &payload).unwrap();
+        Index::from_bytes(Path::new("Packages.adb"), &writer.into_inner(), None)
+            .unwrap_err()
+            .to_string()
+    };
+    let verdicts = [
+        raw_index(0, &[]),
+        raw_index(0xe000_0000 | 1_000_000, &[]),
+        raw_index(0xe000_0008, &words(&[u32::MAX])),
+        raw_index(0xe000_0008, &words(&[0])),
+        raw_index(0x8000_0008, b"\x01x"),
+        // A description that reaches beyond the end, by its length or by its place.
+        raw_index(0xe000_0008, &words(&[2, 0x8000_0010, 0xff])),
+        raw_index(0xe000_0008, &words(&[2, 0xa000_0010, u32::MAX])),
+        raw_index(0xe000_0008, &words(&[2, 0x8fff_ffff])),
+        // Packages that are the root again, and a text.
+        raw_index(0xe000_0008, &words(&[3, 0, 0xe000_0008])),
+        raw_index(0xe000_0008, &words(&[3, 0, 0x8000_0014, 0x6101])),
+        // A package that is its list.
+        raw_index(0xe000_0008, &words(&[3, 0, 0xd000_0014, 2, 0xd000_0014])),
+        twice,
+    ];
+    insta::assert_snapshot!(verdicts.join("\n"), @"
+    0 packages
+    index Packages.adb can't be used: a value points outside its payload: 4 bytes at 1000000, of 8 bytes; get it again from its source
+    index Packages.adb can't be used: a value points outside its payload: 17179869176 bytes at 8, of 12 bytes; get it again from its source
+    index Packages.adb can't be used: the object at 8 has a count of 0, which should count itself; get it again from its source
+    index Packages.adb can't be used: Blob8(0x8) stands where an object or array should; get it again from its source
+    index Packages.adb can't be used: a value points outside its payload: 255 bytes at 16, of 20 bytes; get it again from its source
+    index Packages.adb can't be used: a value points outside its payload: 4294967295 bytes at 16, of 20 bytes; get it again from its source
+    index Packages.adb can't be used: a value points outside its payload: 1 bytes at 268435455, of 16 bytes; get it again from its source
+    index Packages.adb can't be used: a info has no `name`; get it again from its source
+    index Packages.adb can't be used: Blob8(0x14) stands where an object or array should; get it again from its source
+    index Packages.adb can't be used: Array(0x14) stands where text or bytes should; get it again from its source
+    index Packages.adb can't be used: a ADB block stands where another one stood already; get it again from its source
+    ");
+}
+
+#[test]
+fn targets_of_links_are_checked() {
+    let link = |target: Vec<u8>| {
+        let file = File {
+            target,
+            ..File::new(b"x", b"")
+        };
+        let made = Made {
+            directories: vec![(b"a", vec![file])],
+            data: vec![],
+            ..Made::default()
+        };
+        verdict(&made.bytes()).replace(&"t".repeat(8), "")
+    };
+    let symlink = |target: &str| link(Target::Symlink(target.to_owned()).to_bytes());
+    let device = |bytes: &[u8]| link([&[0x00, 0x20], bytes].concat());
+    let deep = {
+        let name = vec!["d"; 2049].join("/").leak();
+        let made = Made {
+            directories: vec![(name.as_bytes(), vec![])],
+            data: vec![],
+            ..Made::default()
+        };
+        verdict(&made.bytes()).replace("/d", "")
+    };
+    let verdicts = [
+        symlink("../../etc/passwd"),
+        symlink(""),
+        symlink("a\0b"),
+        symlink("a\nb"),
+        link(vec![0x00, 0xa0, 0xff]),
+        symlink(&"t".repeat(4096)),
+        device(&[0; 7]),
+        device(&[0; 8]),
+        device(&[0; 9]),
+        device(&[0xff; 8]),
+        link(vec![0x00, 0x10, 0x00]),
+        deep,
+    ];
+    insta::assert_snapshot!(verdicts.join("\n"), @"
+    2 entries
+    package can't be used: `target` is a link to nothing; get it again from its source
+    package can't be used: `target` has a control character; get it again from its source
+    package can't be used: `target` has a control character; get it again from its source
+    package can't be used: `target` is not UTF-8; get it again from its source
+    package can't be used: `target` is longer than any path; get it again from its source
+    package can't be used: `target` is a device without a number of 8 bytes; get it again from its source
+    2 entries
+    package can't be used: `target` is a device without a number of 8 bytes; get it again from its source
+    package can't be used: `target` is device 4294967295:4294967295, larger than the numbers 4095:1048575 that Linux has; get it again from its source
+    package can't be used: `target` is a device without a number of 8 bytes; get it again from its source
+    package `d` the name is longer than Linux allows
+    ");
+}
+
 #[test]
 fn a_signature_over_another_file_is_no_signature() {
     let keyrings = keyrings();
