@@ -245,6 +245,61 @@ fn a_journal_of_another_version_stops_changes() {
     assert!(Root::open(&system.root(), &OpenOptions::default(), &base::Silent).is_ok());
 }
 
+/// Whoever may write a journal may change the root, and nothing else.
+#[test]
+fn a_journal_leads_nowhere_but_into_the_root() {
+    let mut system = System::new();
+    system.install(recipe("a", "1", &[("opt/f", "one")]));
+    let outside = system.folder.path().join("outside");
+    fs::create_dir_all(outside.join("empty")).unwrap();
+    fs::write(outside.join("file"), "mine").unwrap();
+    symlink("/../outside", system.root().join("climbs")).unwrap();
+    symlink(&outside, system.root().join("absolute")).unwrap();
+    let installed = fs::read(system.root().join("lib/apk/db/installed")).unwrap();
+    let operations: Vec<String> = [
+        "climbs",
+        "absolute",
+        "../outside",
+        "/../outside",
+        "opt/../../outside",
+    ]
+    .iter()
+    .flat_map(|way| {
+        [
+            format!(r#"{{"delete":"{way}/file"}}"#),
+            format!(r#"{{"commit":"{way}/file"}}"#),
+            format!(r#"{{"remove-directory":"{way}/empty"}}"#),
+            format!(r#"{{"permissions":{{"path":"{way}","mode":0,"uid":1,"gid":1}}}}"#),
+        ]
+    })
+    .collect();
+    let records = [
+        format!(
+            r#"{{"begin":{{"installed":"{}","boot":"","changing":["a"],"modified":[]}}}}"#,
+            base::Digest::of(&installed)
+        ),
+        r#"{"unpack":{"package":"a-2","name":"a"}}"#.to_owned(),
+        format!(
+            r#"{{"place":{{"package":"a-2","name":"a","removed":"a","record":null,"scripts":{{}},"triggers":[],"script_follows":false,"new_paths":[],"operations":[{}],"modified":[],"usermode":false,"has_hard_links":false}}}}"#,
+            operations.join(",")
+        ),
+    ];
+    let lines = records.map(|json| format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())));
+    fs::write(system.root().join("lib/apk/db/journal"), lines.concat()).unwrap();
+    let root = system.open(&Lines::default());
+    assert_eq!(
+        root.interrupted().unwrap().unfinished.as_deref(),
+        Some("a-2")
+    );
+    assert!(root.package("a").is_none());
+    drop(root);
+    assert!(!system.has("lib/apk/db/journal"));
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "mine");
+    assert!(outside.join("empty").is_dir());
+    let mode = fs::metadata(&outside).unwrap().permissions();
+    assert_ne!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0);
+}
+
 #[test]
 fn files_that_suffered_when_the_machine_stopped_are_known() {
     let mut system = System::new();
