@@ -76,6 +76,13 @@ impl Session<'_> {
         self.committed.problems.push(problem);
     }
 
+    /// Reports a file, if that is asked for.
+    pub(super) fn detail(&self, line: &str) {
+        if self.options.verbosity >= 3 {
+            self.voice.step(line);
+        }
+    }
+
     pub(super) fn directory_problem(&mut self, path: &str, error: &io::Error) {
         self.committed.errors += 1;
         let kind = ProblemKind::Directory {
@@ -453,6 +460,7 @@ impl Session<'_> {
                     continue;
                 }
                 let file_path = join(path, &file.name);
+                self.detail(&file_path);
                 let checksum = file.checksum.map(|checksum| (checksum, algorithm));
                 if !protects || self.options.purge || !differs(self.beneath, &file_path, checksum) {
                     placing
@@ -673,13 +681,19 @@ impl Session<'_> {
             }
             let name = super::place::split(&hook).1;
             let heading = format!("Executing {kind} {name}");
+            let heading = if self.options.verbosity >= 2 {
+                self.voice.step(&format!("Executing /{hook} {kind}"));
+                None
+            } else {
+                Some(heading.as_str())
+            };
             let call = Call {
                 program: Program::File(&hook),
                 kind,
                 package: None,
                 arguments: &[kind],
                 prefix: "* ",
-                heading: Some(&heading),
+                heading,
             };
             let result = runner.run(self.beneath, call, &self.voice);
             self.beneath.forget();

@@ -134,6 +134,7 @@ impl Session<'_> {
         path: &str,
         permissions: Permissions,
     ) -> Result<(), Stop> {
+        self.detail(&format!("{path} (dir)"));
         incoming.directory(path).permissions = permissions;
         let holder = Holder::Package(incoming.id);
         let before = self
@@ -275,6 +276,7 @@ impl Session<'_> {
             incoming.directory(directory);
             return Ok(());
         }
+        self.detail(&entry.path);
         incoming.file(&entry.path, permissions);
         if incoming.touch(directory) {
             self.record(&Record::Touch {

@@ -75,6 +75,9 @@ pub struct CommitOptions {
     /// `--preserve-env`: the environment of scripts besides `APK_PACKAGE` and `APK_SCRIPT`, instead
     /// of apk's `PATH` alone.
     pub environment: Option<Vec<(String, String)>>,
+    /// How much is reported: from 2 (`-v`) on, each hook that runs; from 3 (`-vv`) on, each file
+    /// that comes or goes.
+    pub verbosity: u8,
     /// Whether the result must survive that the machine stops the moment after.
     pub sync: Sync,
 }

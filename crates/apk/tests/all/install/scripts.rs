@@ -268,6 +268,35 @@ fn hooks_stand_around_a_commit() {
         "{said}"
     );
     assert!(!system.install(package("3")).1.contains("commit"));
+    let options = CommitOptions {
+        verbosity: 3,
+        ..loud()
+    };
+    let silent = "lib/apk/commit_hooks.d/a";
+    hook(silent, "exit 0", &system);
+    let mut said = system.install_with(package("4"), options.clone()).1;
+    said += &system.commit(&[Do::Remove("p")], options).1;
+    insta::assert_snapshot!(said, @"
+    Executing /lib/apk/commit_hooks.d/a pre-commit
+    Executing /etc/apk/commit_hooks.d/b pre-commit
+    * b pre-commit pre-commit []
+    (1/1) Installing p (4)
+    opt (dir)
+    opt/p
+    Executing /lib/apk/commit_hooks.d/a post-commit
+    Executing /etc/apk/commit_hooks.d/b post-commit
+    * b post-commit post-commit []
+    Executing /lib/apk/commit_hooks.d/a pre-commit
+    Executing /etc/apk/commit_hooks.d/b pre-commit
+    * b pre-commit pre-commit []
+    (1/1) Purging p
+    opt/p
+    Executing /lib/apk/commit_hooks.d/a post-commit
+    Executing /etc/apk/commit_hooks.d/b post-commit
+    * b post-commit post-commit []
+    ");
+    let said = system.install_with(package("3"), loud()).1;
+    assert!(!said.contains("commit a"), "{said}");
     // One that fails before the commit stops it.
     hook(
         "etc/apk/commit_hooks.d/b",

@@ -497,6 +497,7 @@ impl Context<'_> {
             clean_protected: options.clean_protected.on(),
             overlay,
             directories: Vec::new(),
+            verbosity: self.console.verbosity(),
             environment,
             sync: match self.global.sync {
                 Decision::Yes => Sync::Always,
