@@ -150,6 +150,53 @@ pub(crate) fn entry_fields(builder: &mut Builder, entry: &IndexEntry) -> InfoFie
     fields
 }
 
+/// The fields of a package as `entry_fields` has them, its values in the order in which its
+/// `.PKGINFO` has their lines, as apk's `mkndx` writes them.
+pub(crate) fn package_fields(
+    builder: &mut Builder,
+    pkginfo: &str,
+    entry: &IndexEntry,
+) -> InfoFields {
+    let own = &entry.info;
+    for line in pkginfo.split('\n').filter(|line| !line.starts_with('#')) {
+        let Some((key, value)) = line.split_once(" = ") else {
+            continue;
+        };
+        // Equal values are kept once, so that what is written here is found below.
+        match key {
+            "pkgname" | "pkgver" | "arch" | "pkgdesc" | "url" | "origin" | "maintainer" => {
+                builder.blob(value.as_bytes());
+            }
+            "license" => drop(builder.blob(own.license().as_bytes())),
+            "commit" => drop(builder.blob(&hex::decode(value).unwrap_or_default())),
+            "size" | "builddate" | "provider_priority" => {
+                value.parse().map(|number| builder.integer(number)).ok();
+            }
+            "depend" | "provides" | "replaces" => {
+                let mut one = PackageInfo::default();
+                one.add_terms(key, value);
+                for term in one.depends.iter().chain(&one.provides).chain(&one.replaces) {
+                    dependency(builder, term);
+                }
+            }
+            "install_if" => drop(dependencies(builder, &own.install_if, Tag::Object)),
+            _ => {}
+        }
+    }
+    let lists = [
+        (info::DEPENDS, &own.depends),
+        (info::PROVIDES, &own.provides),
+        (info::REPLACES, &own.replaces),
+    ]
+    .map(|(field, terms)| (field, dependencies(builder, terms, Tag::Array)));
+    builder.integer(entry.size);
+    let mut fields = entry_fields(builder, entry);
+    for (field, list) in lists {
+        put(&mut fields, field, list);
+    }
+    fields
+}
+
 /// An array of dependencies.
 pub(crate) fn dependencies(builder: &mut Builder, terms: &[Dependency], tag: Tag) -> Value {
     let items = terms.iter().map(|term| self::dependency(builder, term));

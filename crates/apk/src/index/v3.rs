@@ -5,7 +5,7 @@ use archive::Limits;
 use base::{Digest, Sha1};
 
 use super::{Index, IndexEntry, IndexError, MAXIMUM_INDEX};
-use crate::adb::compose::{entry_fields, put};
+use crate::adb::compose::{entry_fields, package_fields, put};
 use crate::adb::decompose::package_info;
 use crate::adb::schema::{INDEX, INDEX_FILE, INFO, INFOS, PACKAGE_FILE, index, info, package};
 use crate::adb::{
@@ -164,14 +164,17 @@ impl AdbIndex {
         self.packages.push(package);
     }
 
-    /// Adds a package by its file. Of one of format 3 everything is taken over as it is, as apk
-    /// does, fields too that are not known here.
+    /// Adds a package by its file, with the bytes that apk gives it. Of one of format 3 everything is
+    /// taken over as it is, fields too that are not known here.
     ///
     /// # Errors
     /// Its payload is damaged.
     pub fn add_package(&mut self, package: &Package) -> Result<(), AdbError> {
         let Some(head) = package.adb() else {
-            self.add(&IndexEntry::of(package));
+            let entry = IndexEntry::of(package);
+            let fields = package_fields(&mut self.builder, package.pkginfo(), &entry);
+            let package = self.builder.object(&fields);
+            self.packages.push(package);
             return Ok(());
         };
         let adb = Adb::new(&head.payload)?;

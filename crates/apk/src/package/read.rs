@@ -13,7 +13,8 @@ use base::{Digest, DigestReader, Sha1};
 use sha1::Digest as _;
 
 use super::{
-    Entry, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part, Script,
+    Entry, InfoError, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part,
+    Script,
 };
 use crate::adb;
 use crate::adb::schema::PACKAGE_ID;
@@ -33,6 +34,8 @@ pub struct Package {
     file: File,
     size: u64,
     pub(super) info: PackageInfo,
+    /// Of format 2: the `.PKGINFO` as it stands.
+    pkginfo: String,
     pub(super) scripts: BTreeMap<Script, Vec<u8>>,
     signatures: Signatures,
     control: Vec<u8>,
@@ -100,6 +103,7 @@ impl Package {
             signatures: Signatures::default(),
             control: Vec::new(),
             info: PackageInfo::default(),
+            pkginfo: String::new(),
             scripts: BTreeMap::new(),
             extras: BTreeMap::new(),
             data_offset: 0,
@@ -178,11 +182,16 @@ impl Package {
                 break summary;
             }
         };
-        self.info = match entries.remove(".PKGINFO") {
-            Some(bytes) => PackageInfo::parse(&bytes).map_err(|source| PackageError::Info {
-                path: self.path.clone(),
-                source,
-            })?,
+        (self.info, self.pkginfo) = match entries.remove(".PKGINFO") {
+            Some(bytes) => PackageInfo::parse(&bytes)
+                .and_then(|info| {
+                    let text = String::from_utf8(bytes).map_err(|_| InfoError::NotUtf8)?;
+                    Ok((info, text))
+                })
+                .map_err(|source| PackageError::Info {
+                    path: self.path.clone(),
+                    source,
+                })?,
             None => return Err(self.not_a_package("its control member has no .PKGINFO")),
         };
         for (name, bytes) in entries {
@@ -239,6 +248,11 @@ impl Package {
     /// What the package says of itself.
     pub fn info(&self) -> &PackageInfo {
         &self.info
+    }
+
+    /// The text of its `.PKGINFO`; empty in format 3.
+    pub(crate) fn pkginfo(&self) -> &str {
+        &self.pkginfo
     }
 
     /// Its scripts.

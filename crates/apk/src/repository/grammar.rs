@@ -5,10 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use base::Arch;
 use url::Url;
 
-use super::{Layout, Location, Repository};
+use super::{ArchName, Layout, Location, Repository};
 use store::without_credentials;
 
 /// apk keeps the repositories of a package in a mask of 32 bits.
@@ -146,10 +145,10 @@ type Refused = (usize, LineReason);
 
 impl RepositoryList {
     /// An empty list; `${APK_ARCH}` stands for `arch`.
-    pub fn new(arch: Arch) -> RepositoryList {
+    pub fn new(arch: impl Into<ArchName>) -> RepositoryList {
         RepositoryList::with(BTreeMap::from([(
             "APK_ARCH".to_owned(),
-            arch.apk().to_owned(),
+            arch.into().to_string(),
         )]))
     }
 

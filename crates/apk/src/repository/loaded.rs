@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use base::Arch;
 
-use super::{Location, NamePattern, Repository, RepositoryError};
+use super::{ArchName, Location, NamePattern, Repository, RepositoryError};
 use crate::catalogue::{Catalogue, Reachable};
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
@@ -17,7 +17,7 @@ pub struct LoadedRepository {
     /// Its line, for messages.
     pub name: String,
     /// The architecture that was asked for.
-    pub arch: Arch,
+    pub arch: ArchName,
     /// What the names of packages are put behind.
     pub base: Location,
     /// How packages are called.
@@ -59,7 +59,7 @@ impl LoadedRepository {
         let mut places = vec![self.package_place(entry)?];
         if entry.info.arch == "noarch" {
             let mut beside = entry.clone();
-            beside.info.arch = self.arch.apk().to_owned();
+            beside.info.arch = self.arch.to_string();
             let beside = self.package_place(&beside)?;
             if !places.contains(&beside) {
                 places.push(beside);

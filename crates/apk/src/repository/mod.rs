@@ -1,11 +1,13 @@
 //! Where packages come from: a folder or a URL with an index per architecture.
 
+mod arch_name;
 mod discovery;
 mod grammar;
 mod loaded;
 mod naming;
 mod remote;
 
+pub use arch_name::{ArchName, InvalidArchName};
 pub use discovery::{DiscoveredKey, DiscoveryError};
 pub use grammar::{
     FILE as LIST_FILE, FOLDERS as LIST_FOLDERS, LineProblem, LineReason, ListError,
@@ -21,7 +23,6 @@ pub use remote::{
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use base::Arch;
 use store::Store;
 use url::Url;
 
@@ -87,7 +88,7 @@ pub enum RepositoryError {
         /// The repository.
         repository: String,
         /// The architecture.
-        arch: Arch,
+        arch: ArchName,
         /// Where the index should be.
         path: PathBuf,
     },
@@ -236,12 +237,13 @@ impl Repository {
     }
 
     /// Where the index of an architecture is.
-    pub fn index(&self, arch: Arch) -> Location {
+    pub fn index(&self, arch: impl Into<ArchName>) -> Location {
         let file = match self.layout {
             Layout::V2 => FILE_NAME,
             Layout::V3 => V3_FILE_NAME,
             Layout::Index => return self.location.clone(),
         };
+        let arch = arch.into();
         self.location.join(&format!("{arch}/{file}"))
     }
 
@@ -262,7 +264,7 @@ impl Repository {
     }
 
     /// The folder of an architecture's index, where it is on this machine.
-    pub fn arch_folder(&self, arch: Arch) -> Option<PathBuf> {
+    pub fn arch_folder(&self, arch: impl Into<ArchName>) -> Option<PathBuf> {
         match self.index(arch).parent() {
             Location::Folder(folder) => Some(folder),
             Location::Url(_) => None,
@@ -277,10 +279,11 @@ impl Repository {
     /// See [`RepositoryError`].
     pub fn open(
         &self,
-        arch: Arch,
+        arch: impl Into<ArchName>,
         keyring: Option<&Keyring>,
         store: Option<&Store>,
     ) -> Result<LoadedRepository, RepositoryError> {
+        let arch = &arch.into();
         match self.index(arch) {
             Location::Folder(path) => self.open_index(arch, &path, keyring, store),
             url => Err(RepositoryError::Remote {
@@ -297,7 +300,7 @@ impl Repository {
     /// See [`RepositoryError`].
     pub(crate) fn open_index(
         &self,
-        arch: Arch,
+        arch: &ArchName,
         path: &Path,
         keyring: Option<&Keyring>,
         store: Option<&Store>,
@@ -313,7 +316,7 @@ impl Repository {
             IndexError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 RepositoryError::NoIndex {
                     repository: self.to_string(),
-                    arch,
+                    arch: arch.clone(),
                     path: path.to_owned(),
                 }
             }
@@ -325,7 +328,7 @@ impl Repository {
         Ok(LoadedRepository {
             repository: self.clone(),
             name: self.to_string(),
-            arch,
+            arch: arch.clone(),
             base: self.base(),
             names: catalogue.names().unwrap_or_else(|| self.names()),
             catalogue,

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use archive::Limits;
-use base::{Arch, Digest, Event, Reporter};
+use base::{Digest, Event, Reporter};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use store::{
@@ -20,7 +20,7 @@ use store::{
 use url::Url;
 
 use super::discovery::{DiscoveredKey, DiscoveryError, discover};
-use super::{LoadedRepository, Location, NamePattern, Repository, RepositoryError};
+use super::{ArchName, LoadedRepository, Location, NamePattern, Repository, RepositoryError};
 use crate::dependency::Identity;
 use crate::index::{IndexEntry, IndexError, MAXIMUM_INDEX};
 use crate::package::{Package, PackageError};
@@ -225,10 +225,11 @@ impl Access {
     pub async fn open(
         &self,
         repository: &Repository,
-        arch: Arch,
+        arch: impl Into<ArchName>,
         keyring: Option<&Keyring>,
         reporter: &dyn Reporter,
     ) -> Result<Opened, RepositoryError> {
+        let arch = &arch.into();
         let url = match repository.index(arch) {
             Location::Url(url) => url,
             Location::Folder(path) => {
@@ -274,10 +275,11 @@ impl Access {
     pub async fn open_all(
         &self,
         repositories: &[Repository],
-        arch: Arch,
+        arch: impl Into<ArchName>,
         keyring: Option<&Keyring>,
         reporter: &dyn Reporter,
     ) -> Result<Vec<Opened>, RepositoryError> {
+        let arch = &arch.into();
         let work = repositories
             .iter()
             .map(|repository| self.open(repository, arch, keyring, reporter));
@@ -550,7 +552,7 @@ impl Access {
 struct Asker<'a> {
     access: &'a Access,
     repository: &'a Repository,
-    arch: Arch,
+    arch: &'a ArchName,
     keyring: Option<&'a Keyring>,
     reporter: &'a dyn Reporter,
 }

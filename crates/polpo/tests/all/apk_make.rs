@@ -13,6 +13,8 @@ use key::{Algorithm, PrivateKey};
 use tempfile::TempDir;
 use testkit::{Finished, Program};
 
+mod indexes;
+
 /// A folder with a system of its own, in which commands run.
 struct Bench {
     folder: TempDir,
@@ -606,4 +608,61 @@ fn an_installed_database_is_converted() {
     let again = bench.apk(&["adbdump", "again.adb"]).success().stdout;
     assert_eq!(again.lines().count(), shown.lines().count());
     assert!(again.contains("        hash: 4de7927f1d6235e3815590b14be2776e3119c47c\n"));
+}
+
+/// apk takes any word for an architecture: there are more than machines that polpo builds for.
+#[test]
+fn an_architecture_is_any_word() {
+    let bench = Bench::new();
+    for (name, arch) in [("plain", "noarch"), ("strange", "pdp11")] {
+        let file = format!("repository/{name}-1.0.apk");
+        fs::create_dir_all(bench.path("repository")).unwrap();
+        let (name, arch) = (format!("name:{name}"), format!("arch:{arch}"));
+        let words = [
+            "mkpkg",
+            "-I",
+            &name,
+            "-I",
+            "version:1.0",
+            "-I",
+            &arch,
+            "-o",
+            &file,
+        ];
+        bench.apk(&words).success();
+    }
+    let folder = bench.path("repository");
+    let folder = folder.to_str().unwrap();
+    let (one, two) = (
+        format!("{folder}/plain-1.0.apk"),
+        format!("{folder}/strange-1.0.apk"),
+    );
+    let index = format!("{folder}/Packages.adb");
+    bench.apk(&["mkndx", "-o", &index, &one, &two]).success();
+    // By the index itself, and as a repository with a folder for each architecture.
+    fs::create_dir_all(format!("{folder}/pdp11")).unwrap();
+    for file in [&index, &two] {
+        let name = file.strip_prefix(folder).unwrap();
+        fs::copy(file, format!("{folder}/pdp11{name}")).unwrap();
+    }
+    let v3 = format!("v3 {folder}");
+    for (option, place) in [("--repository", &index), ("--repository-config", &v3)] {
+        let fetch = |out: &str, arch: &[&str]| {
+            fs::create_dir_all(bench.path(out)).unwrap();
+            let words = [
+                "fetch", "--from", "none", option, place, "-o", out, "-R", "strange",
+            ];
+            bench.apk(&[&words[..], arch].concat())
+        };
+        fetch("got", &["--arch", "pdp11"]).success();
+        assert_eq!(bench.read("got/strange-1.0.apk"), fs::read(&two).unwrap());
+        fs::remove_file(bench.path("got/strange-1.0.apk")).unwrap();
+        fetch("none", &["--arch", "x86_64"]).code(99);
+    }
+    let refused = bench.apk(&["list", "--arch", "../pdp11"]).code(2);
+    assert!(
+        refused.stderr.contains("`../pdp11` names no architecture"),
+        "{}",
+        refused.stderr
+    );
 }

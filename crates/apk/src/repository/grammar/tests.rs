@@ -1,3 +1,4 @@
+use base::Arch;
 use proptest::prelude::*;
 
 use super::super::NamePattern;

@@ -9,7 +9,7 @@ use apk::database::Unknown;
 use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
 use apk::repository::{
-    self, AccessSettings, IndexState, LoadedRepository, Location, Refresh, Repository,
+    self, AccessSettings, ArchName, IndexState, LoadedRepository, Location, Refresh, Repository,
     RepositoryError, RepositoryList,
 };
 use apk::signature::{Keyring, SignatureError};
@@ -313,7 +313,7 @@ impl<'p> Context<'p> {
         if needs.state {
             system.kept = self.kept(&system)?;
         }
-        let arch = system.arch()?;
+        let arch = &system.arch()?;
         for repository in self.repositories(needs, arch)? {
             system.index_places.push(repository.index(arch).to_string());
             self.load(&repository, arch, needs, &mut system).await?;
@@ -392,7 +392,7 @@ impl<'p> Context<'p> {
     }
 
     /// The repositories in apk's order: those of the command line, then those of the system.
-    fn repositories(&self, needs: &Needs, arch: Arch) -> Result<Vec<Repository>, Failure> {
+    fn repositories(&self, needs: &Needs, arch: &ArchName) -> Result<Vec<Repository>, Failure> {
         let mut list = RepositoryList::new(arch);
         if needs.other_repositories {
             for line in &self.global.repository {
@@ -427,7 +427,7 @@ impl<'p> Context<'p> {
     async fn load(
         &self,
         repository: &Repository,
-        arch: Arch,
+        arch: &ArchName,
         needs: &Needs,
         system: &mut System,
     ) -> Result<(), Failure> {

@@ -209,12 +209,12 @@ fn gather(
             gathered.add(entry);
         }
     }
-    let by_file: BTreeMap<(String, u64), usize> = gathered
-        .entries
-        .iter()
-        .enumerate()
-        .map(|(place, gather)| ((gather.entry.file_name(), gather.entry.size), place))
-        .collect();
+    let mut by_file: BTreeMap<(String, u64), usize> = BTreeMap::new();
+    for (place, gather) in gathered.entries.iter().enumerate() {
+        // Of several the first counts, as for apk.
+        let file = (gather.entry.file_name(), gather.entry.size);
+        by_file.entry(file).or_insert(place);
+    }
     let mut failed = false;
     for path in &arguments.packages {
         let Ok((modified, size)) = making::modified_and_size(path) else {
@@ -232,15 +232,15 @@ fn gather(
                 context.console.detail(&message);
                 gathered.entries.get_mut(*place)
             }
-            None => match read(path, keyring) {
+            None => match read(context, path, keyring) {
                 Ok(entry) => {
                     let message = format!("{}: indexed new package", path.display());
                     context.console.detail(&message);
                     gathered.new += 1;
                     gathered.add(entry)
                 }
-                Err(error) => {
-                    context.console.error(&error.to_string());
+                Err(reason) => {
+                    context.console.error(&reason);
                     failed = true;
                     continue;
                 }
@@ -256,11 +256,18 @@ fn gather(
     Ok((!failed).then_some(gathered))
 }
 
-fn read(path: &Path, keyring: Option<&Keyring>) -> Result<IndexEntry, apk::package::PackageError> {
-    let package = Package::open(path)?;
+/// What the index says of a package; why it can't be listed, in words.
+fn read(
+    context: &Context<'_>,
+    path: &Path,
+    keyring: Option<&Keyring>,
+) -> Result<IndexEntry, String> {
+    let package = Package::open(path).map_err(|error| error.to_string())?;
     if let Some(keyring) = keyring {
-        package.verify(keyring)?;
+        package.verify(keyring).map_err(|error| error.to_string())?;
     }
+    making::check_terms(context, path, package.info())
+        .map_err(|reason| format!("{}: {reason}", path.display()))?;
     Ok(IndexEntry::of(&package))
 }
 

@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use apk::adb::Compression;
 use apk::database::Owners;
+use apk::package::PackageInfo;
 use apk::signature::{Keyring, Signer};
 use archive::tree::{FileTree, Node};
 use base::Epoch;
@@ -45,6 +46,27 @@ pub(crate) fn keyring<'c>(context: &'c Context<'_>) -> Result<Option<&'c Keyring
         true => Ok(None),
         false => context.keyring().map(Some),
     }
+}
+
+/// Whether an index may list a package: not one that would seem to need less than it does. What else
+/// of it follows no grammar is told.
+pub(crate) fn check_terms(
+    context: &Context<'_>,
+    file: &Path,
+    info: &PackageInfo,
+) -> Result<(), String> {
+    for defect in &info.defects {
+        let what = format!("`{}` of its .PKGINFO: {}", defect.field, defect.reason);
+        if defect.fatal {
+            return Err(format!(
+                "{what}; build it again with a term that apk can read"
+            ));
+        }
+        context
+            .console
+            .warning(&format!("{}: {what}", file.display()));
+    }
+    Ok(())
 }
 
 /// How a file of format 3 is compressed and who signs it, as the options say.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::making::{self, Generating};
 use super::options::Generation;
+use super::verify::system_words;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
@@ -118,7 +119,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
             Ok(Added::New) => new += 1,
             Ok(Added::Known | Added::Nothing) => {}
             Err(error) => {
-                context.console.error(&format!("{argument}: {error}"));
+                context.console.error(&error.to_string());
                 errors += 1;
             }
         }
@@ -218,12 +219,21 @@ enum Added {
 /// A package can't be indexed.
 #[derive(Debug, thiserror::Error)]
 enum AddError {
-    #[error("{0}")]
-    Read(#[from] std::io::Error),
+    #[error("{file}: {}", system_words(.source))]
+    Read {
+        file: String,
+        source: std::io::Error,
+    },
+    // It names the file itself.
     #[error(transparent)]
     Package(#[from] PackageError),
-    #[error(transparent)]
-    Adb(#[from] apk::adb::AdbError),
+    #[error("{file}: {source}")]
+    Adb {
+        file: String,
+        source: apk::adb::AdbError,
+    },
+    #[error("{file}: {reason}")]
+    Terms { file: String, reason: String },
 }
 
 struct Making<'a> {
@@ -242,7 +252,11 @@ impl Making<'_> {
         let mut size = None;
         let mut unchanged = true;
         if !self.filter {
-            let (modified, bytes) = making::modified_and_size(path)?;
+            let (modified, bytes) =
+                making::modified_and_size(path).map_err(|source| AddError::Read {
+                    file: argument.to_owned(),
+                    source,
+                })?;
             size = Some(bytes);
             unchanged = self.earlier.modified >= modified;
         }
@@ -258,6 +272,12 @@ impl Making<'_> {
         if let Some(keyring) = self.keyring {
             package.verify(keyring)?;
         }
+        making::check_terms(self.context, path, package.info()).map_err(|reason| {
+            AddError::Terms {
+                file: argument.to_owned(),
+                reason,
+            }
+        })?;
         let mut entry = IndexEntry::of(&package);
         match (self.hash, entry.identity) {
             (Hash::Sha256Short, Identity::Sha256(digest)) => {
@@ -270,7 +290,12 @@ impl Making<'_> {
                 entry.identity = Identity::Sha1(Sha1::from_bytes(short));
                 index.add(&entry);
             }
-            _ => index.add_package(&package)?,
+            _ => index
+                .add_package(&package)
+                .map_err(|source| AddError::Adb {
+                    file: argument.to_owned(),
+                    source,
+                })?,
         }
         if let Some(names) = self.names
             && file_of(&names.file_name(&entry)) != file_of(argument)

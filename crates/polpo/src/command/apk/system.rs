@@ -9,12 +9,11 @@ use apk::dependency::{Dependency, Identity};
 use apk::index::IndexEntry;
 use apk::install::{Root, Statistics};
 use apk::package::PackageInfo;
-use apk::repository::{self, LoadedRepository, Offered};
+use apk::repository::{self, ArchName, InvalidArchName, LoadedRepository, Offered};
 use apk::solver::{
     Candidate, Installed, Request, Solution, Sources, Unindexed, UnindexedKind, Universe,
     Unsolvable,
 };
-use base::Arch;
 
 use super::package_cache::{PackageCache, package_name};
 use super::plan::Supply;
@@ -63,10 +62,10 @@ impl System {
     }
 
     /// The architecture whose indexes are read.
-    pub(crate) fn arch(&self) -> Result<Arch, Failure> {
+    pub(crate) fn arch(&self) -> Result<ArchName, Failure> {
         let name = self.arches.first().map_or("", String::as_str);
         name.parse()
-            .map_err(|error: base::UnknownArch| Failure::Usage(error.to_string()))
+            .map_err(|error: InvalidArchName| Failure::Usage(error.to_string()))
     }
 
     /// What the index of a repository says of the package at a place.
