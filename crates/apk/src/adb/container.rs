@@ -332,6 +332,7 @@ pub fn decompressed<'a>(
             let [algorithm, level] = how;
             Compression::from_header(algorithm, level).ok_or(AdbError::Compression(algorithm))?
         }
+        [0x1f, 0x8b, ..] => return Err(AdbError::Gzip),
         _ => return Err(AdbError::NotAdb),
     };
     let format = match compression {

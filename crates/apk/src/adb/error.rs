@@ -22,8 +22,13 @@ pub enum AdbError {
         within: &'static str,
     },
     /// It doesn't begin as an ADB does.
-    #[error("it does not begin with `ADB.`, `ADBd` or `ADBc`")]
+    #[error("it is no file of format 3: it does not begin with `ADB.`, `ADBd` or `ADBc`")]
     NotAdb,
+    /// It begins as gzip does.
+    #[error(
+        "it is compressed with gzip, as packages and indexes of format 2 are, and this takes format 3; `verify` and `manifest` read packages of both, `convndx` makes an index of format 3"
+    )]
+    Gzip,
     /// It is compressed in a way that is not known.
     #[error("it is compressed by algorithm {0}, which is not known (1 deflate, 2 zstd)")]
     Compression(u8),

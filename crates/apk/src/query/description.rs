@@ -7,6 +7,7 @@ use crate::catalogue::CatalogueError;
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
 use crate::package::Script;
+use crate::repository::NamePattern;
 
 /// What a field of a package says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +236,13 @@ impl<'a> Population<'a> {
 
     /// Where the package file can be had: from a folder rather than from the network.
     fn download_url(&self, id: PackageId, entry: &IndexEntry) -> Option<String> {
+        // To apk the cache is a repository of its own, and the best one.
+        if let Some(cached) = self.sources.cached {
+            let name = NamePattern::standard(NamePattern::CACHE).file_name(entry);
+            if cached.get(&name) == Some(&entry.size) {
+                return Some(name);
+            }
+        }
         let within_reach = || self.repositories(id).filter(|it| it.available);
         let repository = within_reach()
             .find(|repository| repository.is_local())

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 // Looked up only, never iterated: the random order of its buckets shows nowhere.
 #[allow(clippy::disallowed_types)]
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub struct Sources<'a> {
     pub installed: &'a [InstalledPackage],
     /// The repositories whose indexes were read, in apk's order.
     pub repositories: &'a [Repository<'a>],
+    /// The files of the package cache by name, with their bytes; none where a query leaves it out.
+    pub cached: Option<&'a BTreeMap<String, u64>>,
 }
 
 /// A repository of a query.
@@ -64,7 +67,7 @@ pub struct PackageId(pub(super) u32);
 /// when it is asked for.
 #[derive(Debug)]
 pub struct Population<'a> {
-    sources: Sources<'a>,
+    pub(super) sources: Sources<'a>,
     packages: Vec<Known<'a>>,
     /// Sorted by name; those of one name in the order in which they came.
     by_name: Vec<PackageId>,

@@ -19,6 +19,7 @@ const MAXIMUM_NETRC: u64 = 1 << 20;
 pub struct Credentials {
     machines: Vec<Machine>,
     http_auth: Option<HttpAuth>,
+    proxy_auth: Option<HttpAuth>,
     objects: BTreeMap<String, String>,
 }
 
@@ -45,6 +46,9 @@ pub enum CredentialError {
     /// `$HTTP_AUTH` is not as it should be.
     #[error("HTTP_AUTH must be `basic:HOST:USER:PASSWORD`; HOST may be `*` or a server's realm")]
     HttpAuth,
+    /// `$HTTP_PROXY_AUTH` is not as it should be.
+    #[error("HTTP_PROXY_AUTH must be `basic:REALM:USER:PASSWORD`; REALM may be `*`")]
+    ProxyAuth,
 }
 
 /// An entry of `.netrc`; `default` has no host.
@@ -68,6 +72,21 @@ struct HttpAuth {
     login: Login,
 }
 
+impl HttpAuth {
+    fn parse(text: &str) -> Option<HttpAuth> {
+        let mut parts = text.splitn(4, ':');
+        let mut next = || parts.next();
+        let (scheme, realm, user, password) = (next()?, next()?, next()?, next()?);
+        scheme.eq_ignore_ascii_case("basic").then(|| HttpAuth {
+            realm: realm.to_owned(),
+            login: Login {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            },
+        })
+    }
+}
+
 /// How a request came to its server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -78,8 +97,8 @@ pub(super) enum Standing {
 }
 
 impl Credentials {
-    /// Reads `$NETRC`, else `~/.netrc` if it is there, `$HTTP_AUTH`, and the variables that begin
-    /// with `AWS_`, `GOOGLE_` or `AZURE_`.
+    /// Reads `$NETRC`, else `~/.netrc` if it is there, `$HTTP_AUTH`, `$HTTP_PROXY_AUTH`, and the
+    /// variables that begin with `AWS_`, `GOOGLE_` or `AZURE_`.
     ///
     /// # Errors
     /// See [`CredentialError`].
@@ -97,6 +116,10 @@ impl Credentials {
         if let Some(text) = variable("HTTP_AUTH") {
             let text = text.to_str().ok_or(CredentialError::HttpAuth)?;
             credentials.set_http_auth(text)?;
+        }
+        if let Some(text) = variable("HTTP_PROXY_AUTH") {
+            let text = text.to_str().ok_or(CredentialError::ProxyAuth)?;
+            credentials.set_proxy_auth(text)?;
         }
         for (name, value) in std::env::vars_os() {
             if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
@@ -147,20 +170,23 @@ impl Credentials {
     /// # Errors
     /// It is another scheme, or a part is missing.
     pub fn set_http_auth(&mut self, text: &str) -> Result<(), CredentialError> {
-        let mut parts = text.splitn(4, ':');
-        let mut next = || parts.next().ok_or(CredentialError::HttpAuth);
-        let (scheme, realm, user, password) = (next()?, next()?, next()?, next()?);
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Err(CredentialError::HttpAuth);
-        }
-        self.http_auth = Some(HttpAuth {
-            realm: realm.to_owned(),
-            login: Login {
-                user: user.to_owned(),
-                password: password.to_owned(),
-            },
-        });
+        self.http_auth = Some(HttpAuth::parse(text).ok_or(CredentialError::HttpAuth)?);
         Ok(())
+    }
+
+    /// Takes the value of `HTTP_PROXY_AUTH`, which is written as that of `HTTP_AUTH`. The proxies of
+    /// the environment are told it, whatever their realm, unless their URL names a user.
+    ///
+    /// # Errors
+    /// It is another scheme, or a part is missing.
+    pub fn set_proxy_auth(&mut self, text: &str) -> Result<(), CredentialError> {
+        self.proxy_auth = Some(HttpAuth::parse(text).ok_or(CredentialError::ProxyAuth)?);
+        Ok(())
+    }
+
+    /// What proxies are told.
+    pub(super) fn proxy(&self) -> Option<HeaderValue> {
+        header(&self.proxy_auth.as_ref()?.login)
     }
 
     /// What a server is told before it asks: what stands in the URL, then what `.netrc` has for
@@ -217,6 +243,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("hosts", &hosts.collect::<Vec<_>>())
             .field("http_auth", &self.http_auth.is_some())
+            .field("proxy_auth", &self.proxy_auth.is_some())
             .field("objects", &self.objects.keys())
             .finish()
     }
@@ -410,6 +437,16 @@ mod tests {
     }
 
     #[test]
+    fn proxies_are_told_what_is_theirs() {
+        let mut credentials = known("", "basic:*:u:p");
+        assert_eq!(told(credentials.proxy()), "-");
+        credentials.set_proxy_auth("basic:*:me:p:q").unwrap();
+        assert_eq!(told(credentials.proxy()), "me:p:q");
+        let error = credentials.set_proxy_auth("digest:*:me:p").unwrap_err();
+        assert!(matches!(error, CredentialError::ProxyAuth), "{error}");
+    }
+
+    #[test]
     fn a_default_is_not_for_servers_that_nobody_named() {
         let credentials = known("default login any password one", "");
         let url: Url = "https://a.example/x".parse().unwrap();
@@ -417,7 +454,7 @@ mod tests {
         assert_eq!(told(credentials.unasked(&url, Standing::Redirected)), "-");
         assert_eq!(
             format!("{credentials:?}"),
-            "Credentials { hosts: [None], http_auth: false, objects: [] }"
+            "Credentials { hosts: [None], http_auth: false, proxy_auth: false, objects: [] }"
         );
     }
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, NoProxy, Proxy, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::credentials::{Standing, without_credentials};
@@ -39,16 +39,23 @@ impl Http {
         }
     }
 
-    fn client(&self) -> Result<&Client, Refusal> {
+    fn client(&self, credentials: &Credentials) -> Result<&Client, Refusal> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
+        let proxies = match credentials.proxy() {
+            Some(told) => proxies(&told, |name| std::env::var(name).ok())?,
+            // The environment's, with what their URLs say.
+            None => Vec::new(),
+        };
         let builder = || {
-            Client::builder()
+            let builder = Client::builder()
                 .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(self.settings.connect_timeout)
-                .read_timeout(self.settings.read_timeout)
+                .read_timeout(self.settings.read_timeout);
+            let proxies = proxies.iter().cloned();
+            proxies.fold(builder, reqwest::ClientBuilder::proxy)
         };
         // A machine without any certificates can still be brought some, by a plain connection.
         let client = builder()
@@ -97,7 +104,7 @@ impl Http {
             url
         });
         let bare = bare(url);
-        let client = self.client()?;
+        let client = self.client(credentials)?;
         let request = |authorization| {
             let mut request = client.get(bare.clone());
             if let Some(value) = authorization {
@@ -145,6 +152,37 @@ impl Http {
 }
 
 /// Scheme, host and port: credentials that are for one are for no other.
+/// The proxies that the environment names, for those that are told who asks.
+fn proxies(
+    told: &HeaderValue,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<Proxy>, Refusal> {
+    let named = |names: [&str; 2]| {
+        let found = names.into_iter().find_map(&variable);
+        found.filter(|url| !url.is_empty())
+    };
+    let all = named(["ALL_PROXY", "all_proxy"]);
+    let makes: [(fn(String) -> reqwest::Result<Proxy>, _); 2] = [
+        (Proxy::http, named(["HTTP_PROXY", "http_proxy"])),
+        (Proxy::https, named(["HTTPS_PROXY", "https_proxy"])),
+    ];
+    let mut proxies = Vec::new();
+    for (make, url) in makes {
+        let Some(url) = url.or_else(|| all.clone()) else {
+            continue;
+        };
+        let names_user = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+        let names_user = names_user.contains('@');
+        let proxy = make(url).map_err(Refusal::Transport)?;
+        let proxy = match names_user {
+            true => proxy,
+            false => proxy.custom_http_auth(told.clone()),
+        };
+        proxies.push(proxy.no_proxy(NoProxy::from_env()));
+    }
+    Ok(proxies)
+}
+
 fn same_server(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host_str() == other.host_str()

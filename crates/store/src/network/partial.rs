@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use base::{Digest, Sha256Hasher};
 use rustix::fs::FlockOperation;
@@ -13,6 +14,9 @@ use sha2::Digest as _;
 
 use super::Validators;
 use crate::{Expected, Store, StoreError, WriteError, write_atomically};
+
+/// For so long what has come of a file waits for somebody to go on with it.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A file that is being fetched.
 pub(super) struct Partial {
@@ -242,6 +246,7 @@ impl Arrived {
         self.partial.forget_notes();
         let stored = store.adopt_file(&self.partial.file, &self.partial.path, self.digest)?;
         self.partial.adopted = true;
+        sweep(&store.root().join("partial"), &stored);
         Ok(stored)
     }
 }
@@ -249,6 +254,39 @@ impl Arrived {
 impl std::fmt::Debug for Arrived {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} bytes)", self.digest, self.size)
+    }
+}
+
+/// Removes what was left unfinished long before the file at `arrived` came: nobody is coming back.
+/// What can't be removed stays for the next time; that is no reason for what has come to fail.
+fn sweep(folder: &Path, arrived: &Path) {
+    let modified = |path: &Path| fs::metadata(path)?.modified();
+    let Some(latest) = modified(arrived)
+        .ok()
+        .and_then(|now| now.checked_sub(PATIENCE))
+    else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    let is_old = |path: &Path| modified(path).is_ok_and(|time: SystemTime| time < latest);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            // Whoever has the file locked is at work.
+            Some("part") if is_old(&path) => {
+                if let Ok(Some(_held)) = lock(&path)
+                    && is_old(&path)
+                {
+                    let _ = fs::remove_file(path.with_extension("json"));
+                    let _ = fs::remove_file(&path);
+                }
+            }
+            Some("json") if is_old(&path) && !path.with_extension("part").exists() => {
+                let _ = fs::remove_file(&path);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -282,5 +320,44 @@ fn lock(path: &Path) -> Result<Option<File>, StoreError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(WriteError::at("read", path)(error).into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aged(path: &Path, days: u64) {
+        fs::write(path, "some").unwrap();
+        let age = Duration::from_secs(days * 24 * 60 * 60);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) - age;
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_goes_on_with_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, days) in [
+            ("old.part", 8),
+            ("old.json", 8),
+            ("busy.part", 8),
+            ("alone.json", 8),
+            ("new.part", 6),
+            ("new.json", 9),
+            ("arrived", 0),
+        ] {
+            aged(&path(name), days);
+        }
+        let busy = lock(&path("busy.part")).unwrap();
+        sweep(folder.path(), &path("arrived"));
+        drop(busy);
+        let mut left: Vec<String> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["arrived", "busy.part", "new.json", "new.part"]);
     }
 }

@@ -3,8 +3,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use apk::adb::Reader;
 use apk::adb::text::{Dump, DumpError};
+use apk::adb::{AdbError, Reader};
 use apk::serialize::{Form, Serializer};
 use apk::signature::Keyring;
 use archive::Limits;
@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use super::context::Context;
 use super::making::{self, REFUSED};
 use super::options::Decision;
+use super::verify::system_words;
 use crate::output::failure::Failure;
 
 /// How a file is shown.
@@ -55,7 +56,11 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         match shown {
             Err(DumpError::Write(error)) => return ended(error),
             Err(error) => {
-                let why = format!("{}: {error}", path.display());
+                let reason = match &error {
+                    DumpError::Adb(AdbError::Io(error)) => system_words(error),
+                    error => error.to_string(),
+                };
+                let why = format!("{}: {reason}", path.display());
                 return Ok(making::refuse(context, &why));
             }
             Ok(()) => {}

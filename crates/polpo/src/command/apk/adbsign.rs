@@ -13,6 +13,7 @@ use store::{AtomicFile, WriteError};
 use super::context::Context;
 use super::making::{self, Generating, REFUSED};
 use super::options::Generation;
+use super::verify::system_words;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
 /// A file can't be signed.
 #[derive(Debug, thiserror::Error)]
 enum SignError {
-    #[error("{0}")]
+    #[error("{}", system_words(.0))]
     Read(#[from] std::io::Error),
     #[error(transparent)]
     Resign(#[from] ResignError),

@@ -32,10 +32,8 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         };
         let index = match index {
             Ok(index) => index,
-            Err(error) => {
-                let why = format!("{}: {error}", path.display());
-                return Ok(making::refuse(context, &why));
-            }
+            // It names the file.
+            Err(error) => return Ok(making::refuse(context, &error.to_string())),
         };
         for entry in &index.entries {
             // Without what is broken it would ask for less than it needs.

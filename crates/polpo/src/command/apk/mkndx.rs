@@ -97,10 +97,8 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         None => Earlier::default(),
         Some(path) => match Earlier::read(path, &lookup, keyring) {
             Ok(earlier) => earlier,
-            Err(error) => {
-                let why = format!("{}: {error}", path.display());
-                return Ok(making::refuse(context, &why));
-            }
+            // It names the file.
+            Err(error) => return Ok(making::refuse(context, &error.to_string())),
         },
     };
     let making = Making {

@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::making::{self, Accounts, Generating};
 use super::options::{Generation, Switch};
+use super::verify::system_words;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
@@ -90,7 +91,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     }
     for (key, value) in [("name", &info.name), ("version", &info.version)] {
         if value.is_empty() {
-            return Ok(refuse(&format!("required info field '{key}' not provided")));
+            return Ok(refuse(&format!(
+                "required info field '{key}' not provided: give it as -I {key}:VALUE"
+            )));
         }
     }
     if info.arch.is_empty() {
@@ -163,10 +166,36 @@ fn report(arguments: &Arguments, out: &Path, written: &WrittenV3) -> Result<(), 
     Printer::new(arguments.format).print(&outcome, |_| String::new())
 }
 
+/// What `--info` takes.
+const FIELDS: [&str; 20] = [
+    "name",
+    "version",
+    "description",
+    "arch",
+    "license",
+    "origin",
+    "maintainer",
+    "url",
+    "repo-commit",
+    "build-time",
+    "provider-priority",
+    "depends",
+    "provides",
+    "replaces",
+    "replaces-priority",
+    "install-if",
+    "recommends",
+    "layer",
+    "tags",
+    "hashes",
+];
+
 /// Takes `KEY:VALUE`; says why not.
 fn set(info: &mut PackageInfo, text: &str) -> Result<(), String> {
     let Some((key, value)) = text.split_once(':') else {
-        return Err(format!("missing key or value: {text}"));
+        return Err(format!(
+            "missing key or value: {text}: it is written KEY:VALUE"
+        ));
     };
     let invalid =
         |why: &dyn std::fmt::Display| format!("info field '{key}' has invalid value: {why}");
@@ -213,7 +242,12 @@ fn set(info: &mut PackageInfo, text: &str) -> Result<(), String> {
             info.tags = tags.map(str::to_owned).collect();
         }
         "replaces-priority" => info.replaces_priority = number()?,
-        _ => return Err(format!("invalid info field: {key}")),
+        _ => {
+            return Err(format!(
+                "invalid info field: {key}: it is one of {}",
+                FIELDS.join(", ")
+            ));
+        }
     }
     Ok(())
 }
@@ -221,14 +255,20 @@ fn set(info: &mut PackageInfo, text: &str) -> Result<(), String> {
 /// Reads the script that `TYPE:FILE` names; says why not.
 fn script(text: &str) -> Result<(Script, Vec<u8>), String> {
     let Some((name, path)) = text.split_once(':') else {
-        return Err(format!("missing script type: {text}"));
+        return Err(format!(
+            "missing script type: {text}: it is written TYPE:FILE"
+        ));
     };
     let Some(script) = Script::from_name(name) else {
-        return Err(format!("invalid script type: {name}"));
+        let known = Script::ALL.map(Script::as_str).join(", ");
+        return Err(format!("invalid script type: {name}: it is one of {known}"));
     };
     match fs::read(path) {
         Ok(bytes) => Ok((script, bytes)),
-        Err(error) => Err(format!("failed to load script: {path}: {error}")),
+        Err(error) => Err(format!(
+            "failed to load script: {path}: {}",
+            system_words(&error)
+        )),
     }
 }
 
@@ -248,8 +288,9 @@ fn files(
         }
         Err(error) => {
             return Ok(Err(format!(
-                "file directory '{}': {error}",
-                folder.display()
+                "file directory '{}': {}",
+                folder.display(),
+                system_words(&error)
             )));
         }
     };

@@ -236,10 +236,19 @@ impl Opened {
             })
             .collect();
         let installed = self.system.root.as_ref();
+        let cache = self.system.cache.as_ref();
+        let cached = match cache.filter(|cache| installed.is_some() && cache.packages) {
+            Some(cache) => {
+                let files = cache.files()?.into_iter();
+                Some(files.map(|file| (file.name, file.size)).collect())
+            }
+            None => None,
+        };
         let population = Population::new(Sources {
             world: &self.world,
             installed: installed.map_or(&[], Root::installed),
             repositories: &repositories,
+            cached: cached.as_ref(),
         })
         .map_err(unreadable)?;
         work(&population)
