@@ -229,3 +229,41 @@ fn url_safe(bytes: &[u8]) -> String {
     }
     text
 }
+
+/// As apk's library does, a proxy is told before it asks, whatever its realm.
+#[test]
+fn a_proxy_is_told_who_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Server::start();
+    let index = apk::index::Index::default();
+    let index = index.to_bytes(None, base::Epoch(0)).unwrap();
+    let place = "http://packages.test/x86_64/APKINDEX.tar.gz";
+    proxy.on(place, Reply::ok(index));
+    let search = |variable: &str, url: &str, auth: &str| {
+        polpo(&folder.path().join("store"))
+            .args(["apk", "search", "--from", "none", "--allow-untrusted"])
+            .args(["--arch", "x86_64", "--no-cache"])
+            .args(["--repository", "http://packages.test", "--root"])
+            .arg(folder.path())
+            .env(variable, url)
+            .env("HTTP_PROXY_AUTH", auth)
+            .run()
+    };
+    let told = || proxy.asked().last().unwrap().headers["proxy-authorization"].clone();
+    search("HTTP_PROXY", &proxy.url(""), "basic:*:me:se:cret").success();
+    assert_eq!(proxy.asked().last().unwrap().path, place);
+    assert_eq!(told(), "Basic bWU6c2U6Y3JldA==");
+    // What the proxy's URL says goes before.
+    search("all_proxy", &proxy.url_for("u:p", ""), "basic:*:me:secret").success();
+    assert_eq!(told(), "Basic dTpw");
+    let asked = proxy.asked().len();
+    let refused = search("HTTP_PROXY", &proxy.url(""), "digest:me");
+    assert!(
+        refused
+            .stderr
+            .contains("HTTP_PROXY_AUTH must be `basic:REALM:USER:PASSWORD`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(proxy.asked().len(), asked);
+}

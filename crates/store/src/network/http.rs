@@ -151,7 +151,6 @@ impl Http {
     }
 }
 
-/// Scheme, host and port: credentials that are for one are for no other.
 /// The proxies that the environment names, for those that are told who asks.
 fn proxies(
     told: &HeaderValue,
@@ -162,18 +161,21 @@ fn proxies(
         found.filter(|url| !url.is_empty())
     };
     let all = named(["ALL_PROXY", "all_proxy"]);
-    let makes: [(fn(String) -> reqwest::Result<Proxy>, _); 2] = [
-        (Proxy::http, named(["HTTP_PROXY", "http_proxy"])),
-        (Proxy::https, named(["HTTPS_PROXY", "https_proxy"])),
-    ];
     let mut proxies = Vec::new();
-    for (make, url) in makes {
+    for (https, url) in [
+        (false, named(["HTTP_PROXY", "http_proxy"])),
+        (true, named(["HTTPS_PROXY", "https_proxy"])),
+    ] {
         let Some(url) = url.or_else(|| all.clone()) else {
             continue;
         };
         let names_user = url.split_once("://").map_or(&*url, |(_, rest)| rest);
         let names_user = names_user.contains('@');
-        let proxy = make(url).map_err(Refusal::Transport)?;
+        let proxy = match https {
+            true => Proxy::https(url),
+            false => Proxy::http(url),
+        }
+        .map_err(Refusal::Transport)?;
         let proxy = match names_user {
             true => proxy,
             false => proxy.custom_http_auth(told.clone()),
@@ -183,6 +185,7 @@ fn proxies(
     Ok(proxies)
 }
 
+/// Scheme, host and port: credentials that are for one are for no other.
 fn same_server(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host_str() == other.host_str()

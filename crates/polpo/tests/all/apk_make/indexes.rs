@@ -210,3 +210,87 @@ fn an_index_with_two_signatures_is_trusted_for_either() {
         }
     }
 }
+
+/// To apk the cache is a repository, by whose names it calls what it has there; `fetch` knows
+/// nothing of it.
+#[test]
+fn what_the_cache_has_comes_from_there() {
+    let bench = Bench::new();
+    let server = testkit::Server::of(bench.path("repository"));
+    let cache = bench.folder.path().join("root/etc/apk/cache");
+    for folder in [&bench.path("repository"), &cache] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    bench.older(info("one", "1-r0"));
+    fs::copy(
+        bench.path("one-1-r0.apk"),
+        bench.path("repository/one-1-r0.apk"),
+    )
+    .unwrap();
+    let index = ["mkndx", "-o", "repository/Packages.adb", "one-1-r0.apk"];
+    bench.apk(&index).success();
+    let place = server.url("/Packages.adb");
+    let run = |words: &[&str]| bench.apk(&[&["-X", &place], words].concat()).success();
+    let urls = || {
+        let query = run(&["query", "--format", "json", "-F", "download-url", "one"]);
+        let query: serde_json::Value = serde_json::from_str(&query.stdout).unwrap();
+        let fetch = run(&["fetch", "--simulate", "--url", "-o", "elsewhere", "one"]);
+        (
+            query[0]["download-url"].as_str().unwrap().to_owned(),
+            fetch.stdout,
+        )
+    };
+    let url = server.url("/one-1-r0.apk");
+    assert_eq!(urls(), (url.clone(), format!("{url}\n")));
+    let entry = {
+        let index = Index::read_unverified(&bench.path("repository/Packages.adb")).unwrap();
+        index.entries[0].clone()
+    };
+    let apk::dependency::Identity::Sha1(hash) = entry.identity else {
+        panic!("{entry:?}");
+    };
+    let name = format!("one-1-r0.{}.apk", &hash.hex()[..8]);
+    fs::copy(bench.path("one-1-r0.apk"), cache.join(&name)).unwrap();
+    assert_eq!(urls(), (name.clone(), format!("{url}\n")));
+    // What is there is none of it: its size is another.
+    fs::write(cache.join(&name), "").unwrap();
+    assert_eq!(urls().0, url);
+}
+
+#[test]
+fn a_file_of_format_2_is_told_from_nonsense() {
+    let bench = Bench::new();
+    bench.older(info("one", "1-r0"));
+    fs::write(bench.path("text"), "hello").unwrap();
+    for (file, why) in [
+        (
+            "one-1-r0.apk",
+            "it is compressed with gzip, as packages and indexes of format 2 are",
+        ),
+        ("text", "it is no file of format 3"),
+        ("gone", "No such file or directory"),
+    ] {
+        for command in ["adbdump", "adbsign"] {
+            let refused = bench.apk(&[command, file]).code(99);
+            let line = format!("ERROR: {file}: {why}");
+            assert!(refused.stderr.starts_with(&line), "{}", refused.stderr);
+        }
+    }
+    let refused = bench.apk(&["mkpkg", "-c", "AAA"]).code(2);
+    assert!(
+        refused.stderr.starts_with(
+            "ERROR: command line: invalid argument for option 'compression': 'AAA'\n\
+             `AAA` is no compression: "
+        ),
+        "{}",
+        refused.stderr
+    );
+    let refused = bench.apk(&["mkpkg", "-I", "colour:red"]).code(99);
+    assert!(
+        refused
+            .stderr
+            .contains("invalid info field: colour: it is one of name, version, "),
+        "{}",
+        refused.stderr
+    );
+}
