@@ -279,7 +279,7 @@ fn a_file_of_format_2_is_told_from_nonsense() {
     let refused = bench.apk(&["mkpkg", "-c", "AAA"]).code(2);
     assert!(
         refused.stderr.starts_with(
-            "ERROR: command line: invalid argument for option 'compression': 'AAA'\n\
+            "ERROR: command line: invalid argument for option 'compression': 'AAA': \
              `AAA` is no compression: "
         ),
         "{}",
