@@ -18,6 +18,10 @@ use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  apk adbsign --sign-key me.rsa Packages.adb           # beside the signatures that it has
+  apk adbsign --reset-signatures --compression zstd:19 --sign-key me.rsa *.apk")]
 pub(crate) struct Arguments {
     /// Leave out the signatures that the files have
     #[arg(long)]

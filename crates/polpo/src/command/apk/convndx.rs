@@ -11,6 +11,9 @@ use super::options::Generation;
 use crate::output::failure::Failure;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  apk convndx --sign-key me.rsa APKINDEX.tar.gz > Packages.adb")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     generation: Generation,

@@ -19,6 +19,10 @@ use crate::output::{Format, Printer};
 use crate::settings;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  apk index -o x86_64/APKINDEX.tar.gz --sign-key me.rsa x86_64/*.apk
+  apk index -x APKINDEX.tar.gz --merge -o APKINDEX.tar.gz new-1.0-r0.apk")]
 pub(crate) struct Arguments {
     /// Text that is kept with the index
     #[arg(long, short, value_name = "TEXT")]

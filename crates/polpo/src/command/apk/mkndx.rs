@@ -30,6 +30,10 @@ enum Hash {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  apk mkndx -o x86_64/Packages.adb --sign-key me.rsa x86_64/*.apk
+  apk mkndx -x Packages.adb -o Packages.adb *.apk      # reads only what is newer than the index")]
 pub(crate) struct Arguments {
     /// Text that is kept with the index
     #[arg(long, short, value_name = "TEXT")]

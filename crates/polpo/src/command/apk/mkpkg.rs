@@ -23,6 +23,10 @@ use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  apk mkpkg -I name:tool -I version:1.0-r0 -I depends:'so:libc.so.6 cmd:sh' -F files
+  apk mkpkg -I name:tool -I version:1.0-r0 -s post-install:hook.sh --sign-key me.rsa -o tool.apk")]
 pub(crate) struct Arguments {
     /// Make a package that this version of apk can read
     #[arg(long, value_name = "VERSION", default_value = "3.0.0_pre1")]
