@@ -322,6 +322,67 @@ impl Builder {
         true
     }
 
+    /// Adds all that another builder was given, which were plain entries only.
+    pub(super) fn append(&mut self, other: Builder) {
+        let strings = &other.strings;
+        let text = |extent: &Extent| -> &str {
+            std::str::from_utf8(text_of(strings, extent)).unwrap_or_default()
+        };
+        // In this order, so that names stand in the order in which packages mention them.
+        let names: Vec<U32> = other
+            .names
+            .iter()
+            .map(|name| self.name(text(&name.text)))
+            .collect();
+        let name_of = |name: U32| names.get(name.get() as usize).copied().unwrap_or_default();
+        let terms: Vec<U32> = other
+            .terms
+            .iter()
+            .map(|term| self.term_again(term, text(&term.text), name_of(term.name)))
+            .collect();
+        let lists = number(self.lists.len());
+        let details = number(self.details.len());
+        let term_of = |place: &U32| terms.get(place.get() as usize).copied().unwrap_or_default();
+        self.lists.extend(other.lists.iter().map(term_of));
+        self.details.extend(&other.details);
+        for package in &other.packages {
+            let mut record = *package;
+            record.name = name_of(package.name);
+            for start in [
+                &mut record.depends,
+                &mut record.provides,
+                &mut record.install_if,
+            ] {
+                *start += lists;
+            }
+            record.details += details;
+            record.version = self.string(text(&package.version));
+            record.arch = self.arch(text(&package.arch));
+            record.origin = self.origin(text(&package.origin), record.name);
+            record.flags &= !PackageRecord::REPEATED;
+            self.place(record);
+        }
+    }
+
+    /// The place of a term that another builder has read.
+    fn term_again(&mut self, term: &TermRecord, text: &str, name: U32) -> U32 {
+        let next = short(self.terms.len());
+        let known = self.known(text.as_bytes());
+        if known.term != NONE {
+            return U32::new(known.term);
+        }
+        known.term = next;
+        let known = *known;
+        let behind = term.version - term.text.start;
+        self.terms.push(TermRecord {
+            name,
+            text: known.extent(),
+            version: behind + known.start,
+            ..*term
+        });
+        U32::new(next)
+    }
+
     /// Adds an entry, whatever it holds.
     pub(super) fn add(&mut self, entry: &IndexEntry) {
         let info = &entry.info;
@@ -376,6 +437,11 @@ impl Builder {
             record.flags |= PackageRecord::PRIORITY;
             record.provider_priority = U64::new(priority);
         }
+        self.place(record);
+    }
+
+    /// Adds a record, of which another may have the same identity.
+    fn place(&mut self, mut record: PackageRecord) {
         let place = self.packages.len() as u32;
         let short = record.short_identity();
         let hash = self.hash.hash_one(short);

@@ -1,6 +1,8 @@
 //! What the solver needs of packages. Many of them speak of the same terms, which they share.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use zerocopy::little_endian::U32;
 
@@ -9,6 +11,9 @@ use super::{Contents, identity};
 use crate::dependency::Dependency;
 use crate::package::Defect;
 use crate::solver::Candidate;
+
+/// Packages whose candidates are made in some milliseconds.
+const WORTH_A_THREAD: usize = 2000;
 
 pub(super) struct Candidates<'c> {
     contents: &'c Contents,
@@ -19,7 +24,7 @@ pub(super) struct Candidates<'c> {
 }
 
 impl<'c> Candidates<'c> {
-    pub(super) fn new(contents: &'c Contents) -> Candidates<'c> {
+    fn new(contents: &'c Contents) -> Candidates<'c> {
         let terms: &[TermRecord] = contents.records(Section::Terms);
         Candidates {
             contents,
@@ -29,8 +34,29 @@ impl<'c> Candidates<'c> {
         }
     }
 
+    /// Those at `places`, with their places, on two threads if it is worth their while.
+    pub(super) fn all(contents: &Contents, places: &[usize]) -> Vec<(usize, Candidate)> {
+        let some = |places: &[usize]| -> Vec<(usize, Candidate)> {
+            let mut candidates = Candidates::new(contents);
+            let places = places.iter();
+            places
+                .filter_map(|place| Some((*place, candidates.get(*place)?)))
+                .collect()
+        };
+        if places.len() < WORTH_A_THREAD {
+            return some(places);
+        }
+        let (first, second) = places.split_at(places.len() / 2);
+        thread::scope(|scope| {
+            let second = scope.spawn(|| some(second));
+            let mut all = some(first);
+            all.extend(second.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            all
+        })
+    }
+
     /// None at a place beyond the last.
-    pub(super) fn get(&mut self, place: usize) -> Option<Candidate> {
+    fn get(&mut self, place: usize) -> Option<Candidate> {
         let (record, next) = self.contents.package(place)?;
         let defects = self.contents.defects(place, record);
         let fatal = defects.filter(|defect| defect.fatal);

@@ -265,9 +265,9 @@ impl Catalogue {
 
     /// What the solver needs of all packages, in order.
     pub fn candidates(&self) -> Vec<Candidate> {
-        let mut candidates = Candidates::new(&self.contents);
-        let places = 0..self.len();
-        places.filter_map(|place| candidates.get(place)).collect()
+        let places: Vec<usize> = (0..self.len()).collect();
+        let candidates = Candidates::all(&self.contents, &places).into_iter();
+        candidates.map(|(_, candidate)| candidate).collect()
     }
 
     /// The places of the packages of this name.

@@ -241,11 +241,10 @@ impl<'c> Search<'c> {
         });
         let names = names.collect();
         let shelves = self.indexes.iter().map(|view| {
-            let mut candidates = Candidates::new(view.contents);
             let found = view.found.iter().enumerate();
-            let found = found.filter(|(_, found)| **found);
-            let found = found.filter_map(|(place, _)| Some((place, candidates.get(place)?)));
-            let (places, candidates) = found.unzip();
+            let found = found.filter_map(|(place, found)| found.then_some(place));
+            let found: Vec<usize> = found.collect();
+            let (places, candidates) = Candidates::all(view.contents, &found).into_iter().unzip();
             Shelf { places, candidates }
         });
         Reachable {

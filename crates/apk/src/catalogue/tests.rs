@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use store::Store;
 
 use super::format::{self, BLOCK, Header, Layout};
-use super::{Catalogue, CatalogueError, Contents, Kept, kept, made_of_text};
+use super::{Catalogue, CatalogueError, Contents, Kept, kept, made_of_text, text};
 use crate::dependency::{Constraint, Dependency, Identity};
 use crate::index::{Index, IndexEntry, TextError};
 use crate::package::{Defect, PackageInfo};
@@ -17,6 +17,19 @@ fn parse(text: &str) -> Result<Catalogue, TextError> {
         CatalogueError::Text(error) => error,
         error => panic!("{error}"),
     })
+}
+
+/// As long texts are read.
+fn parse_halves(text: &str) -> Result<Catalogue, TextError> {
+    let made = text::parse_halves(text)?.finish("about", "").unwrap();
+    Ok(Catalogue::holding(Contents::Made(Box::new(made))))
+}
+
+/// All names, in the order in which packages mention them.
+fn names(catalogue: &Catalogue) -> Vec<&str> {
+    let contents = &catalogue.contents;
+    let places = 0..contents.name_count() as u32;
+    places.map(|place| contents.name(place.into())).collect()
 }
 
 fn written(text: &str) -> Option<Vec<u8>> {
@@ -426,16 +439,30 @@ proptest! {
                 holds(&kept(&written(&text).unwrap()).unwrap(), &entries);
                 let index = Index { entries, ..Index::default() };
                 holds(&Catalogue::of(&index).unwrap(), &index.entries);
+                let halves = parse_halves(&text).unwrap();
+                holds(&halves, &index.entries);
+                prop_assert_eq!(names(&halves), names(&catalogue));
             }
-            (catalogue, entries) => prop_assert_eq!(catalogue.map(drop), entries.map(drop)),
+            (catalogue, entries) => {
+                prop_assert_eq!(parse_halves(&text).map(drop), entries.clone().map(drop));
+                prop_assert_eq!(catalogue.map(drop), entries.map(drop));
+            }
         }
     }
 
     #[test]
     fn any_text_is_read_the_same(text in "([CPVDpiSk]:[a-z0-9=<!. ]{0,8}\n|\n|\\PC{0,9}){0,12}") {
         match (parse(&text), Index::parse(&text)) {
-            (Ok(catalogue), Ok(entries)) => holds(&catalogue, &entries),
-            (catalogue, entries) => prop_assert_eq!(catalogue.map(drop), entries.map(drop)),
+            (Ok(catalogue), Ok(entries)) => {
+                holds(&catalogue, &entries);
+                let halves = parse_halves(&text).unwrap();
+                holds(&halves, &entries);
+                prop_assert_eq!(names(&halves), names(&catalogue));
+            }
+            (catalogue, entries) => {
+                prop_assert_eq!(parse_halves(&text).map(drop), entries.clone().map(drop));
+                prop_assert_eq!(catalogue.map(drop), entries.map(drop));
+            }
         }
     }
 

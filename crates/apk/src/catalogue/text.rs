@@ -1,5 +1,8 @@
 //! From the text of an index into a catalogue, without entries in between.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use super::build::{Builder, PlainEntry};
 use super::details::Texts;
 use crate::index::{Index, TextError};
@@ -7,9 +10,85 @@ use crate::index::{Index, TextError};
 /// The fields that a plain entry may have, each once.
 const PLAIN: &[u8] = b"CPVASITULomtckDpi";
 
+/// Bytes of text that two threads read faster than one.
+const WORTH_A_THREAD: usize = 1 << 20;
+
 /// Reads records as [`Index::parse`] does. One with anything odd about it is left to that.
+///
+/// Of a long text the halves are read at once. What comes of it depends on the text alone.
 pub(super) fn parse(text: &str) -> Result<Builder, TextError> {
+    match text.len() < WORTH_A_THREAD {
+        true => parse_from(Builder::new(text.len()), text, 0),
+        false => parse_halves(text),
+    }
+}
+
+pub(super) fn parse_halves(text: &str) -> Result<Builder, TextError> {
+    let middle = middle(text);
+    let (first, second) = text.split_at(middle);
+    thread::scope(|scope| {
+        let second_half = scope.spawn(|| parse_plain(second));
+        let builder = parse_from(Builder::new(text.len()), first, 0);
+        let second_half = second_half.join();
+        let mut builder = builder?;
+        match second_half.unwrap_or_else(|panic| resume_unwind(panic)) {
+            Some(half) => builder.append(half),
+            None => {
+                let lines = memchr::memchr_iter(b'\n', first.as_bytes()).count();
+                builder = parse_from(builder, second, lines)?;
+            }
+        }
+        Ok(builder)
+    })
+}
+
+/// Where a record begins, about half way.
+fn middle(text: &str) -> usize {
+    let half = text.len() / 2;
+    let rest = text.as_bytes().get(half..).unwrap_or_default();
+    let gap = memchr::memmem::find(rest, b"\n\n");
+    gap.map_or(text.len(), |gap| half + gap + 2)
+}
+
+/// None if anything is odd about one of the records.
+fn parse_plain(text: &str) -> Option<Builder> {
     let mut builder = Builder::new(text.len());
+    each_record(text, |record| {
+        let plain = record.fields.plain_entry();
+        let added = plain.is_some_and(|entry| builder.add_plain(&entry));
+        added.then_some(()).ok_or(())
+    })
+    .ok()?;
+    Some(builder)
+}
+
+/// Adds the records of a text that so many lines come before.
+fn parse_from(mut builder: Builder, text: &str, lines: usize) -> Result<Builder, TextError> {
+    each_record(text, |record| {
+        let plain = record.fields.plain_entry();
+        if !plain.is_some_and(|entry| builder.add_plain(&entry)) {
+            let entries = Index::parse(record.text).map_err(|error| TextError {
+                line: error.line + record.line + lines,
+                reason: error.reason,
+            })?;
+            entries.iter().for_each(|entry| builder.add(entry));
+        }
+        Ok(())
+    })?;
+    Ok(builder)
+}
+
+struct Record<'t> {
+    text: &'t str,
+    /// How many lines come before it.
+    line: usize,
+    fields: Fields<'t>,
+}
+
+fn each_record<'t, E>(
+    text: &'t str,
+    mut each: impl FnMut(Record<'t>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut fields = Fields::default();
     let mut start = 0;
     let mut line = 0;
@@ -28,21 +107,16 @@ pub(super) fn parse(text: &str) -> Result<Builder, TextError> {
             }
         }
         if !fields.is_empty() {
-            let plain = fields.plain_entry();
-            if !plain.is_some_and(|entry| builder.add_plain(&entry)) {
-                let record = text.get(start..end).unwrap_or_default();
-                let entries = Index::parse(record).map_err(|error| TextError {
-                    line: error.line + first_line,
-                    reason: error.reason,
-                })?;
-                entries.iter().for_each(|entry| builder.add(entry));
-            }
-            fields = Fields::default();
+            each(Record {
+                text: text.get(start..end).unwrap_or_default(),
+                line: first_line,
+                fields: std::mem::take(&mut fields),
+            })?;
         }
         start = end + 1;
         first_line = line;
     }
-    Ok(builder)
+    Ok(())
 }
 
 /// The fields of a record, by their place in [`PLAIN`].
