@@ -270,6 +270,12 @@ impl Catalogue {
         candidates.map(|(_, candidate)| candidate).collect()
     }
 
+    /// What of the index could not be understood, in the order of its packages.
+    pub fn defects(&self) -> impl Iterator<Item = Defect> {
+        let records: &[DefectRecord] = self.contents.records(Section::Defects);
+        records.iter().map(|record| self.contents.defect(record))
+    }
+
     /// The places of the packages of this name.
     pub fn named(&self, name: &str) -> impl Iterator<Item = usize> {
         let id = self.contents.find_name(name);
@@ -412,11 +418,15 @@ impl Contents {
         let own = defects
             .iter()
             .take_while(move |defect| defect.package.get() as usize == place);
-        own.map(|defect| Defect {
+        own.map(|defect| self.defect(defect))
+    }
+
+    fn defect(&self, defect: &DefectRecord) -> Defect {
+        Defect {
             field: self.text(&defect.field).to_owned(),
             reason: self.text(&defect.reason).to_owned(),
             fatal: defect.fatal != 0,
-        })
+        }
     }
 
     /// The place in a hash table of what `is` accepts, of those that `key` leads to.

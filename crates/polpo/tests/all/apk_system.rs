@@ -550,3 +550,49 @@ fn the_database_is_apks_own_to_the_letter() {
     assert_eq!(yard.read("root/etc/kinds.conf"), "changed");
     assert_eq!(yard.read("root/etc/kinds.conf.apk-new"), "2-r0");
 }
+
+#[test]
+fn indexes_that_cannot_be_understood_are_told_of() {
+    let yard = Yard::new(&[]);
+    fs::create_dir_all(yard.path("index")).unwrap();
+    let warning = |field: &str, command: &[&str]| {
+        let text = format!("C:Q1pSVO0PYHVXpDdyAcYdOoCbFw2cE=\nP:odd\nV:1\nA:x86_64\n{field}\n\n");
+        yard.write("index/APKINDEX", &text);
+        Program::new("tar")
+            .args([
+                "-C",
+                "index",
+                "-czf",
+                "main/x86_64/APKINDEX.tar.gz",
+                "APKINDEX",
+            ])
+            .folder(&yard.path(""))
+            .run()
+            .success();
+        yard.run(command).stderr
+    };
+    let info = ["info"];
+    assert_eq!(warning("D:base", &info), "");
+    assert_eq!(
+        warning("D:base@tag", &info),
+        "WARNING: The indexes contain broken packages which are not installable.\n"
+    );
+    for field in ["p:odd=1=2", "i:base foo@tag"] {
+        assert_eq!(
+            warning(field, &info),
+            "WARNING: The indexes contain broken packages which might not function properly.\n"
+        );
+    }
+    assert_eq!(
+        warning("X:new", &info),
+        "WARNING: This apk-tools is OLD! Some packages are not installable.\n"
+    );
+    let refused = warning("D:base@tag", &["add", "odd"]);
+    assert!(
+        refused.starts_with(
+            "WARNING: The indexes contain broken packages which are not installable.\n\
+             ERROR: unable to select packages:\n  odd-1:\n    error: uninstallable\n"
+        ),
+        "{refused}"
+    );
+}

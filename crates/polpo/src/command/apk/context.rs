@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use apk::catalogue::Catalogue;
 use apk::database::Unknown;
 use apk::index::{IndexEntry, IndexError};
 use apk::install::{self, Access, Create, Log, OpenOptions, Root};
@@ -320,7 +321,38 @@ impl<'p> Context<'p> {
         }
         // Only where a repository is remote there is one.
         system.access = self.access.get().cloned();
+        self.warn_of_defects(&system);
         Ok(system)
+    }
+
+    /// Says, as apk does, that indexes hold what can't be understood: fields of a later apk, or terms
+    /// that follow no grammar.
+    fn warn_of_defects(&self, system: &System) {
+        let (mut later, mut broken, mut fatal) = (false, false, false);
+        let catalogues = system.repositories.iter().map(|loaded| &loaded.catalogue);
+        for defect in catalogues.flat_map(Catalogue::defects) {
+            match defect.field.as_str() {
+                "D" | "depend" | "p" | "provides" | "i" | "install_if" => broken = true,
+                // To apk, an index says nothing of these.
+                "r" | "replaces" | "recommends" => continue,
+                _ => later = true,
+            }
+            fatal |= defect.fatal;
+        }
+        let consequence = match fatal {
+            true => "are not installable",
+            false => "might not function properly",
+        };
+        if later {
+            self.console.warning(&format!(
+                "This apk-tools is OLD! Some packages {consequence}."
+            ));
+        }
+        if broken {
+            self.console.warning(&format!(
+                "The indexes contain broken packages which {consequence}."
+            ));
+        }
     }
 
     /// Opens the log of what changes the system. A link is not followed out of the system, and where
