@@ -7,12 +7,11 @@ use std::sync::OnceLock;
 
 use apk::catalogue::{Catalogue, Reachable};
 use apk::index::{Index, IndexEntry};
-use base::Digest;
 use libfuzzer_sys::fuzz_target;
 use store::Store;
 use tempfile::TempDir;
 
-/// Bytes of the header; of them, those that the digest stands before.
+/// Bytes of the header; of them, those that its sum ends before.
 const HEADER: usize = 168;
 const COVERED: usize = 48;
 const BLOCK: usize = 1 << 17;
@@ -64,19 +63,19 @@ fn place() -> &'static Place {
     })
 }
 
-/// Gives bytes the digests that they would have to have.
+/// Gives bytes the sums that they would have to have.
 fn seal(bytes: &mut [u8]) {
     let (header, rest) = bytes.split_at_mut(HEADER);
     let blocks = u32::from_le_bytes(*header[12..].first_chunk().expect("four")) as usize;
-    let (digests, body) = rest.split_at_mut(32 * blocks);
-    for (digest, block) in digests.chunks_exact_mut(32).zip(body.chunks(BLOCK)) {
-        digest.copy_from_slice(Digest::of(block).as_bytes());
+    let (sums, body) = rest.split_at_mut(32 * blocks);
+    for (sum, block) in sums.chunks_exact_mut(32).zip(body.chunks(BLOCK)) {
+        sum.copy_from_slice(blake3::hash(block).as_bytes());
     }
-    let covered = [&header[COVERED..], digests].concat();
-    header[16..COVERED].copy_from_slice(Digest::of(&covered).as_bytes());
+    let covered = [&header[COVERED..], sums].concat();
+    header[16..COVERED].copy_from_slice(blake3::hash(&covered).as_bytes());
 }
 
-/// A whole file of an input that has all but magic, digests and the length of the details.
+/// A whole file of an input that has all but magic, sums and the length of the details.
 fn forged(magic: &[u8; 12], input: &[u8]) -> Option<Vec<u8>> {
     let (header, body) = input.split_at_checked(HEADER - COVERED)?;
     let blocks = u32::try_from(body.len().div_ceil(BLOCK)).ok()?;
@@ -136,7 +135,7 @@ fn ask(catalogue: &Catalogue) {
 
 fuzz_target!(|input: &[u8]| {
     let place = place();
-    // As they are, or with digests that hold: nobody would guess those.
+    // As they are, or with sums that hold: nobody would guess those.
     let bytes = match input.strip_prefix(b"as they are") {
         Some(bytes) => Some(bytes.to_vec()),
         None => forged(&place.magic, input),

@@ -122,7 +122,7 @@ pub struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    /// Builds the tables. Every package is looked at once. Of repository tags, the first 63 count.
+    /// Builds the tables. Every package is looked at once.
     pub fn new(sources: Sources<'a>) -> Universe<'a> {
         let mut builder = Builder::default();
         let total = sources.repositories.iter().map(|repo| repo.packages.len());
