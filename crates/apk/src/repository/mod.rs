@@ -410,7 +410,14 @@ impl fmt::Display for Location {
                 }
                 f.write_str(&path)
             }
-            Location::Url(url) => f.write_str(&store::without_credentials(url.as_str())),
+            Location::Url(url) => {
+                let shown = store::without_credentials(url.as_str());
+                // In a path, credentials may be all that follows; slashes at its end don't count.
+                f.write_str(match shown.strip_suffix("//") {
+                    Some(before) => before.trim_end_matches('/'),
+                    None => &shown,
+                })
+            }
         }
     }
 }

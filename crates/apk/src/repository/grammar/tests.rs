@@ -291,6 +291,22 @@ fn names_of_packages() {
     insta::assert_snapshot!(names("${name}-${version"), @"`${name}-${version` is no pattern of package names: a variable is written `${name}` or `${name:8}`; write one such as `${name}-${version}.apk`");
 }
 
+#[test]
+fn credentials_in_a_path_are_not_shown() {
+    let mut list = RepositoryList::new(Arch::X86_64);
+    list.file(
+        "f",
+        "https://x.example https://user:word@\nhttps://x.example/http://a@b/c",
+    );
+    let shown: Vec<String> = list
+        .repositories()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = ["https://x.example/https:", "https://x.example/http://b/c"];
+    assert_eq!(shown, expected);
+}
+
 proptest! {
     /// Whatever stands in a file: what is read of it is shown as a line that is read the same.
     #[test]

@@ -331,7 +331,12 @@ impl Repair<'_, '_, '_> {
                 .fold(of.clone(), |of, change| of.with(change))
         };
         if let Err(reason) = self.attempt(&changed(part))? {
-            return Ok(Removes::Not(reason));
+            // The search is led by all that is asked for: the whole may have a solution that it
+            // doesn't find for a part.
+            return match self.attempt(&changed(variant))? {
+                Ok(_) => Ok(Removes::Cause(BTreeSet::new())),
+                Err(_) => Ok(Removes::Not(reason)),
+            };
         }
         let left = match self.attempt(&changed(variant))? {
             Ok(_) => BTreeSet::new(),

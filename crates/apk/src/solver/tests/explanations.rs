@@ -589,3 +589,21 @@ fn a_dead_end() {
         or: drop b from the world
     ");
 }
+
+/// apk's search finds no packages for `a` alone, but does for `a` and `b`.
+#[test]
+fn what_helps_all_that_is_asked_for_need_not_help_a_part() {
+    let index = "
+        a-2 depends: c; provides: v=1
+        b-1 provides: v=1
+        c-1 depends: b v=1; provides: a=2";
+    insta::assert_snapshot!(explain(index, "", "a b v>=2"), @"
+    no choice of packages satisfies all that is asked for
+      v>=2 is asked for, but there is no such version
+        a → c-1 → v=1
+        a → c-1 → b
+        there are a-2 and b-1
+        help: relax v>=2 to v>=1
+        or: drop v>=2 from the world
+    ");
+}
