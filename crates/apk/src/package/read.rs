@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,17 +9,15 @@ use archive::gzip::{GzipError, Member, Members};
 use archive::tar::{self, End};
 use archive::unpack;
 use base::{Digest, DigestReader, Sha1};
-use sha1::Digest as _;
 
 use super::{
-    Entry, InfoError, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part,
-    Script,
+    InfoError, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part, Script,
 };
 use crate::adb;
 use crate::adb::schema::PACKAGE_ID;
 use crate::dependency::Identity;
 use crate::index::IndexEntry;
-use crate::member::{Counted, exceeded_bytes, is_truncation};
+use crate::member::{exceeded_bytes, is_truncation};
 use crate::signature::{Keyring, Signatures, StoredSignature};
 
 /// Bytes that are read at a time where a whole file is hashed.
@@ -353,62 +350,14 @@ impl Package {
         Ok(())
     }
 
-    /// Reads all of the data and checks it: the datahash (of format 2) before anything is looked at,
-    /// then every name, every file's checksum, that every file's directory comes before it, and the targets
-    /// of hard links.
+    /// Reads all of the data and checks it: the datahash (of format 2), every name, every file's
+    /// checksum, that every file's directory comes before it, and the targets of hard links.
     ///
     /// # Errors
-    /// See [`PackageError`]; `limits` bound what the data may inflate to.
+    /// See [`PackageError`]; `limits` bound what the data may inflate to. Of data with another
+    /// datahash, that is said, whatever else is wrong.
     pub fn manifest(&self, limits: &Limits) -> Result<Manifest, PackageError> {
-        if let Some(head) = &self.adb {
-            return self.visit_adb(head, limits, |_, _| Ok(()));
-        }
-        let datahash = self.check_datahash(limits)?;
-        let length = Cell::new(0);
-        let entries = self.with_data(limits, |member| {
-            let counted = Counted::new(member, &length);
-            self.entries(counted, limits)
-        })?;
-        Ok(Manifest {
-            identity: self.identity(),
-            datahash: Some(datahash),
-            length: length.get(),
-            entries,
-        })
-    }
-
-    fn entries(&self, data: impl Read, limits: &Limits) -> Result<Vec<Entry>, PackageError> {
-        let mut tar = tar::Reader::new(data, *limits);
-        let mut entries = Vec::new();
-        let mut known: BTreeMap<String, Known> = BTreeMap::new();
-        while let Some(mut entry) = tar.next().map_err(|error| self.tar(Part::Data, error))? {
-            let header = entry.header().clone();
-            // The root: its mode is not the package's to say.
-            if header.path == "." {
-                continue;
-            }
-            let computed = match &header.kind {
-                tar::EntryKind::File { .. } => Some(
-                    sha1_of(&mut entry)
-                        .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?,
-                ),
-                tar::EntryKind::Symlink { target } => Some(Sha1::of(target.as_bytes())),
-                _ => None,
-            };
-            if let (Some(recorded), Some(actual)) = (header.checksum, computed)
-                && recorded != actual
-            {
-                return Err(PackageError::WrongFileChecksum {
-                    path: self.path.clone(),
-                    entry: header.path,
-                    recorded,
-                    actual,
-                });
-            }
-            let checksum = self.place(&header, computed, &mut known)?;
-            entries.push(Entry::new(&header, checksum));
-        }
-        Ok(entries)
+        self.visit(limits, |_, _| Ok(()))
     }
 
     /// Whether an entry may stand where it stands; gives the checksum it is installed with.
@@ -636,17 +585,4 @@ pub(super) enum Known {
     Directory,
     File(Sha1),
     Other,
-}
-
-fn sha1_of(mut content: impl Read) -> io::Result<Sha1> {
-    let mut hasher = sha1::Sha1::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(Sha1::from_bytes(hasher.finalize().into())),
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }

@@ -245,6 +245,8 @@ impl Repair<'_, '_, '_> {
     ) -> Result<Found, Limit> {
         let mut found = Found::new();
         let mut insufficient = Vec::new();
+        let mut options = options;
+        options.retain(|option| variant.has(option));
         let mut tried = options.clone();
         for option in options {
             let known =
@@ -268,12 +270,10 @@ impl Repair<'_, '_, '_> {
         // What the first change leads to may do without it.
         let mut alone = Vec::new();
         for (first, reason) in insufficient.iter().filter(|(first, _)| !is_drop(first)) {
-            let changed = part.with(first);
-            let seconds = options::options(self.universe, &variant.with(first), &changed, reason);
-            for second in seconds
-                .into_iter()
-                .filter(|second| !drops || !is_drop(second))
-            {
+            let (changed, whole) = (part.with(first), variant.with(first));
+            let mut seconds = options::options(self.universe, &whole, &changed, reason);
+            seconds.retain(|second| whole.has(second) && (!drops || !is_drop(second)));
+            for second in seconds {
                 let pair = |(changes, _): &(Vec<Adjustment>, _)| {
                     changes.contains(first) && changes.contains(&second)
                 };

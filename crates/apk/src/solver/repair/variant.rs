@@ -46,9 +46,18 @@ impl Variant {
         )
     }
 
-    /// Whether the term that is to be changed is there.
+    /// Whether the term that is to be changed is there, and was not changed already.
     pub(super) fn has(&self, change: &Adjustment) -> bool {
         match change {
+            Adjustment::RelaxPackage { package, term, .. } => {
+                !self.of_sources.iter().any(|known| {
+                    matches!(
+                        known,
+                        Adjustment::RelaxPackage { package: of, term: changed, .. }
+                            if of == package && changed == term
+                    )
+                })
+            }
             Adjustment::UseTag { term, .. }
             | Adjustment::Rename { term, .. }
             | Adjustment::Narrow { term, .. }
