@@ -49,6 +49,17 @@ impl Place {
         fs::statat(&*self.directory, self.name(), AtFlags::SYMLINK_NOFOLLOW)
     }
 
+    /// Makes a new file in place of whatever has the name: what that is or leads to, another name
+    /// of a file or a device say, is not written to.
+    pub(super) fn create_anew(&self, access: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+        match self.unlink() {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(&*self.directory, self.name(), flags, mode)
+    }
+
     /// Removes a file or link.
     pub(super) fn unlink(&self) -> rustix::io::Result<()> {
         fs::unlinkat(&*self.directory, self.name(), AtFlags::empty())

@@ -112,14 +112,8 @@ impl Journal {
         durable: bool,
     ) -> io::Result<Journal> {
         let place = beneath.place(path)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::TRUNC
-            | OFlags::APPEND
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
-        let file = openat(&*place.directory, place.name(), flags, mode)?;
+        let file = place.create_anew(OFlags::WRONLY | OFlags::APPEND, mode)?;
         let mut journal = Journal {
             file: File::from(file),
             durable,

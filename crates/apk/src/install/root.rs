@@ -102,6 +102,9 @@ pub struct Root {
     pub(super) write_arches: bool,
     /// Whether scripts are kept compressed, as apk does where it began a database.
     pub(super) compressed_scripts: bool,
+    /// Held from before anything was looked at, if it is to be changed.
+    #[expect(dead_code, reason = "it is held, not used")]
+    root_lock: Option<OwnedFd>,
     lock: Option<OwnedFd>,
     /// Whether the database's folder is there; packages of the first transaction may make it.
     pub(super) has_folder: bool,
@@ -131,9 +134,30 @@ impl Root {
                 source,
             })?,
         };
-        let found = FOLDERS
-            .into_iter()
-            .find(|folder| beneath.directory(folder).is_ok());
+        let find = || {
+            FOLDERS
+                .into_iter()
+                .find(|folder| beneath.directory(folder).is_ok())
+        };
+        // Where a database is only being made, it has no lock yet: the root itself has one. What
+        // is there is looked at behind it.
+        let root_lock = match options.access {
+            Access::Write => {
+                let folder = path.join(find().unwrap_or(FOLDERS[0]));
+                let directory = open_directory(&beneath).map_err(|source| InstallError::Root {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Some(hold(
+                    directory,
+                    &folder.join("lock"),
+                    options.wait,
+                    reporter,
+                )?)
+            }
+            Access::Read => None,
+        };
+        let found = find();
         // A transaction that was to make the database may have been interrupted.
         let creates = creates
             || options.access == Access::Write
@@ -160,6 +184,7 @@ impl Root {
             arches: Vec::new(),
             write_arches: false,
             compressed_scripts: false,
+            root_lock,
             lock: None,
             has_folder: found.is_some(),
             interrupted: None,
@@ -170,7 +195,7 @@ impl Root {
             let folder = found.unwrap_or_default();
             root.usermode = root.belongs_to_a_user(folder)?;
         }
-        if options.access == Access::Write {
+        if options.access == Access::Write && root.has_folder {
             root.lock(options.wait, reporter)?;
         }
         root.read_arches(options)?;
@@ -224,59 +249,26 @@ impl Root {
     ) -> Result<(), InstallError> {
         let name = format!("{}/lock", self.folder);
         let failed = |error: Errno| self.file_error("lock", &name, error.into());
-        let file = if self.has_folder {
-            let place = self.beneath.place(&name).map_err(failed)?;
-            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mode = Mode::RUSR | Mode::WUSR;
-            openat(&*place.directory, place.name(), flags, mode).map_err(failed)?
-        } else {
-            // Where a database is to be made, the root itself.
-            self.open_root()
-                .map_err(|source| self.file_error("lock", "", source))?
-        };
-        let begun = Instant::now();
-        let mut is_told = false;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    let Some(wait) = wait else {
-                        return Err(self.locked(None));
-                    };
-                    if begun.elapsed() >= wait {
-                        return Err(self.locked(Some(wait)));
-                    }
-                    if !std::mem::replace(&mut is_told, true) {
-                        reporter.report(base::Event::Notice {
-                            message: "Waiting for repository lock",
-                        });
-                    }
-                    std::thread::sleep(TRY);
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        self.lock = Some(file);
+        let place = self.beneath.place(&name).map_err(failed)?;
+        let flags =
+            OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = openat(&*place.directory, place.name(), flags, mode).map_err(failed)?;
+        self.lock = Some(hold(file, &self.path.join(&name), wait, reporter)?);
         Ok(())
-    }
-
-    fn locked(&self, waited: Option<Duration>) -> InstallError {
-        InstallError::Locked {
-            path: self.path.join(self.folder).join("lock"),
-            waited,
-        }
     }
 
     /// Whether someone holds the lock now. Who may not look is told no.
     pub(super) fn is_locked(&self) -> bool {
-        let Ok(place) = self.beneath.within(self.folder, "lock") else {
-            return false;
+        let is_held = |file: &OwnedFd| {
+            flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
         };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&*place.directory, place.name(), flags, Mode::empty()).is_ok_and(|file| {
-            flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-        })
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = self
+            .beneath
+            .within(self.folder, "lock")
+            .and_then(|place| openat(&*place.directory, place.name(), flags, Mode::empty()));
+        file.is_ok_and(|file| is_held(&file)) || self.open_root().is_ok_and(|root| is_held(&root))
     }
 
     fn read_arches(&mut self, options: &OpenOptions) -> Result<(), InstallError> {
@@ -478,4 +470,52 @@ pub(super) fn configuration(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// The root, opened for more than finding what is beneath it.
+pub(super) fn open_directory(beneath: &Beneath) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(beneath.root(), ".", flags, Mode::empty())?)
+}
+
+/// Locks an open file, which messages call `path`, until it is dropped.
+fn hold(
+    file: OwnedFd,
+    path: &Path,
+    wait: Option<Duration>,
+    reporter: &dyn Reporter,
+) -> Result<OwnedFd, InstallError> {
+    let locked = |waited| InstallError::Locked {
+        path: path.to_owned(),
+        waited,
+    };
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let Some(wait) = wait else {
+                    return Err(locked(None));
+                };
+                if begun.elapsed() >= wait {
+                    return Err(locked(Some(wait)));
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    reporter.report(base::Event::Notice {
+                        message: "Waiting for repository lock",
+                    });
+                }
+                std::thread::sleep(TRY);
+            }
+            Err(error) => {
+                return Err(InstallError::File {
+                    action: "lock",
+                    path: path.to_owned(),
+                    source: error.into(),
+                });
+            }
+        }
+    }
 }

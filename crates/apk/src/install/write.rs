@@ -13,7 +13,7 @@ use super::commit::{POST_COMMIT, PRE_COMMIT, Session};
 use super::journal::{Journal, Record};
 use super::ledger::Ledger;
 use super::owners::Owners;
-use super::root::{ARCH, Access, Root, WORLD};
+use super::root::{ARCH, Access, Root, WORLD, open_directory};
 use super::scripts::Runner;
 use super::transaction::{Arrival, Step, Sync};
 use super::voice::Voice;
@@ -228,16 +228,13 @@ impl Root {
     }
 
     pub(super) fn open_root(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(openat(self.beneath.root(), ".", flags, Mode::empty())?)
+        open_directory(&self.beneath)
     }
 
     fn write_beside(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let place = self.beneath.place(&format!("{path}{NEW}"))?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
-        let file = openat(&*place.directory, place.name(), flags, mode)?;
+        let file = place.create_anew(OFlags::WRONLY, mode)?;
         rustix::fs::fchmod(&file, mode)?;
         File::from(file).write_all(bytes)
     }

@@ -554,8 +554,8 @@ impl Package {
         );
         if stub || is_truncation(&source) {
             self.truncated(part)
-        } else if part == Part::Control && exceeded_bytes(&source).is_some() {
-            self.control_too_large()
+        } else if exceeded_bytes(&source).is_some() {
+            self.tar(part, tar::ReadError::Io(io::Error::other(source)))
         } else {
             PackageError::Gzip {
                 path: self.path.clone(),

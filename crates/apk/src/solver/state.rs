@@ -90,6 +90,8 @@ pub(super) struct PackageState {
     pub(super) install_if_met: bool,
     pub(super) install_if_failed: bool,
     pub(super) failed: bool,
+    /// How many of the names that it provides are known to be seen.
+    provides_seen: u32,
 }
 
 /// A term of the world.
@@ -272,6 +274,8 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         enum Step {
             Name(NameId),
             Package(PackageId),
+            /// The names that a package provides, from the first that is not seen yet.
+            Provides(PackageId),
             Order(NameId),
         }
         let universe = self.universe;
@@ -291,8 +295,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
                     for provider in providers {
                         let own = universe.package(provider.package).name;
                         found.extend(conditional(own).map(|name| Step::Name(*name)));
-                        let provides = universe.provides(provider.package).iter();
-                        found.extend(provides.map(|provided| Step::Name(provided.name)));
+                        found.push(Step::Provides(provider.package));
                     }
                     found.push(Step::Order(name));
                     for provider in providers {
@@ -308,12 +311,26 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
                     let terms = universe.depends(package).iter();
                     found.extend(terms.map(|term| Step::Name(term.name)));
                 }
+                Step::Provides(package) => {
+                    // Every level of the search goes on where another has stopped: what is behind
+                    // is seen, and a package may provide very many names.
+                    let from = self.package(package).provides_seen as usize;
+                    let provides = universe.provides(package);
+                    let rest = provides.get(from..).unwrap_or_default().iter();
+                    let seen = rest.take_while(|provided| self.name(provided.name).seen);
+                    let next = from + seen.count();
+                    self.package_mut(package).provides_seen = next as u32;
+                    if let Some(provided) = provides.get(next) {
+                        found.push(Step::Name(provided.name));
+                        found.push(Step::Provides(package));
+                    }
+                }
                 Step::Order(name) => self.order(name),
             }
             let new = |step: &Step| match step {
                 Step::Name(name) => !self.name(*name).seen,
                 Step::Package(package) => !self.package(*package).seen,
-                Step::Order(_) => true,
+                Step::Provides(_) | Step::Order(_) => true,
             };
             steps.extend(found.drain(..).rev().filter(new));
         }

@@ -33,6 +33,8 @@ use variant::Variant;
 const MOST_ATTEMPTS: u32 = 1_000;
 /// How many packages and names are looked at in all.
 const MOST_WORK: u64 = 2_000_000;
+/// Of how many conflicts causes are looked for: with more, there are as many things to change.
+const MOST_CONFLICTS: usize = 100;
 /// How many causes are told apart.
 const MOST_CAUSES: usize = 16;
 /// In worlds of no more terms, all are considered that could be dropped.
@@ -69,6 +71,10 @@ pub(in crate::solver) fn find_causes(
     unsolvable: &mut Unsolvable,
 ) {
     if matches!(unsolvable.conflicts[..], [Conflict::TooManyTags { .. }]) {
+        return;
+    }
+    if unsolvable.conflicts.len() > MOST_CONFLICTS {
+        unsolvable.search = Search::Limited;
         return;
     }
     let mut repair = Repair {
@@ -132,6 +138,7 @@ impl Repair<'_, '_, '_> {
         });
         // What was found is worth as much again.
         (self.attempts, self.work) = (0, 0);
+        self.join(&base, unsolvable, causes)?;
         self.settle(&base, causes)?;
         complete
     }
@@ -188,17 +195,36 @@ impl Repair<'_, '_, '_> {
         Err(Limit)
     }
 
-    /// One cause after the other is not always the shortest way: if it took three changes or more,
-    /// all sets of fewer are tried.
+    /// What stands in the way only once another cause is removed is no cause by itself: then all are
+    /// one.
+    fn join(
+        &mut self,
+        base: &Variant,
+        unsolvable: &Unsolvable,
+        causes: &mut Vec<Cause>,
+    ) -> Result<(), Limit> {
+        for at in 0..causes.len() {
+            let mut part = base.clone();
+            part.world.clone_from(&causes[at].terms);
+            if self.attempt(&part)?.is_ok() {
+                let first = causes.iter().filter_map(|cause| cause.remedies.first());
+                let changes = first.flat_map(|remedy| remedy.changes.iter().cloned());
+                let changes = changes.collect();
+                *causes = vec![whole_cause(base, unsolvable, changes)];
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One cause after the other is not always the shortest way: if it took several changes, all
+    /// sets of fewer are tried.
     fn fewer(
         &mut self,
         base: &Variant,
         unsolvable: &Unsolvable,
         causes: &[Cause],
     ) -> Result<Option<Vec<Cause>>, Limit> {
-        if count(causes) < 3 {
-            return Ok(None);
-        }
         let changes = causes
             .iter()
             .flat_map(|cause| &cause.remedies)
@@ -213,7 +239,7 @@ impl Repair<'_, '_, '_> {
                 pool.push(change);
             }
         }
-        for size in 2..count(causes).min(MOST_TOGETHER + 1) {
+        for size in 1..count(causes).min(MOST_TOGETHER + 1) {
             let mut places: Vec<usize> = (0..size).collect();
             while places.last().is_some_and(|last| *last < pool.len()) {
                 let changes: Vec<&Adjustment> = places.iter().map(|at| &pool[*at]).collect();
@@ -228,6 +254,8 @@ impl Repair<'_, '_, '_> {
                     if count(&fewer) < count(causes) {
                         return Ok(Some(fewer));
                     }
+                    let changes = changes.into_iter().cloned().collect();
+                    return Ok(Some(vec![whole_cause(base, unsolvable, changes)]));
                 }
                 advance(&mut places, pool.len());
             }
@@ -488,6 +516,15 @@ enum Removes {
     Cause(BTreeSet<String>),
     /// Why the part is unsolvable still.
     Not(Unsolvable),
+}
+
+/// All that is asked for, as one cause.
+fn whole_cause(base: &Variant, unsolvable: &Unsolvable, changes: Vec<Adjustment>) -> Cause {
+    Cause {
+        terms: base.world.clone(),
+        conflicts: unsolvable.conflicts.clone(),
+        remedies: vec![Remedy { changes }],
+    }
 }
 
 /// The request with the first remedy of every cause, but `changes` for the one at `at`. None if
