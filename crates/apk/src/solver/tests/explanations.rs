@@ -1,6 +1,6 @@
 use super::packages;
 use crate::dependency::Dependency;
-use crate::solver::{Repository, Request, Sources, Universe, Unsolvable};
+use crate::solver::{Repository, Request, Search, Sources, Universe, Unsolvable};
 
 /// The explanation of why `world` has no solution among `index`, and `edge` (tagged `@edge`).
 fn explain(index: &str, edge: &str, world: &str) -> String {
@@ -606,4 +606,15 @@ fn what_helps_all_that_is_asked_for_need_not_help_a_part() {
         help: relax v>=2 to v>=1
         or: drop v>=2 from the world
     ");
+}
+
+/// What is proposed costs more the more stands in the way; nobody reads a thousand conflicts.
+#[test]
+fn of_very_many_conflicts_no_causes_are_looked_for() {
+    let depends: Vec<String> = (0..1_000).map(|number| format!("n{number}")).collect();
+    let index = format!("x-1 depends: {}", depends.join(" "));
+    let unsolvable = unsolvable(&index, "", "x");
+    assert_eq!(unsolvable.conflicts.len(), 1_000);
+    assert_eq!(unsolvable.search, Search::Limited);
+    assert!(unsolvable.causes.is_empty());
 }

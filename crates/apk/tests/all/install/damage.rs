@@ -357,3 +357,27 @@ fn no_script_runs_in_a_root_whose_dev_is_a_link() {
     );
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
+
+#[test]
+fn what_lies_where_the_database_is_written_first_is_not_written_to() {
+    let mut system = System::new();
+    system.install(recipe("a", "1", &[("opt/f", "one")]));
+    let outside = system.folder.path().join("outside");
+    fs::write(&outside, "outside").unwrap();
+    let database = system.root().join("lib/apk/db");
+    fs::hard_link(&outside, database.join("installed.new")).unwrap();
+    fs::hard_link(&outside, system.root().join("etc/apk/world.new")).unwrap();
+    symlink(&outside, database.join("triggers.new")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    let fifo = database.join("scripts.tar.new");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (committed, lines) = system.install(recipe("b", "1", &[("opt/g", "two")]));
+    assert_eq!(committed.errors, 0, "{lines}");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "outside");
+    assert!(system.installed().contains("P:b"));
+    assert!(
+        fs::symlink_metadata(database.join("installed"))
+            .unwrap()
+            .is_file()
+    );
+}

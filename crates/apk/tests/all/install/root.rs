@@ -277,3 +277,22 @@ fn a_root_whose_lib_is_a_link_keeps_its_database_behind_it() {
     let root = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
     assert_eq!(root.installed().len(), 2);
 }
+
+/// Whoever makes a database holds it from before there is a place for its lock.
+#[test]
+fn a_root_that_becomes_a_system_has_one_writer() {
+    let mut system = System::new();
+    let first = system.open(&Lines::default());
+    std::fs::create_dir_all(system.root().join("lib/apk/db")).unwrap();
+    system.write("etc/apk/world", "");
+    for create in [true, false] {
+        let second = error(&system, &System::options(create));
+        assert!(
+            second.starts_with("ROOT/lib/apk/db/lock is locked"),
+            "{second}"
+        );
+    }
+    drop(first);
+    system.install(recipe("a", "1", &[("opt/f", "one")]));
+    assert!(system.has("opt/f"));
+}
