@@ -191,7 +191,8 @@ impl Credentials {
 
     /// What a server is told before it asks: what stands in the URL, then what `.netrc` has for
     /// the host, then `HTTP_AUTH` where it names the host. A server that another sent us to is told
-    /// only what names it.
+    /// only what names it, and only where nobody else can listen or answer: by https at its own
+    /// port.
     pub(super) fn unasked(&self, url: &Url, standing: Standing) -> Option<HeaderValue> {
         if standing == Standing::Named && (!url.username().is_empty() || url.password().is_some()) {
             let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -199,6 +200,10 @@ impl Credentials {
                 user: decoded(url.username()),
                 password: decoded(url.password().unwrap_or_default()),
             });
+        }
+        let is_safe = url.scheme() == "https" && url.port().is_none();
+        if standing == Standing::Redirected && !is_safe {
+            return None;
         }
         let host = url.host_str()?;
         let named = |machine: &&Machine| {
@@ -392,6 +397,9 @@ mod tests {
         // What a server writes into a redirect is its own affair.
         assert_eq!(told("https://eve:pe@d.example/x", sent), "-");
         assert_eq!(told("https://a.example/x", sent), "ann:pa");
+        assert_eq!(told("https://a.example:443/x", sent), "ann:pa");
+        assert_eq!(told("https://a.example:444/x", sent), "-");
+        assert_eq!(told("http://a.example/x", sent), "-");
     }
 
     #[test]
