@@ -104,8 +104,8 @@ pub struct Root {
     pub(super) compressed_scripts: bool,
     /// Held from before anything was looked at, if it is to be changed.
     #[expect(dead_code, reason = "it is held, not used")]
-    root_lock: Option<OwnedFd>,
-    lock: Option<OwnedFd>,
+    root_lock: Option<Lock>,
+    lock: Option<Lock>,
     /// Whether the database's folder is there; packages of the first transaction may make it.
     pub(super) has_folder: bool,
     pub(super) interrupted: Option<Interrupted>,
@@ -478,13 +478,25 @@ pub(super) fn open_directory(beneath: &Beneath) -> io::Result<OwnedFd> {
     Ok(openat(beneath.root(), ".", flags, Mode::empty())?)
 }
 
-/// Locks an open file, which messages call `path`, until it is dropped.
+/// A lock on an open file.
+#[derive(Debug)]
+struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that was just forked may have the file open still. If it can't be unlocked, it
+        // is when that one starts its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Locks an open file, which messages call `path`, until the lock is dropped.
 fn hold(
     file: OwnedFd,
     path: &Path,
     wait: Option<Duration>,
     reporter: &dyn Reporter,
-) -> Result<OwnedFd, InstallError> {
+) -> Result<Lock, InstallError> {
     let locked = |waited| InstallError::Locked {
         path: path.to_owned(),
         waited,
@@ -493,7 +505,7 @@ fn hold(
     let mut is_told = false;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(Lock(file)),
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) => {
                 let Some(wait) = wait else {
