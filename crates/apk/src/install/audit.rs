@@ -154,11 +154,7 @@ impl Root {
             let path = path.trim_matches('/');
             walk.looked_at.insert(path.to_owned());
             walk.directory(path, &ledger.protected(path), 0)
-                .map_err(|(path, source)| InstallError::File {
-                    action: "list",
-                    path: self.path().join(path),
-                    source,
-                })?;
+                .map_err(|(path, source)| self.file_error("list", &path, source))?;
         }
         if audit.mode != AuditMode::Backup {
             walk.missing();

@@ -60,11 +60,7 @@ impl Session<'_> {
         path: &str,
         source: io::Error,
     ) -> InstallError {
-        InstallError::File {
-            action,
-            path: self.path.join(path),
-            source,
-        }
+        InstallError::file(self.path, action, path, source)
     }
 
     pub(super) fn problem(&mut self, package: &str, kind: ProblemKind) {

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::database::DatabaseError;
@@ -118,4 +118,20 @@ pub enum InstallError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl InstallError {
+    /// Something can't be done to what is at `path` beneath a root.
+    pub(super) fn file(
+        root: &Path,
+        action: &'static str,
+        path: &str,
+        source: io::Error,
+    ) -> InstallError {
+        InstallError::File {
+            action,
+            path: root.join(path),
+            source,
+        }
+    }
 }

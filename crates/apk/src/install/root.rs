@@ -102,10 +102,8 @@ pub struct Root {
     pub(super) write_arches: bool,
     /// Whether scripts are kept compressed, as apk does where it began a database.
     pub(super) compressed_scripts: bool,
-    /// Held from before anything was looked at, if it is to be changed.
-    #[expect(dead_code, reason = "it is held, not used")]
-    root_lock: Option<Lock>,
-    lock: Option<Lock>,
+    /// Held if it is to be changed.
+    locks: Vec<Lock>,
     /// Whether the database's folder is there; packages of the first transaction may make it.
     pub(super) has_folder: bool,
     pub(super) interrupted: Option<Interrupted>,
@@ -141,22 +139,15 @@ impl Root {
         };
         // Where a database is only being made, it has no lock yet: the root itself has one. What
         // is there is looked at behind it.
-        let root_lock = match options.access {
-            Access::Write => {
-                let folder = path.join(find().unwrap_or(FOLDERS[0]));
-                let directory = open_directory(&beneath).map_err(|source| InstallError::Root {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                Some(hold(
-                    directory,
-                    &folder.join("lock"),
-                    options.wait,
-                    reporter,
-                )?)
-            }
-            Access::Read => None,
-        };
+        let mut locks = Vec::new();
+        if options.access == Access::Write {
+            let name = path.join(find().unwrap_or(FOLDERS[0])).join("lock");
+            let directory = open_directory(&beneath).map_err(|source| InstallError::Root {
+                path: path.to_owned(),
+                source,
+            })?;
+            locks.push(hold(directory, &name, options.wait, reporter)?);
+        }
         let found = find();
         // A transaction that was to make the database may have been interrupted.
         let creates = creates
@@ -184,8 +175,7 @@ impl Root {
             arches: Vec::new(),
             write_arches: false,
             compressed_scripts: false,
-            root_lock,
-            lock: None,
+            locks,
             has_folder: found.is_some(),
             interrupted: None,
             modified: Vec::new(),
@@ -227,11 +217,7 @@ impl Root {
         path: &str,
         source: io::Error,
     ) -> InstallError {
-        InstallError::File {
-            action,
-            path: self.path.join(path),
-            source,
-        }
+        InstallError::file(&self.path, action, path, source)
     }
 
     pub(super) fn database_error(&self, source: DatabaseError) -> InstallError {
@@ -254,7 +240,8 @@ impl Root {
             OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = openat(&*place.directory, place.name(), flags, mode).map_err(failed)?;
-        self.lock = Some(hold(file, &self.path.join(&name), wait, reporter)?);
+        let lock = hold(file, &self.path.join(&name), wait, reporter)?;
+        self.locks.push(lock);
         Ok(())
     }
 
