@@ -9,10 +9,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
@@ -23,6 +24,9 @@ const LINKS: usize = 40;
 
 /// Components of one resolved path; each costs an open file while it is walked.
 const DEPTH: usize = 256;
+
+/// Why a device, a pipe or a folder is not read.
+const NO_FILE: &str = "it is no regular file";
 
 /// A root, and the directory in it that was used last: neighbours in a package are neighbours on
 /// disk.
@@ -47,6 +51,17 @@ impl Place {
     /// What is there; a symbolic link itself.
     pub(super) fn stat(&self) -> rustix::io::Result<Stat> {
         fs::statat(&*self.directory, self.name(), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Opens what is there for reading, if it is a regular file and no link to one.
+    pub(super) fn open_file(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat(&*self.directory, self.name(), flags, Mode::empty())?;
+        let file = File::from(file);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other(NO_FILE)),
+        }
     }
 
     /// Makes a new file in place of whatever has the name: what that is or leads to, another name
@@ -119,8 +134,20 @@ impl Beneath {
     }
 
     fn walk(&self, path: &str) -> rustix::io::Result<Arc<OwnedFd>> {
+        let directory = self.steps(path)?.pop().map(|(_, directory)| directory);
+        Ok(directory.map_or_else(|| self.root.clone(), Arc::new))
+    }
+
+    /// Where the directory at `path` is, seen from the root, once its links are followed.
+    pub(super) fn resolve(&self, path: &str) -> rustix::io::Result<PathBuf> {
+        let steps = self.steps(path)?;
+        Ok(steps.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The directories from below the root to the one at `path`, without links.
+    fn steps(&self, path: &str) -> rustix::io::Result<Vec<(OsString, OwnedFd)>> {
         let mut ahead: VecDeque<OsString> = components(path.as_bytes()).collect();
-        let mut behind: Vec<OwnedFd> = Vec::new();
+        let mut behind: Vec<(OsString, OwnedFd)> = Vec::new();
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
@@ -130,11 +157,13 @@ impl Beneath {
             if behind.len() >= DEPTH {
                 return Err(Errno::NAMETOOLONG);
             }
-            let here = behind.last().unwrap_or(&self.root);
+            let here = behind
+                .last()
+                .map_or(&*self.root, |(_, directory)| directory);
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let found = fs::openat(here, &name, flags | OFlags::DIRECTORY, Mode::empty());
             match found {
-                Ok(directory) => behind.push(directory),
+                Ok(directory) => behind.push((name, directory)),
                 // A link, perhaps.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     links += 1;
@@ -159,20 +188,26 @@ impl Beneath {
                 Err(error) => return Err(error),
             }
         }
-        Ok(behind.pop().map_or_else(|| self.root.clone(), Arc::new))
+        Ok(behind)
     }
 
     /// A file's bytes, at most `limit` of them; none if there is no such file. Links to files are
     /// followed, beneath the root.
     pub(super) fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let file = match self.open_file(path) {
-            Ok(file) => std::fs::File::from(file),
+        let (place, found) = match self.locate(path) {
+            Ok(located) => located,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+        // Opening a device may do something already.
+        if !is(&found, FileType::RegularFile) {
+            return Err(io::Error::other(NO_FILE));
         }
+        let file = match place.open_file() {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let mut bytes = Vec::new();
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
@@ -184,24 +219,27 @@ impl Beneath {
         Ok(Some(bytes))
     }
 
-    /// Opens a file for reading, through links.
-    fn open_file(&self, path: &str) -> rustix::io::Result<OwnedFd> {
+    /// Where what `path` leads to is, through links, and what it is.
+    fn locate(&self, path: &str) -> rustix::io::Result<(Place, Stat)> {
         let mut path = path.to_owned();
         for _ in 0..LINKS {
             let place = self.place(&path)?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            match fs::openat(&*place.directory, place.name(), flags, Mode::empty()) {
-                Err(Errno::LOOP) => {
-                    let target = fs::readlinkat(&*place.directory, place.name(), Vec::new())?;
-                    let target =
-                        String::from_utf8(target.into_bytes()).map_err(|_| Errno::ILSEQ)?;
-                    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    path = join(parent, &target);
-                }
-                found => return found,
+            let found = place.stat()?;
+            if !is(&found, FileType::Symlink) {
+                return Ok((place, found));
             }
+            let target = fs::readlinkat(&*place.directory, place.name(), Vec::new())?;
+            let target = String::from_utf8(target.into_bytes()).map_err(|_| Errno::ILSEQ)?;
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            path = join(parent, &target);
         }
         Err(Errno::LOOP)
+    }
+
+    /// Whether a path leads to a regular file.
+    pub(super) fn is_file(&self, path: &str) -> bool {
+        self.locate(path)
+            .is_ok_and(|(_, found)| is(&found, FileType::RegularFile))
     }
 
     /// The names in a directory, sorted; none if there is no such directory.

@@ -10,6 +10,7 @@
 mod audit;
 mod bare;
 mod beneath;
+mod cache;
 mod commit;
 mod error;
 mod extract;
@@ -26,7 +27,7 @@ mod recover;
 mod reopen;
 mod root;
 mod scripts;
-mod settings;
+pub(crate) mod settings;
 mod settle;
 mod transaction;
 mod voice;
@@ -34,6 +35,7 @@ mod write;
 
 pub use audit::{Audit, AuditMode, Deviation, Finding, State};
 pub use bare::{Bare, BareError, Unpacked, unpack_bare};
+pub use cache::{CacheFolder, CachedFile};
 pub use error::InstallError;
 pub use log::Log;
 pub use root::{Access, Create, Interrupted, OpenOptions, Owner, Root};

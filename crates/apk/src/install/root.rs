@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::InstallError;
 use super::beneath::Beneath;
+use super::incoming::join;
 use super::journal;
 use super::ledger::Ledger;
 use super::place::split;
@@ -379,47 +380,6 @@ impl Root {
         &self.beneath
     }
 
-    /// The files that name repositories, as apk reads them: `etc/apk/repositories`, then those of
-    /// `etc/apk/repositories.d` and `lib/apk/repositories.d` by name; each with its text.
-    ///
-    /// # Errors
-    /// One can't be read.
-    pub fn repository_files(&self) -> Result<Vec<(String, String)>, InstallError> {
-        let mut paths = vec!["etc/apk/repositories".to_owned()];
-        let folders = ["etc/apk/repositories.d", "lib/apk/repositories.d"];
-        let found = configuration(&self.beneath, &folders, is_list)
-            .map_err(|source| self.file_error("read", folders[0], source))?;
-        paths.extend(found);
-        let mut files = Vec::new();
-        for path in paths {
-            if let Some(text) = self.read_text(&path)? {
-                files.push((path, text));
-            }
-        }
-        Ok(files)
-    }
-
-    /// The public keys of `etc/apk/keys` and `lib/apk/keys`, by file name, as they stand there.
-    ///
-    /// # Errors
-    /// One can't be read.
-    pub fn key_files(&self) -> Result<Vec<(String, Vec<u8>)>, InstallError> {
-        let folders = ["etc/apk/keys", "lib/apk/keys"];
-        let is_hidden = |name: &str| name.starts_with('.');
-        let paths = configuration(&self.beneath, &folders, |name| !is_hidden(name))
-            .map_err(|source| self.file_error("read", folders[0], source))?;
-        let mut files = Vec::new();
-        for path in paths {
-            if let Some(bytes) = self
-                .read_file(&path)
-                .map_err(|error| self.database_error(error))?
-            {
-                files.push((split(&path).1.to_owned(), bytes));
-            }
-        }
-        Ok(files)
-    }
-
     /// The rules that protect paths: apk's own, and those of `etc/apk/protected_paths.d/*.list`.
     pub(super) fn rules(&self) -> Result<Vec<Rule>, InstallError> {
         let folder = "etc/apk/protected_paths.d";
@@ -452,7 +412,7 @@ pub(super) fn configuration(
             {
                 found
                     .entry(name.to_owned())
-                    .or_insert_with(|| format!("{folder}/{name}"));
+                    .or_insert_with(|| join(folder, name));
             }
         }
     }

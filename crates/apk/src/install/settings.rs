@@ -1,37 +1,92 @@
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use super::InstallError;
+use super::beneath::Beneath;
+use super::root::{ARCH, configuration};
 use crate::signature::Keyring;
 
 /// Bytes of a settings file that is read.
-const MAXIMUM_SETTING: u64 = 1 << 20;
+const MAXIMUM: u64 = 1 << 20;
+
+/// Where the keys are that a system trusts; of two files with one name, the first folder's counts.
+const KEYS: [&str; 2] = ["etc/apk/keys", "lib/apk/keys"];
 
 /// Files of a system that a person or a package sets it up with. They are read without the
-/// database, and are where apk looks for them.
+/// database, from where apk looks for them, and never from outside the root.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// None if there is no such folder, and so no file in it.
+    beneath: Option<Beneath>,
+}
+
+impl Settings {
+    /// Those of the root at `root`.
+    pub(crate) fn of(root: &Path) -> io::Result<Settings> {
+        match Beneath::open(root) {
+            Ok(beneath) => Ok(Settings {
+                beneath: Some(beneath),
+            }),
+            Err(error) if is_absent(&error) => Ok(Settings { beneath: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A file's bytes; none if it isn't there.
+    pub(crate) fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        match &self.beneath {
+            Some(beneath) => beneath.read(path, MAXIMUM),
+            None => Ok(None),
+        }
+    }
+
+    /// The regular files of several folders whose names are `wanted`, by name; of equal names the
+    /// first folder's counts.
+    pub(crate) fn list(
+        &self,
+        folders: &[&str],
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Vec<String>> {
+        let Some(beneath) = &self.beneath else {
+            return Ok(Vec::new());
+        };
+        let mut paths = configuration(beneath, folders, wanted)?;
+        paths.retain(|path| beneath.is_file(path));
+        Ok(paths)
+    }
+}
+
 impl super::Root {
-    /// The keys of `etc/apk/keys` and `lib/apk/keys`, or of `folder` alone. Files that hold no
-    /// public key are passed over, as apk does.
+    /// The keys of `etc/apk/keys` and `lib/apk/keys`, or of `folder` alone: one of the root's, or
+    /// one of this machine if its path is absolute. Files that hold no public key are passed over,
+    /// as apk does, and so is what is no file.
     ///
     /// # Errors
     /// One can't be read.
     pub fn keyring_of(root: &Path, folder: Option<&Path>) -> Result<Keyring, InstallError> {
-        let files = match folder {
-            Some(folder) => list(&root.join(folder), |_| true)?,
-            None => setting_files(root, &["etc/apk/keys", "lib/apk/keys"], |_| true)?
-                .into_iter()
-                .map(|(_, path)| path)
-                .collect(),
+        let given = folder.map(Path::to_string_lossy);
+        let (root, folders) = match (folder, &given) {
+            (Some(folder), _) if folder.is_absolute() => (folder, vec![""]),
+            (_, Some(given)) => (root, vec![given.trim_matches('/')]),
+            (_, None) => (root, KEYS.to_vec()),
         };
+        let failed = |action, path: &str| {
+            let path = path.to_owned();
+            move |source| InstallError::file(root, action, &path, source)
+        };
+        let settings = Settings::of(root).map_err(failed("open", ""))?;
+        let first = folders.first().copied().unwrap_or_default();
+        let paths = settings
+            .list(&folders, |name| !name.starts_with('.'))
+            .map_err(failed("list", first))?;
         let mut keyring = Keyring::default();
-        for path in files {
-            let name = path.file_name().map(|name| name.to_string_lossy());
-            if let (Some(name), Some(text)) = (name, read(&path)?)
+        for path in paths {
+            let bytes = settings.read(&path).map_err(failed("read", &path))?;
+            let text = String::from_utf8(bytes.unwrap_or_default());
+            if let Ok(text) = text
                 && let Ok(key) = key::PublicKey::from_pem(&text)
             {
-                keyring.add(name, key);
+                keyring.add(super::place::split(&path).1, key);
             }
         }
         Ok(keyring)
@@ -42,84 +97,16 @@ impl super::Root {
     /// # Errors
     /// It can't be read.
     pub fn arches_of(root: &Path) -> Result<Vec<String>, InstallError> {
-        let text = read(&root.join("etc/apk/arch"))?.unwrap_or_default();
+        let failed = |source| InstallError::file(root, "read", ARCH, source);
+        let settings = Settings::of(root).map_err(failed)?;
+        let bytes = settings.read(ARCH).map_err(failed)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().map(str::trim);
         Ok(lines
             .filter(|line| !line.is_empty())
             .map(str::to_owned)
             .collect())
     }
-}
-
-/// The files of several folders, by name: one in an earlier folder hides those of the same name in
-/// later ones. Each with its path below the root.
-fn setting_files(
-    root: &Path,
-    folders: &[&str],
-    accept: impl Fn(&str) -> bool,
-) -> Result<Vec<(String, PathBuf)>, InstallError> {
-    let mut files = BTreeMap::new();
-    for folder in folders {
-        for path in list(&root.join(folder), &accept)? {
-            if let Some(name) = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-            {
-                let file = format!("{folder}/{name}");
-                files.entry(name).or_insert((file, path));
-            }
-        }
-    }
-    Ok(files.into_values().collect())
-}
-
-/// The files of a folder that are not hidden, by name; none if there is no such folder.
-fn list(folder: &Path, accept: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, InstallError> {
-    let failed = |source| InstallError::File {
-        action: "list",
-        path: folder.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with('.') && accept(&name) && entry.path().is_file() {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// The text of a file; none if it isn't there.
-fn read(path: &Path) -> Result<Option<String>, InstallError> {
-    let failed = |source| InstallError::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAXIMUM_SETTING + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAXIMUM_SETTING {
-        return Err(failed(io::Error::other(format!(
-            "it is larger than {MAXIMUM_SETTING} bytes"
-        ))));
-    }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn is_absent(error: &io::Error) -> bool {

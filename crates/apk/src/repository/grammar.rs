@@ -1,13 +1,14 @@
 //! The lines of `/etc/apk/repositories` and of `-X` (apk-repositories(5), apk 3).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
 use super::{ArchName, Layout, Location, Repository};
+use crate::install::settings::Settings;
 use store::without_credentials;
 
 /// apk keeps the repositories of a package in a mask of 32 bits.
@@ -192,19 +193,23 @@ impl RepositoryList {
     /// # Errors
     /// A file is there and can't be read.
     pub fn open_root(&mut self, root: &Path) -> Result<(), ListError> {
-        let mut lists: BTreeMap<String, String> = BTreeMap::new();
-        for folder in FOLDERS {
-            for name in list_names(&root.join(folder))? {
-                let path = format!("{folder}/{name}");
-                lists.entry(name).or_insert(path);
-            }
-        }
-        for path in std::iter::once(FILE.to_owned()).chain(lists.into_values()) {
-            match read(&root.join(&path)) {
-                Ok(text) => self.file(&format!("/{path}"), &text),
-                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        let failed = |path: &str| {
+            let path = root.join(path);
+            move |source| ListError { path, source }
+        };
+        let settings = Settings::of(root).map_err(failed(""))?;
+        let is_list = |name: &str| name.ends_with(".list") && !name.starts_with('.');
+        let lists = settings
+            .list(&FOLDERS, is_list)
+            .map_err(failed(FOLDERS[0]))?;
+        for path in std::iter::once(FILE.to_owned()).chain(lists) {
+            let Some(bytes) = settings.read(&path).map_err(failed(&path))? else {
+                continue;
+            };
+            let text = String::from_utf8(bytes).map_err(|error| {
+                failed(&path)(io::Error::new(io::ErrorKind::InvalidData, error))
+            })?;
+            self.file(&format!("/{path}"), &text);
         }
         Ok(())
     }
@@ -579,30 +584,6 @@ fn read(path: &Path) -> Result<String, ListError> {
         return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, large)));
     }
     Ok(text)
-}
-
-/// The names of the `*.list` files of a folder, hidden ones left out; none when it is missing.
-fn list_names(folder: &Path) -> Result<Vec<String>, ListError> {
-    let failed = |source| ListError {
-        path: folder.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        // apk can't name such a file in a message either.
-        if let Ok(name) = entry.map_err(failed)?.file_name().into_string()
-            && name.ends_with(".list")
-            && !name.starts_with('.')
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

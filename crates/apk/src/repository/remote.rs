@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,15 +13,14 @@ use archive::Limits;
 use base::{Digest, Event, Reporter};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use store::{
-    Arrived, AtomicFile, Network, Refusal, Store, StoreError, Validators, Wanted, WriteError,
-};
+use store::{Arrived, Network, Refusal, Store, StoreError, Validators, Wanted, WriteError};
 use url::Url;
 
 use super::discovery::{DiscoveredKey, DiscoveryError, discover};
 use super::{ArchName, LoadedRepository, Location, NamePattern, Repository, RepositoryError};
 use crate::dependency::Identity;
 use crate::index::{IndexEntry, IndexError, MAXIMUM_INDEX};
+use crate::install::CacheFolder;
 use crate::package::{Package, PackageError};
 use crate::signature::Keyring;
 
@@ -37,7 +35,7 @@ const CHECKED: &str = "checked-package";
 pub struct AccessSettings {
     /// apk's cache (`/etc/apk/cache`, `--cache-dir`), with apk's file names. Without one, the
     /// store alone.
-    pub cache_folder: Option<PathBuf>,
+    pub cache_folder: Option<CacheFolder>,
     /// Whether packages are kept in apk's cache too, not indexes alone.
     pub cache_packages: bool,
     /// Whether apk's cache may be written to. If not, what comes is kept in the store.
@@ -474,14 +472,15 @@ impl Access {
 
     /// The package as it was kept before, if it still is the one. What is not any more is removed.
     fn cached(&self, entry: &IndexEntry) -> Result<Option<PathBuf>, RepositoryError> {
-        if let Some(path) = self.cache_path(entry)
-            && path.is_file()
+        if let Some((folder, name)) = self.cache_place(entry)
+            && folder.find(&name).is_some()
         {
+            let path = folder.path().join(&name);
             if is_package(&path, entry) {
                 return Ok(Some(path));
             }
             if self.settings.cache_writable {
-                fs::remove_file(&path).map_err(WriteError::at("remove", &path))?;
+                folder.remove(&name)?;
             }
         }
         let digest = self.checked(entry)?;
@@ -489,12 +488,12 @@ impl Access {
         Ok(stored.filter(|path| is_package(path, entry)))
     }
 
-    /// Where apk would keep the package.
-    fn cache_path(&self, entry: &IndexEntry) -> Option<PathBuf> {
+    /// Where apk would keep the package, and by what name.
+    fn cache_place(&self, entry: &IndexEntry) -> Option<(&CacheFolder, String)> {
         let name = NamePattern::standard(NamePattern::CACHE).file_name(entry);
         let plain = archive::tar::safe_path(&name).is_ok() && !name.contains('/');
         let folder = self.settings.cache_folder.as_ref()?;
-        (plain && self.settings.cache_packages).then(|| folder.join(name))
+        (plain && self.settings.cache_packages).then_some((folder, name))
     }
 
     async fn package_from(
@@ -533,12 +532,12 @@ impl Access {
     }
 
     fn keep(&self, arrived: Arrived, entry: &IndexEntry) -> Result<PathBuf, PlaceError> {
-        if let Some(path) = self
-            .cache_path(entry)
+        if let Some((folder, name)) = self
+            .cache_place(entry)
             .filter(|_| self.settings.cache_writable)
         {
-            copy(arrived.path(), &path)?;
-            return Ok(path);
+            copy(arrived.path(), folder, &name)?;
+            return Ok(folder.path().join(name));
         }
         let digest = arrived.digest();
         let path = arrived.keep(&self.store).map_err(Refusal::Store)?;
@@ -683,7 +682,8 @@ impl Asker<'_> {
 
     /// The index that apk has put into its cache.
     fn apks(&self, url: &Url) -> Option<PathBuf> {
-        self.cache_path(url).filter(|path| path.is_file())
+        let (folder, name) = self.cache_place(url)?;
+        folder.find(&name).map(|_| folder.path().join(name))
     }
 
     fn read(&self, path: &Path) -> Result<LoadedRepository, RepositoryError> {
@@ -702,18 +702,16 @@ impl Asker<'_> {
 
     /// The index as it was kept before: in apk's cache, else in the store.
     fn cached(&self, url: &Url) -> Result<Option<CachedIndex>, RepositoryError> {
-        if let Some(path) = self.cache_path(url) {
-            match fs::metadata(&path) {
-                Ok(metadata) => {
-                    let modified = metadata.modified().ok();
-                    return Ok(Some(CachedIndex { path, modified }));
-                }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(WriteError::at("read", &path)(error).into());
-                }
-                Err(_) if self.access.settings.cache_writable => return Ok(None),
-                // It may be in the store, where it was kept instead.
-                Err(_) => {}
+        if let Some((folder, name)) = self.cache_place(url) {
+            if let Some(found) = folder.find(&name) {
+                return Ok(Some(CachedIndex {
+                    path: folder.path().join(name),
+                    modified: Some(found.modified),
+                }));
+            }
+            // Else it may be in the store, where it was kept instead.
+            if self.access.settings.cache_writable {
+                return Ok(None);
             }
         }
         for place in self.access.alternatives(&Location::Url(url.clone())) {
@@ -730,21 +728,22 @@ impl Asker<'_> {
     }
 
     /// Where apk would keep the index: named by the beginning of the SHA-256 of its URL.
-    fn cache_path(&self, url: &Url) -> Option<PathBuf> {
+    fn cache_place(&self, url: &Url) -> Option<(&CacheFolder, String)> {
         let folder = self.access.settings.cache_folder.as_ref()?;
         let hash = Digest::of(url.as_str().as_bytes()).hex();
         let hash = hash.get(..8).unwrap_or_default();
-        Some(folder.join(format!("APKINDEX.{hash}.tar.gz")))
+        Some((folder, format!("APKINDEX.{hash}.tar.gz")))
     }
 
     /// Copies an index into apk's cache, if one is used, and says where it is to be read.
     fn place_in_cache(&self, path: &Path, url: &Url) -> Result<PathBuf, PlaceError> {
         let writable = self.access.settings.cache_writable;
-        let Some(cached) = self.cache_path(url).filter(|_| writable) else {
+        let Some((folder, name)) = self.cache_place(url).filter(|_| writable) else {
             return Ok(path.to_owned());
         };
-        copy(path, &cached)?;
-        Ok(cached)
+        // What was not changed may lie there already; its new copy tells when it was asked for.
+        copy(path, folder, &name)?;
+        Ok(folder.path().join(name))
     }
 }
 
@@ -807,9 +806,7 @@ async fn check_whole(path: PathBuf, entry: IndexEntry) -> Result<(), PlaceError>
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), WriteError> {
+fn copy(from: &Path, folder: &CacheFolder, name: &str) -> Result<(), WriteError> {
     let mut source = File::open(from).map_err(WriteError::at("read", from))?;
-    let mut file = AtomicFile::create(to)?;
-    io::copy(&mut source, &mut file).map_err(WriteError::at("write", to))?;
-    file.commit()
+    folder.write(name, &mut source)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use base::{Arch, Event, Reporter, Silent};
 use key::{Algorithm, PrivateKey};
 use polpo_apk::index::{FILE_NAME, Index, IndexEntry};
+use polpo_apk::install::CacheFolder;
 use polpo_apk::package::{PackageContents, PackageInfo, write};
 use polpo_apk::repository::{
     Access, AccessSettings, IndexState, LoadedRepository, Opened, PlaceError, Refresh, Repository,
@@ -400,7 +401,7 @@ fn apks_own_cache() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     let access = |refresh: Refresh| {
         let settings = AccessSettings {
-            cache_folder: Some(cache.clone()),
+            cache_folder: Some(CacheFolder::new(Path::new("/"), &cache)),
             refresh,
             ..AccessSettings::default()
         };

@@ -11,7 +11,7 @@ use apk::version::Version;
 use archive::tree::{Node, NodeKind, TreePath};
 use testkit::{Program, Server};
 
-use crate::apk_change::{Recipe, Yard, json, package, usual};
+use crate::yard::{Recipe, Yard, json, package, usual};
 
 /// A root with a shell, for scripts.
 fn with_shell(recipes: &[Recipe]) -> Yard {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod apk_change;
+mod apk_confined;
 mod apk_make;
 mod apk_query;
 mod apk_system;
@@ -11,3 +12,4 @@ mod programs;
 mod remote;
 mod spine;
 mod world;
+mod yard;

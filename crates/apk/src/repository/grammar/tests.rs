@@ -1,3 +1,5 @@
+use std::fs;
+
 use base::Arch;
 use proptest::prelude::*;
 

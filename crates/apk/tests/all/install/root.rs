@@ -1,6 +1,8 @@
 //! Opening roots, and what is kept of them.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 use polpo_apk::dependency::Dependency;
@@ -191,31 +193,11 @@ fn a_root_says_what_it_is_set_up_with() {
         ("etc/apk/repositories.d/no.conf", "no\n"),
         ("lib/apk/repositories.d/a.list", "a\n"),
         ("lib/apk/repositories.d/z.list", "shadowed\n"),
-        ("etc/apk/keys/k.rsa.pub", "key"),
-        ("lib/apk/keys/l.rsa.pub", "other"),
         ("etc/apk/arch", "aarch64\n\n x86_64 \naarch64\n"),
     ] {
         system.write(path, text);
     }
     let root = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
-    let files: String = root
-        .repository_files()
-        .unwrap()
-        .iter()
-        .map(|(path, text)| format!("{path} {text}"))
-        .collect();
-    insta::assert_snapshot!(files, @r"
-    etc/apk/repositories one
-    lib/apk/repositories.d/a.list a
-    etc/apk/repositories.d/z.list z
-    ");
-    let names: Vec<String> = root
-        .key_files()
-        .unwrap()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(names, ["k.rsa.pub", "l.rsa.pub"]);
     assert_eq!(root.arches(), ["aarch64", "x86_64"]);
     assert_eq!(root.is_usermode(), !is_root());
     let owner = |path| match root.owner(path) {
@@ -227,6 +209,61 @@ fn a_root_says_what_it_is_set_up_with() {
     assert_eq!(owner("opt/sub/"), "directory of a");
     assert_eq!(owner("opt/nothing"), "nobody's");
     assert_eq!(owner("etc"), "nobody's");
+}
+
+#[test]
+fn keys_are_read_inside_the_root() {
+    let system = System::new();
+    let pem = || {
+        let key = key::PrivateKey::generate(key::Algorithm::EcdsaP256).unwrap();
+        key.public().unwrap().to_pem()
+    };
+    let outside = system.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("host.pub"), pem()).unwrap();
+    for (path, text) in [
+        ("etc/apk/keys/a.pub", pem()),
+        ("etc/apk/keys/b.pub", "no key".to_owned()),
+        ("etc/apk/keys/.hidden.pub", pem()),
+        ("etc/apk/keys/folder.pub/x", pem()),
+        ("lib/apk/keys/a.pub", pem()),
+        ("usr/share/keys/d.pub", pem()),
+        ("other/e.pub", pem()),
+    ] {
+        system.write(path, &text);
+    }
+    let keys = system.root().join("etc/apk/keys");
+    let fifo = keys.join("pipe.pub");
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for (link, target) in [
+        ("c.pub", "/usr/share/keys/d.pub"),
+        ("climbs.pub", "../../../../../outside/host.pub"),
+        ("dangling.pub", "/nothing"),
+        ("host.pub", outside.join("host.pub").to_str().unwrap()),
+        ("linked-pipe.pub", "pipe.pub"),
+        ("round.pub", "round.pub"),
+        ("up.pub", ".."),
+    ] {
+        symlink(target, keys.join(link)).unwrap();
+    }
+    let names = |folder: Option<&str>| {
+        let keyring = Root::keyring_of(&system.root(), folder.map(Path::new)).unwrap();
+        let names: Vec<String> = keyring.keys().map(|(name, _)| name.to_owned()).collect();
+        names.join(" ")
+    };
+    assert_eq!(names(None), "a.pub c.pub");
+    let keyring = Root::keyring_of(&system.root(), None).unwrap();
+    assert_eq!(
+        keyring.get("a.pub").unwrap().to_pem(),
+        system.read("etc/apk/keys/a.pub")
+    );
+    assert_eq!(names(Some("other")), "e.pub");
+    assert_eq!(names(Some("nothing")), "");
+    assert_eq!(names(outside.to_str()), "host.pub");
+    fs::remove_dir_all(&keys).unwrap();
+    symlink(&outside, &keys).unwrap();
+    assert_eq!(names(None), "a.pub");
 }
 
 #[test]

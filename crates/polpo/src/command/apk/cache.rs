@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::ExitCode;
 
 use apk::dependency::Dependency;
@@ -147,16 +146,12 @@ fn clean(
         }
         context.console.detail(&format!("deleting {}", file.name));
         if !arguments.simulate.on() {
-            let removed = match file.path.is_dir() && !file.path.is_symlink() {
-                true => fs::remove_dir(&file.path),
-                false => fs::remove_file(&file.path),
-            };
-            if let Err(error) = removed {
+            if let Err(error) = cache.folder().remove(&file.name) {
                 // What can't go now goes next time; the rest need not wait for it.
-                document.problems.push(format!("{}: {error}", file.name));
-                context
-                    .console
-                    .warning(&format!("{}: {error}", file.path.display()));
+                document
+                    .problems
+                    .push(format!("{}: {}", file.name, error.source));
+                context.console.warning(&error.to_string());
                 continue;
             }
         }

@@ -247,11 +247,11 @@ impl<'p> Context<'p> {
             false => global.cache_max_age.or(needs.max_age).unwrap_or(USUAL_AGE),
         };
         let settings = AccessSettings {
-            cache_folder: cache.map(|cache| cache.folder().to_owned()),
+            cache_folder: cache.map(|cache| cache.folder().clone()),
             cache_packages: cache.is_some_and(|cache| cache.packages),
             // A look at a system, or a simulation, leaves it as it is.
             cache_writable: (needs.access == Access::Write || needs.fills_cache)
-                && cache.is_some_and(PackageCache::is_writable),
+                && cache.is_some_and(|cache| cache.folder().prepare()),
             refresh: match needs.refresh {
                 _ if global.force_refresh || cache.is_none() => Refresh::Always,
                 true if age == 0 => Refresh::Always,

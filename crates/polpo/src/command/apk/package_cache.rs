@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use apk::dependency::Identity;
 use apk::index::{Index, IndexEntry};
+use apk::install::{CacheFolder, CachedFile};
 use base::Digest;
-use store::{AtomicFile, WriteError, write_atomically};
+use store::WriteError;
 
 use super::options::Global;
 use crate::output::failure::Failure;
@@ -22,20 +23,15 @@ const STATIC: &str = "var/cache/apk";
 /// The list of packages that no repository has.
 pub(crate) const KEPT: &str = "installed";
 
+/// Bytes of the list that is read.
+const MAXIMUM_LIST: u64 = 64 << 20;
+
 /// Where packages and indexes are kept.
 #[derive(Clone, Debug)]
 pub(crate) struct PackageCache {
-    folder: PathBuf,
+    folder: CacheFolder,
     /// Packages too, not indexes alone.
     pub(crate) packages: bool,
-}
-
-/// A file of the cache.
-#[derive(Clone, Debug)]
-pub(crate) struct CachedFile {
-    pub(crate) name: String,
-    pub(crate) path: PathBuf,
-    pub(crate) size: u64,
 }
 
 impl PackageCache {
@@ -44,79 +40,50 @@ impl PackageCache {
         if !global.cache.on() {
             return Ok(None);
         }
-        let wanted = global.cache_packages.is_some_and(|switch| switch.on())
-            || global.cache_predownload.on();
-        let usual = root.join(global.cache_dir.as_deref().unwrap_or(Path::new(USUAL)));
-        if usual.is_dir() {
+        let named = global.cache_dir.as_deref();
+        let folder = CacheFolder::new(root, named.unwrap_or(Path::new(USUAL)));
+        let failed = |error| Failure::failed("Unable to setup the cache", error);
+        if folder.exists().map_err(failed)? {
             return Ok(Some(PackageCache {
-                folder: usual,
+                folder,
                 packages: true,
             }));
         }
-        if global.cache_dir.is_some() {
-            return Err(Failure::failed(
-                format!(
-                    "Unable to setup the cache: {} is no folder",
-                    usual.display()
-                ),
-                io::Error::from(io::ErrorKind::NotFound),
-            ));
+        if named.is_some() {
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            return Err(failed(WriteError::at("open", &folder.path())(error)));
         }
-        let folder = root.join(STATIC);
         Ok(Some(PackageCache {
-            folder,
-            packages: wanted,
+            folder: CacheFolder::new(root, Path::new(STATIC)),
+            packages: global.cache_packages.is_some_and(|switch| switch.on())
+                || global.cache_predownload.on(),
         }))
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &CacheFolder {
         &self.folder
-    }
-
-    /// Whether copies can be put there. The folder that nobody has to make is made.
-    pub(crate) fn is_writable(&self) -> bool {
-        // Without it there is no cache, and what comes is kept in the store instead.
-        let _ = fs::create_dir_all(&self.folder);
-        rustix::fs::access(&self.folder, rustix::fs::Access::WRITE_OK).is_ok()
-    }
-
-    /// Where the copy of a package is or would be.
-    pub(crate) fn package_path(&self, entry: &IndexEntry) -> PathBuf {
-        let info = &entry.info;
-        self.folder
-            .join(package_name(&info.name, &info.version, &entry.identity))
     }
 
     /// The copy of a package, if there is one of its size.
     pub(crate) fn find(&self, entry: &IndexEntry) -> Option<PathBuf> {
-        let path = self.package_path(entry);
-        let found = fs::symlink_metadata(&path).ok()?;
-        (found.is_file() && found.len() == entry.size).then_some(path)
+        let name = entry_name(entry);
+        let found = self.folder.find(&name)?;
+        (found.size == entry.size).then(|| self.folder.path().join(name))
     }
 
     /// Puts a copy of a package file into the cache.
     pub(crate) fn keep(&self, file: &Path, entry: &IndexEntry) -> Result<(), WriteError> {
-        let path = self.package_path(entry);
-        let failed = |source| WriteError {
-            action: "copy",
-            path: path.clone(),
-            source,
-        };
-        let mut from = fs::File::open(file).map_err(failed)?;
-        let mut copy = AtomicFile::create(&path)?;
-        io::copy(&mut from, &mut copy).map_err(failed)?;
-        copy.commit()
+        let mut from = fs::File::open(file).map_err(WriteError::at("copy", file))?;
+        self.folder.write(&entry_name(entry), &mut from)
     }
 
     /// The list of packages that no repository has: what is installed on a system in memory.
     pub(crate) fn kept(&self) -> Result<Vec<IndexEntry>, Failure> {
-        let path = self.folder.join(KEPT);
-        let failed = || format!("{} can't be read", path.display());
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Failure::failed(failed(), error)),
-        };
+        let failed = || "the list of packages in the cache can't be read".to_owned();
+        let bytes = self.folder.read(KEPT, MAXIMUM_LIST);
+        let bytes = bytes.map_err(|error| Failure::failed(failed(), error))?;
+        let text = String::from_utf8(bytes.unwrap_or_default())
+            .map_err(|error| Failure::failed(failed(), error))?;
         let packages =
             apk::database::parse(&text).map_err(|error| Failure::failed(failed(), error))?;
         Ok(packages.into_iter().map(|package| package.entry).collect())
@@ -124,48 +91,26 @@ impl PackageCache {
 
     /// Writes that list; one without packages is none.
     pub(crate) fn keep_list(&self, entries: Vec<IndexEntry>) -> Result<(), WriteError> {
-        let path = self.folder.join(KEPT);
-        if !entries.is_empty() {
-            let index = Index {
-                entries,
-                ..Index::default()
-            };
-            return write_atomically(&path, index.to_text().as_bytes());
+        if entries.is_empty() {
+            return self.folder.remove(KEPT);
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(WriteError::at("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        let index = Index {
+            entries,
+            ..Index::default()
+        };
+        self.folder.write(KEPT, &mut index.to_text().as_bytes())
     }
 
     /// All files, by name.
     pub(crate) fn files(&self) -> Result<Vec<CachedFile>, Failure> {
-        let failed = |error| {
-            Failure::failed(
-                format!("the cache {} can't be read", self.folder.display()),
-                error,
-            )
-        };
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let size = entry.metadata().map_err(failed)?.len();
-            files.push(CachedFile {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                path: entry.path(),
-                size,
-            });
-        }
-        files.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(files)
+        let files = self.folder.files();
+        files.map_err(|error| Failure::failed("the cache can't be read", error))
     }
+}
+
+/// The name of a package's copy.
+fn entry_name(entry: &IndexEntry) -> String {
+    package_name(&entry.info.name, &entry.info.version, &entry.identity)
 }
 
 /// `${name}-${version}.${hash:8}.apk`
