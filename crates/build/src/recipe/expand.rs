@@ -7,7 +7,8 @@ use std::sync::Arc;
 use base::{Problem, SourceText, did_you_mean};
 use store::Expected;
 
-use super::library::{Definition, LibraryError, Native, PipelineLibrary};
+use super::built_in::Native;
+use super::library::{Definition, LibraryError, PipelineLibrary};
 use super::resolved::{Action, Fetch, HOME, Step};
 use super::substitute::{Piece, Place, Scope, condition, pieces, substitute, substitute_prose};
 use super::text::Text;
@@ -163,6 +164,7 @@ impl Expansion<'_> {
             (Some(Native::Fetch), _, Some(uses)) => self
                 .fetch(written, uses.span(), &scope, place)
                 .map_or(Action::Nothing, Action::Fetch),
+            (Some(Native::GitCheckout), ..) => Action::Nothing,
             (_, Some(script), _) => Action::Run {
                 script: substitute(script, &scope, inner_place, self.problems).unwrap_or_default(),
             },

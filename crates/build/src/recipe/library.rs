@@ -6,86 +6,9 @@ use std::{fs, io};
 use base::{Problem, SourceText, did_you_mean};
 use yaml::{Decode, Decoder, Node, Value};
 
+use super::built_in::{BUILT_IN, Native};
 use super::validate;
 use super::written::PipelineStep;
-
-/// Pipelines that come with polpo: name, definition, and what takes the place of its steps.
-const BUILT_IN: &[(&str, &str, Option<Native>)] = &[
-    (
-        "autoconf/configure",
-        include_str!("../pipelines/autoconf/configure.yaml"),
-        None,
-    ),
-    (
-        "autoconf/make",
-        include_str!("../pipelines/autoconf/make.yaml"),
-        None,
-    ),
-    (
-        "autoconf/make-install",
-        include_str!("../pipelines/autoconf/make-install.yaml"),
-        None,
-    ),
-    (
-        "fetch",
-        include_str!("../pipelines/fetch.yaml"),
-        Some(Native::Fetch),
-    ),
-    ("patch", include_str!("../pipelines/patch.yaml"), None),
-    (
-        "split/alldocs",
-        include_str!("../pipelines/split/alldocs.yaml"),
-        None,
-    ),
-    (
-        "split/bin",
-        include_str!("../pipelines/split/bin.yaml"),
-        None,
-    ),
-    (
-        "split/debug",
-        include_str!("../pipelines/split/debug.yaml"),
-        None,
-    ),
-    (
-        "split/dev",
-        include_str!("../pipelines/split/dev.yaml"),
-        None,
-    ),
-    (
-        "split/infodir",
-        include_str!("../pipelines/split/infodir.yaml"),
-        None,
-    ),
-    (
-        "split/lib",
-        include_str!("../pipelines/split/lib.yaml"),
-        None,
-    ),
-    (
-        "split/locales",
-        include_str!("../pipelines/split/locales.yaml"),
-        None,
-    ),
-    (
-        "split/manpages",
-        include_str!("../pipelines/split/manpages.yaml"),
-        None,
-    ),
-    (
-        "split/static",
-        include_str!("../pipelines/split/static.yaml"),
-        None,
-    ),
-    ("strip", include_str!("../pipelines/strip.yaml"), None),
-];
-
-/// What polpo does itself instead of running a pipeline's steps in the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Native {
-    /// Fetching a source by its hash.
-    Fetch,
-}
 
 /// A pipeline that recipes name in `uses`.
 #[derive(Debug)]
@@ -142,7 +65,7 @@ impl PipelineLibrary {
 
     /// The names of the pipelines built in, sorted.
     pub fn built_in() -> impl Iterator<Item = &'static str> {
-        BUILT_IN.iter().map(|(name, ..)| *name)
+        BUILT_IN.iter().map(|(name, _)| *name)
     }
 
     /// The pipeline `name`, which must not lead out of the folders; read once.
@@ -175,10 +98,10 @@ impl PipelineLibrary {
                 }
             }
         }
-        match BUILT_IN.iter().find(|(known, ..)| *known == name) {
-            Some((_, text, native)) => {
+        match BUILT_IN.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => {
                 let source = SourceText::new(format!("built-in {name}.yaml"), *text);
-                decode(name, source, *native)
+                decode(name, source, Native::of(name))
             }
             None => Err(LibraryError::Unknown {
                 name: name.to_owned(),

@@ -4,6 +4,7 @@
 //! and reports every problem of the file at once. [`Recipe::resolve`] replaces variables, expands
 //! ranges and pipelines, drops what conditions exclude, and gives a [`ResolvedRecipe`]: plain data.
 
+mod built_in;
 mod condition;
 mod environment;
 mod expand;
@@ -25,6 +26,8 @@ pub use resolved::*;
 pub use text::{Duration, Text, TextMap};
 pub use written::Recipe;
 
+#[cfg(test)]
+mod pipeline_tests;
 #[cfg(test)]
 mod script_tests;
 #[cfg(test)]
