@@ -22,8 +22,15 @@ use rustix::io::Errno;
 /// Symbolic links that are followed on the way to one directory; the kernel's own limit.
 const LINKS: usize = 40;
 
-/// Components of one resolved path; each costs an open file while it is walked.
-const DEPTH: usize = 256;
+/// Directories that are opened on the way to one, those that `..` leads back to included. A path of
+/// 4,095 bytes, the longest that a package may have, has half as many.
+const STEPS: usize = 1 << 16;
+
+/// How a directory on the way is opened.
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::DIRECTORY);
 
 /// Why a device, a pipe or a folder is not read.
 const NO_FILE: &str = "it is no regular file";
@@ -111,7 +118,7 @@ impl Beneath {
         {
             return Ok(directory.clone());
         }
-        let directory = self.walk(path)?;
+        let (_, directory) = self.follow(path)?;
         *self.last.borrow_mut() = Some((path.to_owned(), directory.clone()));
         Ok(directory)
     }
@@ -133,50 +140,52 @@ impl Beneath {
         })
     }
 
-    fn walk(&self, path: &str) -> rustix::io::Result<Arc<OwnedFd>> {
-        let directory = self.steps(path)?.pop().map(|(_, directory)| directory);
-        Ok(directory.map_or_else(|| self.root.clone(), Arc::new))
-    }
-
     /// Where the directory at `path` is, seen from the root, once its links are followed.
     pub(super) fn resolve(&self, path: &str) -> rustix::io::Result<PathBuf> {
-        let steps = self.steps(path)?;
-        Ok(steps.into_iter().map(|(name, _)| name).collect())
+        let (names, _) = self.follow(path)?;
+        Ok(names.into_iter().collect())
     }
 
-    /// The directories from below the root to the one at `path`, without links.
-    fn steps(&self, path: &str) -> rustix::io::Result<Vec<(OsString, OwnedFd)>> {
+    /// The directory at `path`, and the names that lead to it from the root, none a link's.
+    fn follow(&self, path: &str) -> rustix::io::Result<(Vec<OsString>, Arc<OwnedFd>)> {
         let mut ahead: VecDeque<OsString> = components(path.as_bytes()).collect();
-        let mut behind: Vec<(OsString, OwnedFd)> = Vec::new();
-        let mut links = 0;
+        let mut names: Vec<OsString> = Vec::new();
+        let mut here = self.root.clone();
+        let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop_front() {
-            if name == ".." {
-                behind.pop();
-                continue;
-            }
-            if behind.len() >= DEPTH {
+            steps += 1;
+            if steps > STEPS {
                 return Err(Errno::NAMETOOLONG);
             }
-            let here = behind
-                .last()
-                .map_or(&*self.root, |(_, directory)| directory);
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let found = fs::openat(here, &name, flags | OFlags::DIRECTORY, Mode::empty());
-            match found {
-                Ok(directory) => behind.push((name, directory)),
+            if name == ".." {
+                // What `..` is on disk may have been moved out of the root meanwhile.
+                names.pop();
+                here = self.root.clone();
+                for name in &names {
+                    here = Arc::new(fs::openat(&*here, name, DIRECTORY, Mode::empty())?);
+                }
+                steps += names.len();
+                continue;
+            }
+            match fs::openat(&*here, &name, DIRECTORY, Mode::empty()) {
+                Ok(directory) => {
+                    here = Arc::new(directory);
+                    names.push(name);
+                }
                 // A link, perhaps.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     links += 1;
                     if links > LINKS {
                         return Err(Errno::LOOP);
                     }
-                    let target = match fs::readlinkat(here, &name, Vec::new()) {
+                    let target = match fs::readlinkat(&*here, &name, Vec::new()) {
                         Ok(target) => target.into_bytes(),
                         Err(Errno::INVAL) => return Err(Errno::NOTDIR),
                         Err(error) => return Err(error),
                     };
                     if target.first() == Some(&b'/') {
-                        behind.clear();
+                        names.clear();
+                        here = self.root.clone();
                     }
                     for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
                         ahead.push_front(component);
@@ -188,7 +197,25 @@ impl Beneath {
                 Err(error) => return Err(error),
             }
         }
-        Ok(behind)
+        Ok((names, here))
+    }
+
+    /// The first link on the way to `path`, or there, that leads nowhere beneath the root, and what
+    /// it says.
+    pub(super) fn broken_link(&self, path: &str) -> Option<(String, String)> {
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        for end in ends.chain([path.len()]) {
+            let way = &path[..end];
+            let place = self.place(way).ok()?;
+            if is(&place.stat().ok()?, FileType::Symlink)
+                && self.directory(way).is_err()
+                && self.locate(way).is_err()
+            {
+                let target = fs::readlinkat(&*place.directory, place.name(), Vec::new()).ok()?;
+                return Some((way.to_owned(), target.to_string_lossy().into_owned()));
+            }
+        }
+        None
     }
 
     /// A file's bytes, at most `limit` of them; none if there is no such file. Links to files are

@@ -29,6 +29,25 @@ pub enum InstallError {
         /// The file that is missing.
         file: &'static str,
     },
+    /// There is none, since a link on the way to it leads nowhere.
+    #[error(
+        "{} holds no installed database: `{link}` is a link to `{target}`, which is not there inside the root; links of a root are followed inside it alone: correct the link",
+        path.display()
+    )]
+    BrokenLink {
+        /// The root.
+        path: PathBuf,
+        /// The link, below the root.
+        link: String,
+        /// What it says.
+        target: String,
+    },
+    /// A file that apk's programs make themselves is a link.
+    #[error("{} is a symbolic link, and might lead anywhere; remove it and run this again", path.display())]
+    Linked {
+        /// Which.
+        path: PathBuf,
+    },
     /// Another process changes the system.
     #[error(
         "{} is locked: another process is changing it{}; wait for it, or let `--wait` do so",
@@ -74,7 +93,7 @@ pub enum InstallError {
         source: DatabaseError,
     },
     /// A file of the system's can't be read or written.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("can't {action} {}: {source}{}", path.display(), hint(source))]
     File {
         /// What was tried.
         action: &'static str,
@@ -110,6 +129,17 @@ pub enum InstallError {
         "scripts of packages run inside bubblewrap, and `bwrap` is not in PATH; install the package `bubblewrap` (version 0.8 or later), or leave the scripts out with `--no-scripts`"
     )]
     NoBubblewrap,
+    /// The journal of an interrupted transaction was written by another version of this program.
+    #[error(
+        "{} was written by another version of this program ({reason}); let that version put the interrupted transaction in order, or remove the journal and run `fix` to check every package",
+        path.display()
+    )]
+    JournalVersion {
+        /// The journal.
+        path: PathBuf,
+        /// What is not known of.
+        reason: String,
+    },
     /// The journal of an interrupted transaction is damaged.
     #[error("{} is damaged: {reason}; remove it and run `fix` to check every package", path.display())]
     Journal {
@@ -118,6 +148,20 @@ pub enum InstallError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What to do about it, where that is clear.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "; the disk is full: free some space on it, then run this again"
+        }
+        io::ErrorKind::QuotaExceeded => {
+            "; the quota is used up: free some space, then run this again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; mount it for writing, then run this again",
+        _ => "",
+    }
 }
 
 impl InstallError {

@@ -175,9 +175,20 @@ impl Session<'_> {
         self.record(&Record::Make {
             path: path.to_owned(),
         })?;
-        // What is to be put there says why it can't.
         let place = self.beneath.within(parent, name);
-        let made = place.is_ok_and(|place| self.make_directory(&place, new));
+        let made = match place.and_then(|place| self.make_directory(&place, new)) {
+            Ok(made) => made,
+            Err(error) if is_full(error) => {
+                return Err(Stop::Full {
+                    path: path.to_owned(),
+                    source: error.into(),
+                });
+            }
+            Err(error) => {
+                self.directory_problem(path, &error.into());
+                false
+            }
+        };
         self.ledger.directory_mut(path).settled = made;
         Ok(made)
     }
@@ -199,12 +210,11 @@ impl Session<'_> {
         true
     }
 
-    fn make_directory(&self, place: &Place, permissions: Permissions) -> bool {
+    /// Whether it has the owner and mode that it should have.
+    fn make_directory(&self, place: &Place, permissions: Permissions) -> rustix::io::Result<bool> {
         let mode = directory_mode(permissions.mode, self.usermode);
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        if fs::mkdirat(&*place.directory, place.name(), mode).is_err() {
-            return false;
-        }
+        fs::mkdirat(&*place.directory, place.name(), mode)?;
         let owner = self.usermode || {
             let (uid, gid) = owner(permissions);
             let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -212,7 +222,7 @@ impl Session<'_> {
         };
         // The umask may have taken some away.
         let mode = fs::chmodat(&*place.directory, place.name(), mode, AtFlags::empty());
-        owner && mode.is_ok()
+        Ok(owner && mode.is_ok())
     }
 
     /// Gives a directory mode and owner, if it had those that it should have until now.
@@ -300,10 +310,7 @@ impl Session<'_> {
             Ok(Made::Left | Made::Unreadable) => {}
             Err(source) => {
                 let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-                if matches!(
-                    errno,
-                    Some(Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::FBIG | Errno::ROFS)
-                ) {
+                if errno.is_some_and(is_full) {
                     return Err(Stop::Full {
                         path: entry.path.clone(),
                         source,
@@ -551,6 +558,14 @@ fn fresh<T>(
         }
         made => made,
     }
+}
+
+/// Whether what failed will fail for every other file too.
+fn is_full(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::FBIG | Errno::ROFS
+    )
 }
 
 /// Copies what is read into a file; false if it can't be read.

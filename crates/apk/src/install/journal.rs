@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::{self, Write as _};
 
 use base::Digest;
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::beneath::Beneath;
+use super::beneath::{Beneath, is};
 use super::place::Placing;
 
 /// The journal of a root whose database is only being made: packages may still say where its folder
@@ -118,13 +118,22 @@ impl Journal {
             file: File::from(file),
             durable,
         };
-        journal.append(&Record::Begin(begin))?;
-        journal.sync()?;
-        if durable {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::fsync(openat(&*place.directory, ".", flags, Mode::empty())?)?;
+        let begun = journal.append(&Record::Begin(begin)).and_then(|()| {
+            journal.sync()?;
+            if durable {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::fsync(openat(&*place.directory, ".", flags, Mode::empty())?)?;
+            }
+            Ok(())
+        });
+        match begun {
+            Ok(()) => Ok(journal),
+            Err(error) => {
+                // Nothing was done that it could tell of; the first error says why.
+                let _ = place.unlink();
+                Err(error)
+            }
         }
-        Ok(journal)
     }
 
     /// Goes on with a journal that was interrupted, after its last whole record.
@@ -171,18 +180,36 @@ impl Journal {
     }
 }
 
+/// Why a journal tells nothing.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It is a link, which nobody put there who keeps a journal.
+    Link,
+    /// It can't be read.
+    File(io::Error),
+    /// A record that was written whole says what this version knows nothing of.
+    Unknown(serde_json::Error),
+}
+
 /// The records of a journal, up to the first that is torn, and the bytes they take; none if there
 /// is no journal. A journal whose first record is torn had nothing to tell.
-pub(super) fn read(beneath: &Beneath, path: &str) -> io::Result<Option<(Vec<Record>, u64)>> {
-    let Some(bytes) = beneath.read(path, MAXIMUM)? else {
+pub(super) fn read(
+    beneath: &Beneath,
+    path: &str,
+) -> Result<Option<(Vec<Record>, u64)>, Unreadable> {
+    let found = beneath.place(path).and_then(|place| place.stat());
+    if found.is_ok_and(|found| is(&found, FileType::Symlink)) {
+        return Err(Unreadable::Link);
+    }
+    let bytes = beneath.read(path, MAXIMUM).map_err(Unreadable::File)?;
+    let Some(bytes) = bytes else {
         return Ok(None);
     };
     let mut records = Vec::new();
     let mut length = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let Some(json) = whole(line) else { break };
-        // A whole record that can't be understood was written by another version.
-        records.push(serde_json::from_str(json).map_err(io::Error::other)?);
+        records.push(serde_json::from_str(json).map_err(Unreadable::Unknown)?);
         length += line.len() as u64;
     }
     Ok(Some((records, length)))

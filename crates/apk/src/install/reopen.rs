@@ -1,11 +1,9 @@
 //! Opening a root after a transaction was interrupted.
 
-use std::io;
-
 use base::{Digest, Reporter};
 
 use super::InstallError;
-use super::journal::{self, Begin, Journal};
+use super::journal::{self, Begin, Journal, Unreadable};
 use super::recover::Story;
 use super::root::{Access, Root};
 use super::write::NEW;
@@ -32,9 +30,19 @@ impl Root {
         } else {
             journal::FIRST.to_owned()
         };
-        let failed = |source: io::Error| InstallError::Journal {
-            path: self.path.join(&journal),
-            reason: source.to_string(),
+        let failed = |unreadable: Unreadable| {
+            let path = self.path.join(&journal);
+            match unreadable {
+                Unreadable::Link => InstallError::Linked { path },
+                Unreadable::File(source) => InstallError::Journal {
+                    path,
+                    reason: source.to_string(),
+                },
+                Unreadable::Unknown(source) => InstallError::JournalVersion {
+                    path,
+                    reason: source.to_string(),
+                },
+            }
         };
         let story = match journal::read(&self.beneath, &journal) {
             Ok(None) => return self.read_packages(),

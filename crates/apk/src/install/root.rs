@@ -157,10 +157,7 @@ impl Root {
                     .place(journal::FIRST)
                     .is_ok_and(|place| place.stat().is_ok());
         if found.is_none() && !creates {
-            return Err(InstallError::NoDatabase {
-                path: path.to_owned(),
-                file: FOLDERS[0],
-            });
+            return Err(missing(path, &beneath, FOLDERS[0]));
         }
         let folder = found.unwrap_or(FOLDERS[0]);
         let mut root = Root {
@@ -192,10 +189,7 @@ impl Root {
         root.read_arches(options)?;
         let text = root.read_text(WORLD)?;
         if text.is_none() && !creates {
-            return Err(InstallError::NoDatabase {
-                path: path.to_owned(),
-                file: WORLD,
-            });
+            return Err(missing(path, &root.beneath, WORLD));
         }
         root.world = Dependency::parse_list(&text.unwrap_or_default())
             .map_err(|error| root.database_error(error.into()))?;
@@ -235,7 +229,12 @@ impl Root {
         reporter: &dyn Reporter,
     ) -> Result<(), InstallError> {
         let name = format!("{}/lock", self.folder);
-        let failed = |error: Errno| self.file_error("lock", &name, error.into());
+        let failed = |error: Errno| match error {
+            Errno::LOOP => InstallError::Linked {
+                path: self.path.join(&name),
+            },
+            error => self.file_error("lock", &name, error.into()),
+        };
         let place = self.beneath.place(&name).map_err(failed)?;
         let flags =
             OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -390,6 +389,15 @@ impl Root {
             rules.extend(protect::parse(&self.read_text(&path)?.unwrap_or_default()));
         }
         Ok(rules)
+    }
+}
+
+/// Why a file without which there is no database is not there.
+fn missing(root: &Path, beneath: &Beneath, file: &'static str) -> InstallError {
+    let path = root.to_owned();
+    match beneath.broken_link(file) {
+        Some((link, target)) => InstallError::BrokenLink { path, link, target },
+        None => InstallError::NoDatabase { path, file },
     }
 }
 

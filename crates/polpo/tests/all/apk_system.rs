@@ -596,3 +596,55 @@ fn indexes_that_cannot_be_understood_are_told_of() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_left_on_it() {
+    let yard = Yard::new(&[
+        package("small", "1-r0").file("opt/small", "small"),
+        package("empty", "1-r0")
+            .directory("opt/a", 0o755)
+            .directory("opt/a/b", 0o755),
+    ]);
+    let script = r#"
+        cp -a "$ROOT" "$ROOT.copy"
+        mount -t tmpfs -o size=256k none "$ROOT"
+        cp -a "$ROOT.copy/." "$ROOT"
+        apk() { "$POLPO" apk --root "$ROOT" --allow-untrusted --no-network --no-logfile "$@"; }
+        apk add small
+        dd if=/dev/zero of="$ROOT/filler" bs=4k 2>/dev/null || true
+        ls "$ROOT/lib/apk/db"
+        for words in "del small" "add empty"; do
+            apk $words && exit 1
+            ls "$ROOT/lib/apk/db"
+        done
+        apk info
+        rm "$ROOT/filler"
+        apk del small
+    "#;
+    let said = Program::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+        .env("ROOT", yard.root())
+        .env("POLPO", env!("CARGO_BIN_EXE_polpo"))
+        .env("APK_CONFIG", "/dev/null")
+        .env("NO_COLOR", "1")
+        .env("POLPO_STORE", yard.path("store"))
+        .run()
+        .success();
+    let listed = "installed\nlock\nscripts.tar\ntriggers\n";
+    insta::assert_snapshot!(yard.steady(&said.stdout).replace(listed, "LISTED\n"), @"
+    (1/1) Installing small (1-r0)
+    OK: 1000 B in 1 packages
+    LISTED
+    LISTED
+    LISTED
+    small
+    (1/1) Purging small (1-r0)
+    OK: 0 B in 0 packages
+    ");
+    insta::assert_snapshot!(yard.steady(&said.stderr), @"
+    error: the system can't be changed
+      because: can't write YARD/root/lib/apk/db/journal: No space left on device (os error 28); the disk is full: free some space on it, then run this again
+    error: the system can't be changed
+      because: can't write YARD/root/lib/apk/db/journal: No space left on device (os error 28); the disk is full: free some space on it, then run this again
+    ");
+}

@@ -5,10 +5,10 @@ use std::os::unix::fs::symlink;
 
 use archive::tree::Node;
 use polpo_apk::index::IndexEntry;
-use polpo_apk::install::{Arrival, OpenOptions, ProblemKind, Root, Step, Transaction};
+use polpo_apk::install::{Arrival, Audit, OpenOptions, ProblemKind, Root, Step, Transaction};
 use polpo_apk::package::Package;
 
-use super::{Do, Lines, System, quiet, recipe, steps};
+use super::{Do, Lines, System, is_root, quiet, recipe, steps};
 
 #[test]
 fn links_of_a_package_lead_nowhere_but_into_the_root() {
@@ -241,8 +241,60 @@ fn a_journal_of_another_version_stops_changes() {
     let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
     system.write("lib/apk/db/journal", &line);
     let error = Root::open(&system.root(), &System::options(false), &base::Silent).unwrap_err();
-    assert!(error.to_string().contains("journal is damaged"), "{error}");
+    let error = error.to_string();
+    insta::assert_snapshot!(
+        error.replace(&system.root().display().to_string(), "ROOT"),
+        @"ROOT/lib/apk/db/journal was written by another version of this program (unknown variant `something`, expected one of `begin`, `unpack`, `touch`, `make`, `change`, `undone`, `place`, `placed`, `done`, `database` at line 1 column 12); let that version put the interrupted transaction in order, or remove the journal and run `fix` to check every package"
+    );
     assert!(Root::open(&system.root(), &OpenOptions::default(), &base::Silent).is_ok());
+}
+
+#[test]
+fn links_in_place_of_the_databases_own_files_are_named() {
+    let mut system = System::new();
+    system.install(recipe("a", "1", &[("opt/f", "one")]));
+    let outside = system.folder.path().join("outside");
+    fs::write(&outside, "outside").unwrap();
+    for name in ["lock", "journal"] {
+        let link = system.root().join("lib/apk/db").join(name);
+        let _ = fs::remove_file(&link);
+        symlink(&outside, &link).unwrap();
+        let error = Root::open(&system.root(), &System::options(false), &base::Silent).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{} is a symbolic link, and might lead anywhere; remove it and run this again",
+                link.display()
+            )
+        );
+        // Reading needs neither.
+        assert!(Root::open(&system.root(), &OpenOptions::default(), &base::Silent).is_ok());
+        fs::remove_file(&link).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "outside");
+}
+
+#[test]
+fn directories_may_lie_as_deep_as_a_path_is_long() {
+    let mut system = System::new();
+    let deep = "d/".repeat(1200);
+    let (file, empty) = (format!("{deep}file"), format!("{deep}empty/"));
+    let (committed, lines) = system.install(recipe("deep", "1", &[(&file, "text"), (&empty, "")]));
+    assert_eq!(
+        (committed.errors, committed.problems.len()),
+        (0, 0),
+        "{lines}"
+    );
+    assert_eq!(system.read(&file), "text");
+    assert!(system.has(&empty));
+    if is_root() {
+        let root = Root::open(&system.root(), &OpenOptions::default(), &base::Silent).unwrap();
+        let found = root.audit(&Audit::default()).unwrap();
+        let mut found = found.iter().map(|finding| finding.path.as_str());
+        assert!(!found.any(|path| path.starts_with("d")));
+    }
+    system.remove("deep");
+    assert!(!system.has("d"));
 }
 
 /// Whoever may write a journal may change the root, and nothing else.

@@ -212,6 +212,32 @@ fn a_root_says_what_it_is_set_up_with() {
 }
 
 #[test]
+fn links_that_hide_a_database_are_named() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir_all(outside.path().join("apk/db")).unwrap();
+    for link in ["lib", "lib/apk", "etc/apk/world"] {
+        let mut system = System::new();
+        system.install(recipe("a", "1", &[("opt/f", "f")]));
+        let path = system.root().join(link);
+        match path.is_dir() {
+            true => fs::remove_dir_all(&path).unwrap(),
+            false => fs::remove_file(&path).unwrap(),
+        }
+        symlink(outside.path(), &path).unwrap();
+        for options in [OpenOptions::default(), System::options(false)] {
+            let said = error(&system, &options);
+            let said = said.replace(&outside.path().display().to_string(), "OUTSIDE");
+            assert_eq!(
+                said,
+                format!(
+                    "ROOT holds no installed database: `{link}` is a link to `OUTSIDE`, which is not there inside the root; links of a root are followed inside it alone: correct the link"
+                )
+            );
+        }
+    }
+}
+
+#[test]
 fn keys_are_read_inside_the_root() {
     let system = System::new();
     let pem = || {
