@@ -1,5 +1,6 @@
 //! Checks of polpo's own tree and generators for it: `cargo run -p xtask -- COMMAND`.
 
+mod corpus;
 mod index;
 mod layers;
 
@@ -20,9 +21,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["layers"] => layers::check(),
+        ["corpus", "recipes", ref words @ ..] => corpus::recipes::check(words),
         ["generate-index", ref words @ ..] => index::generate(words),
         _ => {
-            eprintln!("{USAGE}  {}", index::USAGE);
+            eprintln!("{USAGE}  {}\n  {}", corpus::recipes::USAGE, index::USAGE);
             return ExitCode::from(2);
         }
     };

@@ -19,11 +19,33 @@ const DEPTH_LIMIT: usize = 64;
 /// The expression can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct InvalidCondition {
+pub struct InvalidCondition {
     /// Bytes of the expression.
-    pub(crate) span: Range<usize>,
+    pub span: Range<usize>,
     /// What is wrong there.
-    pub(crate) message: String,
+    pub message: String,
+}
+
+/// Whether an expression without variables holds.
+///
+/// # Errors
+/// It can't be read, or it has variables.
+pub fn holds(expression: &str) -> Result<bool, InvalidCondition> {
+    let mut unknown = None;
+    let value = evaluate(expression, &mut |name, span| {
+        unknown.get_or_insert(InvalidCondition {
+            span,
+            message: format!("the variable `{name}` has no value here"),
+        });
+        None
+    })?;
+    match (value, unknown) {
+        (Some(value), None) => Ok(value),
+        (_, unknown) => Err(unknown.unwrap_or_else(|| InvalidCondition {
+            span: 0..expression.len(),
+            message: "the condition has no value".to_owned(),
+        })),
+    }
 }
 
 /// Evaluates `expression`. `lookup` gets every name and the bytes where it stands; where it has no

@@ -268,7 +268,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// Puts the inputs into `scope`; gives those that differ from their defaults.
+    /// Puts the inputs into `scope`; gives those that differ from their defaults as written.
     fn inputs(
         &mut self,
         written: &PipelineStep,
@@ -314,7 +314,7 @@ impl Expansion<'_> {
             if let Some(value) = &value {
                 self.check_digest(name, value, text);
                 let default = declared.get(name).map(|input| &input.default.value);
-                if !text.is_default && default != Some(value) {
+                if default != Some(value) {
                     with.insert((*name).to_owned(), value.clone());
                 }
             }
@@ -534,8 +534,9 @@ impl Expansion<'_> {
     }
 }
 
-/// A working directory as an absolute path without `.`, `..` and doubled slashes.
-fn absolute(directory: &str) -> String {
+/// A working directory as an absolute path without `.`, `..` and doubled slashes; a relative one
+/// begins at [`HOME`].
+pub fn absolute(directory: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let start = if directory.starts_with('/') { "" } else { HOME };
     for part in start.split('/').chain(directory.split('/')) {

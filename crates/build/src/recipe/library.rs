@@ -1,5 +1,5 @@
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
@@ -8,7 +8,10 @@ use yaml::{Decode, Decoder, Node, Value};
 
 use super::built_in::{BUILT_IN, Native};
 use super::validate;
-use super::written::PipelineStep;
+use super::written::{Inputs, PipelineStep};
+
+/// How deep folders of pipelines are listed.
+const FOLDER_DEPTH: usize = 8;
 
 /// A pipeline that recipes name in `uses`.
 #[derive(Debug)]
@@ -66,6 +69,30 @@ impl PipelineLibrary {
     /// The names of the pipelines built in, sorted.
     pub fn built_in() -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// The names of every pipeline that it has, sorted: those of the folders and those built in.
+    ///
+    /// # Errors
+    /// A folder that can't be listed.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names: BTreeSet<String> = PipelineLibrary::built_in().map(str::to_owned).collect();
+        for folder in &self.folders {
+            list(folder, "", FOLDER_DEPTH, &mut names)?;
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// The inputs of the pipeline `name`, in the order written.
+    ///
+    /// # Errors
+    /// All of its problems, or the one that it can't be found or read.
+    pub fn inputs(&self, name: &str) -> Result<Inputs, Vec<Problem>> {
+        match self.load(name) {
+            Ok(definition) => Ok(definition.step.inputs.clone()),
+            Err(LibraryError::Invalid { problems, .. }) => Err(problems),
+            Err(error) => Err(vec![Problem::error("unknown-pipeline", error.to_string())]),
+        }
     }
 
     /// The pipeline `name`, which must not lead out of the folders; read once.
@@ -127,6 +154,22 @@ impl PipelineLibrary {
             None => searched,
         }
     }
+}
+
+/// Adds the names of the pipelines below `folder`, whose own name below the library's is `prefix`.
+fn list(folder: &Path, prefix: &str, depth: usize, names: &mut BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            if depth > 0 {
+                list(&entry.path(), &format!("{name}/"), depth - 1, names)?;
+            }
+        } else if let Some(name) = name.strip_suffix(".yaml") {
+            names.insert(name.to_owned());
+        }
+    }
+    Ok(())
 }
 
 struct Checked(PipelineStep);

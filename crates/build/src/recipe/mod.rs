@@ -5,6 +5,7 @@
 //! ranges and pipelines, drops what conditions exclude, and gives a [`ResolvedRecipe`]: plain data.
 
 mod built_in;
+mod compiled;
 mod condition;
 mod environment;
 mod expand;
@@ -12,6 +13,7 @@ mod library;
 mod record;
 mod resolve;
 mod resolved;
+mod shape;
 mod substitute;
 mod text;
 mod update;
@@ -20,8 +22,11 @@ mod variables;
 /// Recipes as written.
 pub mod written;
 
+pub use compiled::Serialized;
+pub use condition::{InvalidCondition, holds};
+pub use expand::absolute;
 pub use library::PipelineLibrary;
-pub use resolve::{Libc, ResolveOptions};
+pub use resolve::{Libc, ResolveOptions, usual_variable};
 pub use resolved::*;
 pub use text::{Duration, Text, TextMap};
 pub use written::Recipe;

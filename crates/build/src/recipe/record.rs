@@ -33,6 +33,18 @@ macro_rules! record {
                 Some($name { $($field: record!(@keep $kind $field),)* })
             }
         }
+
+        impl super::shape::Shape for $name {
+            fn item(&self) -> Option<yaml::Item> {
+                let mut entries = Vec::new();
+                $(entries.extend(self.$field.item().map(|item| ($key.to_owned(), item)));)*
+                (!entries.is_empty()).then_some(yaml::Item::Map(entries))
+            }
+
+            fn change_texts(&mut self, change: &mut dyn FnMut(&mut super::text::Text)) {
+                $(self.$field.change_texts(change);)*
+            }
+        }
     )*};
     (@type optional $type:ty) => { Option<$type> };
     (@type $kind:ident $type:ty) => { $type };

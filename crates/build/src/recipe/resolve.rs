@@ -64,7 +64,7 @@ impl<'l> ResolveOptions<'l> {
 const PACKAGE_LIMIT: usize = 5_000;
 
 /// Environment variables that a guest has unless the recipe says otherwise.
-const ENVIRONMENT: [(&str, &str); 8] = [
+pub(crate) const ENVIRONMENT: [(&str, &str); 8] = [
     ("HOME", HOME),
     (
         "PATH",
@@ -77,6 +77,12 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("COMPOSER_CACHE_DIR", "/var/cache/melange/composer"),
     ("npm_config_cache", "/var/cache/melange/npm"),
 ];
+
+/// The value that the variable `name` has in a guest unless the recipe says otherwise.
+pub fn usual_variable(name: &str) -> Option<&'static str> {
+    let usual = ENVIRONMENT.iter().find(|(known, _)| *known == name)?;
+    Some(usual.1)
+}
 
 impl Recipe {
     /// What the recipe means for one architecture.
@@ -97,6 +103,14 @@ impl Recipe {
         &self,
         options: &ResolveOptions<'_>,
     ) -> Result<(ResolvedRecipe, Vec<Problem>), Vec<Problem>> {
+        let resolved = self.resolve_with_scope(options)?;
+        Ok((resolved.recipe, resolved.warnings))
+    }
+
+    pub(crate) fn resolve_with_scope(
+        &self,
+        options: &ResolveOptions<'_>,
+    ) -> Result<Resolved, Vec<Problem>> {
         let mut problems = Vec::new();
         let scope = global_scope(self, options, &mut problems);
         let mut resolver = Resolver {
@@ -104,7 +118,7 @@ impl Recipe {
             options,
             problems,
         };
-        let resolved = resolver.recipe(scope);
+        let (recipe, scope) = resolver.recipe(scope);
         let mut problems = resolver.problems;
         problems.sort_by_key(|problem| {
             // Problems of the recipe itself first, in the order of the file.
@@ -118,9 +132,20 @@ impl Recipe {
         if failed {
             Err(problems)
         } else {
-            Ok((resolved, problems))
+            Ok(Resolved {
+                recipe,
+                scope,
+                warnings: problems,
+            })
         }
     }
+}
+
+/// A recipe resolved, and what every part of it saw.
+pub(crate) struct Resolved {
+    pub(crate) recipe: ResolvedRecipe,
+    pub(crate) scope: Scope<'static>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// A subpackage after ranges: what is written, its scope's own values, and its name.
@@ -181,7 +206,7 @@ impl<'r> Resolver<'r> {
             .collect()
     }
 
-    fn recipe(&mut self, mut scope: Scope<'static>) -> ResolvedRecipe {
+    fn recipe(&mut self, mut scope: Scope<'static>) -> (ResolvedRecipe, Scope<'static>) {
         let contents = &self.recipe.contents;
         self.check_options();
         let instances = self.instances(&scope);
@@ -220,7 +245,7 @@ impl<'r> Resolver<'r> {
             add: self.texts(&contents.capabilities.add, &scope),
             drop: self.texts(&contents.capabilities.drop, &scope),
         };
-        ResolvedRecipe {
+        let recipe = ResolvedRecipe {
             arch: self.options.arch,
             package,
             environment,
@@ -230,7 +255,8 @@ impl<'r> Resolver<'r> {
             capabilities,
             timeout: contents.package.timeout.map(|timeout| timeout.seconds()),
             recipe_digest: Digest::of(self.recipe.source.text().as_bytes()),
-        }
+        };
+        (recipe, scope)
     }
 
     fn check_options(&mut self) {
@@ -421,6 +447,12 @@ impl<'r> Resolver<'r> {
         package.runtime = self.dependency_list(&written.runtime, "depends on", scope);
         package.provides = self.dependency_list(&written.provides, "provides", scope);
         package.replaces = self.dependency_list(&written.replaces, "replaces", scope);
+        // A conflict is meant wherever it stands.
+        for list in [&mut package.provides, &mut package.replaces] {
+            package
+                .runtime
+                .extend(list.extract_if(.., |entry| entry.starts_with('!')));
+        }
         package.provider_priority = self.priority(written.provider_priority.as_ref(), scope);
         package.replaces_priority = self.priority(written.replaces_priority.as_ref(), scope);
     }
@@ -434,12 +466,13 @@ impl<'r> Resolver<'r> {
             match apk::dependency::Dependency::parse(&value) {
                 Ok(dependency) => {
                     if dependency.conflict && what != "depends on" {
-                        self.error(
-                            "invalid-dependency",
-                            format!("a package can't say that it {what} `{value}`"),
-                            text.span(),
-                            "a conflict belongs under `runtime`",
+                        let problem = Problem::warning(
+                            "misplaced-conflict",
+                            format!("`{value}` is a conflict, which nothing {what}"),
                         );
+                        let problem = problem.at(&self.recipe.source, text.span(), "");
+                        self.problems
+                            .push(problem.help("write it below `runtime`, where apk heeds it"));
                     } else if what == "provides" && value.contains(['<', '>', '~']) {
                         self.error(
                             "invalid-dependency",
@@ -519,6 +552,11 @@ impl<'r> Resolver<'r> {
                 path,
                 ..FileCapabilities::default()
             });
+            let reason = self.text(&entry.reason, scope);
+            if !file.reason.is_empty() && !reason.is_empty() {
+                file.reason.push('\n');
+            }
+            file.reason.push_str(&reason);
             for (names, sets) in entry.add.iter() {
                 let bits = FILE_CAPABILITIES
                     .iter()

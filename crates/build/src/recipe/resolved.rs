@@ -154,6 +154,8 @@ pub struct FileCapabilities {
     pub permitted: u32,
     /// Kept across execve when the process has them inheritable.
     pub inheritable: u32,
+    /// Why the file needs them.
+    pub reason: String,
 }
 
 /// The fields of a CPE 2.3 name but version and update; `None` is any value (`*`).
@@ -279,7 +281,7 @@ pub struct Step {
     pub name: String,
     /// The pipeline it uses.
     pub uses: Option<String>,
-    /// The inputs of that pipeline that differ from their defaults.
+    /// The inputs of that pipeline whose values differ from their defaults as written.
     pub with: BTreeMap<String, String>,
     /// What it does itself.
     pub action: Action,

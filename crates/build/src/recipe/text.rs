@@ -22,6 +22,11 @@ impl TextMap {
             .map(|(_, value)| value)
     }
 
+    /// The values, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Text> {
+        self.entries.iter_mut().map(|(_, value)| value)
+    }
+
     /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

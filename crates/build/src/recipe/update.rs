@@ -146,6 +146,17 @@ pub enum Period {
     Monthly,
 }
 
+impl Period {
+    /// As the format writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Period::Daily => "daily",
+            Period::Weekly => "weekly",
+            Period::Monthly => "monthly",
+        }
+    }
+}
+
 impl Decode for Period {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<Period> {
         match node.text() {

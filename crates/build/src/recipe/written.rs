@@ -1,8 +1,9 @@
 use base::{Arch, Problem, SourceText};
-use yaml::{Decode, Decoder, Node, Spanned};
+use yaml::{Decode, Decoder, Item, Node, Spanned};
 
 pub use super::environment::*;
 use super::record::record;
+use super::shape::Shape;
 use super::text::{Duration, Text, TextMap};
 pub use super::update::*;
 use super::validate;
@@ -37,6 +38,14 @@ impl Recipe {
             || wanted
                 .iter()
                 .any(|name| name.value == "all" || name.parse() == Ok(arch))
+    }
+}
+
+impl Contents {
+    /// What is written, in the order of the format's keys, without comments and places; what says
+    /// nothing is left out.
+    pub fn as_written(&self) -> Item {
+        self.item().unwrap_or_else(|| Item::Map(Vec::new()))
     }
 }
 
@@ -404,6 +413,11 @@ impl<T> NamedList<T> {
     /// Names and values, in the order written.
     pub fn iter(&self) -> impl Iterator<Item = (&Text, &T)> {
         self.entries.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The values, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().map(|(_, value)| value)
     }
 
     /// The value called `name`.

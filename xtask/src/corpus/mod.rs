@@ -1,0 +1,5 @@
+//! Checks on the files of real distributions.
+
+mod compare;
+pub(crate) mod recipes;
+mod script;
