@@ -54,9 +54,10 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        name: "group-of-users",
-        reason: "melange leaves out the group of a user that names none; it is the user's own number",
-        apply: |_, theirs, _| groups_of_users(theirs),
+        name: "users",
+        reason: "melange leaves out the group of a user that names none, which is the user's own number, and \
+                 the home of `build`, which is /home/build",
+        apply: |_, theirs, _| users(theirs),
     },
     Exception {
         name: "misplaced-conflict",
@@ -303,15 +304,19 @@ fn test_defaults(recipe: &mut Value) -> bool {
     changed
 }
 
-fn groups_of_users(recipe: &mut Value) -> bool {
+fn users(recipe: &mut Value) -> bool {
     let mut changed = false;
     for guest in guests(recipe) {
         let users = guest.pointer_mut("/accounts/users");
         for user in users.and_then(Value::as_array_mut).into_iter().flatten() {
             let Value::Object(user) = user else { continue };
-            if let (None, Some(number)) = (user.get("gid"), user.get("uid").cloned()) {
-                user.insert("gid".to_owned(), number);
-                changed = true;
+            let is_builder = user.get("username").is_some_and(|name| name == "build");
+            let home = is_builder.then(|| build::recipe::HOME.into());
+            for (key, usual) in [("gid", user.get("uid").cloned()), ("homedir", home)] {
+                if let (false, Some(usual)) = (user.contains_key(key), usual) {
+                    user.insert(key.to_owned(), usual);
+                    changed = true;
+                }
             }
         }
     }

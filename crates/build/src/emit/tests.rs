@@ -54,6 +54,7 @@ impl Fixture {
             effective: 1 << 10,
             permitted: 1 << 10,
             inheritable: 0,
+            reason: "listens below 1024".to_owned(),
         }];
         let environment = GuestRequest {
             repositories: vec![

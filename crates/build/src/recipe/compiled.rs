@@ -349,9 +349,7 @@ fn accounts(accounts: &Accounts) -> Entries {
         entries.add("uid", user.uid);
         entries.add("gid", user.gid);
         entries.text("shell", &user.shell);
-        if user.home != HOME {
-            entries.text("homedir", &user.home);
-        }
+        entries.text("homedir", &user.home);
         entries.into()
     });
     entries.list("groups", &accounts.groups, |group| {

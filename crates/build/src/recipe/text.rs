@@ -62,10 +62,13 @@ pub struct Duration {
     pub nanoseconds: u64,
 }
 
+/// Nanoseconds of one.
+const SECOND: u64 = 1_000_000_000;
+
 impl Duration {
     /// Whole seconds, rounded up.
     pub fn seconds(self) -> u64 {
-        self.nanoseconds.div_ceil(1_000_000_000)
+        self.nanoseconds.div_ceil(SECOND)
     }
 
     /// Parses Go's notation (`time.ParseDuration`), without a sign.
@@ -86,7 +89,7 @@ impl Duration {
                 "ns" => 1,
                 "us" | "µs" | "μs" => 1_000,
                 "ms" => 1_000_000,
-                "s" => 1_000_000_000,
+                "s" => SECOND,
                 "m" => 60_000_000_000,
                 "h" => 3_600_000_000_000,
                 _ => return None,
@@ -120,7 +123,11 @@ impl Duration {
 impl Decode for Duration {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<Duration> {
         let text = node.text().unwrap_or_default();
-        let duration = Duration::parse(text);
+        // Compiled recipes count nanoseconds; fewer than a second's can't be meant.
+        let counted = text.parse().ok().filter(|count| *count >= SECOND);
+        let duration = counted
+            .map(|nanoseconds| Duration { nanoseconds })
+            .or_else(|| Duration::parse(text));
         if duration.is_none() {
             let mut expected = "a length of time such as `1h30m` or `90s`".to_owned();
             if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

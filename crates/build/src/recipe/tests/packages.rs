@@ -1,0 +1,122 @@
+//! What packages and their tests say of themselves.
+
+use super::*;
+
+#[test]
+fn tests_have_guests_of_their_own() {
+    let resolved = resolve_with(
+        &format!(
+            "{PACKAGE}{}",
+            r#"
+environment:
+  contents: {repositories: [/main], keyring: [/main/key], packages: [gcc]}
+  accounts: {run-as: build}
+subpackages:
+  - name: hello-dev
+    test:
+      environment:
+        contents: {repositories: [/other], packages: [pkgconf]}
+        environment: {HOME: /tmp, X: "${{package.name}}"}
+      pipeline:
+        - uses: autoconf/make
+test:
+  pipeline:
+    - runs: hello
+"#
+        ),
+        |options| {
+            options.environment.insert("X".into(), "outside".into());
+            options.environment.insert("Y".into(), "outside".into());
+        },
+    );
+    let main = resolved.test.unwrap().environment;
+    assert_eq!(main.packages, ["hello"]);
+    assert_eq!(
+        (&main.repositories[..], &main.keyring[..]),
+        (&["/main".to_owned()][..], &["/main/key".to_owned()][..])
+    );
+    assert_eq!(main.environment["X"], "outside");
+    assert_eq!(main.environment["HOME"], "/home/build");
+    let sub = &resolved.subpackages[0].test.as_ref().unwrap().environment;
+    assert_eq!(sub.packages, ["pkgconf", "hello-dev", "make"]);
+    assert_eq!(sub.repositories, ["/other"]);
+    assert_eq!(sub.environment["X"], "hello");
+    assert_eq!(sub.environment["Y"], "outside");
+    assert_eq!(sub.environment["HOME"], "/tmp");
+    assert_eq!(
+        resolved.environment.accounts.run_as.as_deref(),
+        Some("build")
+    );
+    assert_eq!(resolved.environment.accounts.users[0].uid, 1000);
+    // What a test needs, the build doesn't.
+    assert_eq!(resolved.environment.packages, ["gcc"]);
+}
+
+#[test]
+fn capabilities_and_cpe() {
+    let resolved = resolve(
+        r#"
+package:
+  name: ping
+  version: "1.0"
+  cpe: {vendor: iputils, product: ping, target_sw: linux}
+  setcap:
+    - path: /usr/bin/ping
+      add: {"cap_net_raw,cap_net_admin": +ep}
+      reason: raw sockets
+    - path: usr/bin/ping
+      add: {cap_sys_admin: "=i"}
+      reason: more
+subpackages:
+  - name: arping
+    setcap:
+      - path: /usr/bin/arping
+        add: {cap_net_raw: +eip}
+        reason: raw sockets
+"#,
+    );
+    assert_eq!(
+        resolved.package.cpe.unwrap().formatted("1.0"),
+        "cpe:2.3:a:iputils:ping:1.0:*:*:*:*:linux:*:*"
+    );
+    assert_eq!(
+        resolved.package.setcap,
+        [FileCapabilities {
+            path: "usr/bin/ping".into(),
+            effective: 1 << 13 | 1 << 12,
+            permitted: 1 << 13 | 1 << 12,
+            inheritable: 1 << 21,
+            reason: "raw sockets\nmore".into(),
+        }]
+    );
+    assert_eq!(
+        resolved.subpackages[0].package.setcap[0].inheritable,
+        1 << 13
+    );
+}
+
+#[test]
+fn architectures() {
+    let recipe = |list: &str| {
+        parse(&format!(
+            "package: {{name: a, version: '1', target-architecture: {list}}}\n"
+        ))
+    };
+    assert!(recipe("[]").targets(Arch::S390x));
+    assert!(recipe("[all]").targets(Arch::S390x));
+    assert!(recipe("[amd64, aarch64]").targets(Arch::X86_64));
+    assert!(!recipe("[amd64, aarch64]").targets(Arch::Riscv64));
+    let resolved = resolve_with(
+        &format!(
+            "{PACKAGE}pipeline: [{{runs: \"${{{{host.triplet.gnu}}}} ${{{{cross.triplet.rust.musl}}}} ${{{{build.goarch}}}}\"}}]\n"
+        ),
+        |options| {
+            options.arch = Arch::Aarch64;
+            options.libc = Libc::Musl;
+        },
+    );
+    assert_eq!(
+        scripts(&resolved.steps),
+        ["aarch64-unknown-linux-musl aarch64-unknown-linux-musl arm64"]
+    );
+}
