@@ -244,8 +244,8 @@ impl Melange {
 
     fn compile(&self, file: &Path, arch: Arch) -> Result<Value, String> {
         let folder = self.kept.join(arch.apk());
-        let stem = file.file_stem().unwrap_or_default();
-        let kept = folder.join(stem).with_added_extension("json");
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let kept = folder.join(format!("{stem}.json"));
         let bytes = match fs::read(&kept) {
             Ok(bytes) => bytes,
             Err(_) => {

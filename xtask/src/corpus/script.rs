@@ -86,9 +86,9 @@ impl<'s> Reader<'s> {
         };
         let inside = self.inside.last().copied().unwrap_or(Inside::Commands(0));
         let rest = self.rest;
-        if rest.starts_with("\\\n") {
+        if let Some(after) = rest.strip_prefix("\\\n") {
             self.take(2);
-            self.space |= inside != Inside::Quotes && rest[2..].starts_with([' ', '\t']);
+            self.space |= inside != Inside::Quotes && after.starts_with([' ', '\t']);
             return;
         }
         if character == '\\' {
