@@ -63,7 +63,7 @@ impl<'s> Reader<'s> {
             let before = self.out.chars().next_back();
             let after = text.chars().next();
             let beside = |side: Option<char>| side.is_none_or(is_operator);
-            if !beside(before) && !beside(after) {
+            if !beside(before) && !beside(after) && before != Some('\n') {
                 self.out.push(' ');
             }
             self.space = false;
