@@ -81,7 +81,7 @@ fn finish(result: Result<ExitCode, Failure>, progress: &Progress) -> ExitCode {
         // Nobody can be told that stderr is gone; the exit code still says it.
         let _ = std::io::stderr()
             .lock()
-            .write_all(failure.text(progress.colour()).as_bytes());
+            .write_all(failure.shown(progress.colour()).as_bytes());
         failure.exit_code()
     })
 }

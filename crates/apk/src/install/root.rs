@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base::{Arch, Reporter};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::InstallError;
@@ -347,6 +347,13 @@ impl Root {
         let owner = ledger.directory(path)?.owner()?.holder;
         let name = ledger.holder(owner)?.name().to_owned();
         self.package(&name).map(Owner::Directory)
+    }
+
+    /// What the symbolic link at a path below the root says, if there is one.
+    pub fn link(&self, path: &str) -> Option<String> {
+        let place = self.beneath.place(path.trim_matches('/')).ok()?;
+        let target = readlinkat(&*place.directory, place.name(), Vec::new()).ok()?;
+        target.into_string().ok()
     }
 
     /// `etc/apk/world`.

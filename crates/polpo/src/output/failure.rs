@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use base::{Problem, Severity};
 
 use super::problem::render;
+use super::terminal::for_stderr;
 
 /// Why a command ends without its result.
 #[derive(Debug)]
@@ -44,7 +45,17 @@ impl Failure {
         }
     }
 
-    /// What is shown on stderr.
+    /// What is shown on stderr, whatever that is.
+    pub(crate) fn shown(&self, colour: bool) -> String {
+        let text = self.text(colour);
+        match self {
+            // Drawn, with colours: what is quoted in it is looked at there.
+            Failure::Problems(_) => text,
+            _ => for_stderr(&text).into_owned(),
+        }
+    }
+
+    /// Why, in words.
     pub(crate) fn text(&self, colour: bool) -> String {
         match self {
             Failure::Failed { what, cause } => {

@@ -4,6 +4,7 @@ pub(crate) mod failure;
 mod printer;
 mod problem;
 mod progress;
+pub(crate) mod terminal;
 
 pub(crate) use printer::{Format, Printer};
 pub(crate) use problem::render;

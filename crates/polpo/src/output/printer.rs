@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::terminal;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +42,7 @@ impl Printer {
         }
         let mut stdout = io::stdout().lock();
         match stdout
-            .write_all(out.as_bytes())
+            .write_all(terminal::for_stdout(&out).as_bytes())
             .and_then(|()| stdout.flush())
         {
             // Whoever read the output has seen enough.

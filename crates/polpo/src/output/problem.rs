@@ -5,6 +5,8 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
 };
 
+use super::terminal::{for_stderr, quoted_on_stderr};
+
 /// A problem as people read it: what, where with the line, why and what to do.
 pub(crate) fn render(problem: &Problem, colour: bool) -> String {
     let mut theme = if colour {
@@ -21,7 +23,7 @@ pub(crate) fn render(problem: &Problem, colour: bool) -> String {
         source: problem
             .source
             .as_ref()
-            .map(|source| NamedSource::new(source.name(), source.text().to_owned())),
+            .map(|source| NamedSource::new(source.name(), quoted_on_stderr(source.text()))),
     };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(100)
@@ -43,7 +45,7 @@ struct Shown<'p> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem.message)
+        f.write_str(&for_stderr(&self.problem.message))
     }
 }
 

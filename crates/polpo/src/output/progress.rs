@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use base::{Event, Outcome, Reporter, Unit, Verb};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::terminal::for_stderr;
+
 /// How progress is shown on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ProgressKind {
@@ -136,6 +138,7 @@ impl Reporter for Progress {
                 total,
                 unit,
             } => {
+                let subject = &*for_stderr(subject);
                 let bar = match self.kind {
                     ProgressKind::Bars => Some(self.bar(verb, subject, total, unit)),
                     _ => None,
@@ -158,6 +161,7 @@ impl Reporter for Progress {
                 }
             }
             Event::Step { task, name } => {
+                let name = for_stderr(name);
                 let mut line = None;
                 if let Some(running) = self.tasks().get(&task) {
                     match &running.bar {
@@ -184,9 +188,11 @@ impl Reporter for Progress {
                     self.show_finished(&running, outcome);
                 }
             }
-            Event::Output { line, .. } if self.verbose => self.line(line),
+            Event::Output { line, .. } if self.verbose => self.line(&for_stderr(line)),
             Event::Output { .. } => {}
-            Event::Notice { message } => self.line(&format!("{:>8} {message}", "note")),
+            Event::Notice { message } => {
+                self.line(&format!("{:>8} {}", "note", for_stderr(message)));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod apk_confined;
 mod apk_make;
 mod apk_query;
 mod apk_system;
+mod apk_terminal;
 mod interrupted;
 mod messages;
 mod programs;

@@ -15,6 +15,7 @@ use super::making::{self, REFUSED};
 use super::options::Decision;
 use super::verify::system_words;
 use crate::output::failure::Failure;
+use crate::output::terminal::Stdout;
 
 /// How a file is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,7 +51,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     };
     let keyring = context.keyring()?;
     for path in &arguments.files {
-        let mut out = BufWriter::new(io::stdout().lock());
+        let mut out = BufWriter::new(Stdout::new());
         let shown = dump(path, form, pretty, keyring, &mut out);
         let flushed = out.flush();
         match shown {

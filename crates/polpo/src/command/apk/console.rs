@@ -10,7 +10,7 @@ use base::{Event, Reporter};
 use super::meter::Meter;
 use super::options::Global;
 use crate::output::failure::Failure;
-use crate::output::{Format, Progress};
+use crate::output::{Format, Progress, terminal};
 
 /// Where a run of an apk command speaks, and how much it says.
 pub(crate) struct Console<'p> {
@@ -152,6 +152,7 @@ impl<'p> Console<'p> {
 
     fn say(&self, prefix: &str, text: &str) {
         self.log(&format!("{prefix}{text}"));
+        let text = terminal::for_stderr(text);
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
         self.progress.line(&format!("{prefix}{first}"));
@@ -163,7 +164,7 @@ impl<'p> Console<'p> {
     fn write(&self, stream: &mut impl Write, text: &str) {
         // Whoever read the output has seen enough; the exit code still says how it ended.
         let _ = stream
-            .write_all(text.as_bytes())
+            .write_all(terminal::for_stdout(text).as_bytes())
             .and_then(|()| stream.flush());
     }
 }

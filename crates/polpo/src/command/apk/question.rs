@@ -268,10 +268,9 @@ impl Opened {
         if let Some(package) = owner(path) {
             return Some((package, None));
         }
-        let below = root.path().join(path.trim_start_matches('/'));
-        let target = std::fs::read_link(below).ok()?;
-        let target = target.to_str().filter(|target| target.starts_with('/'))?;
-        Some((owner(target)?, Some(target.to_owned())))
+        let target = root.link(path)?;
+        let target = target.starts_with('/').then_some(target)?;
+        Some((owner(&target)?, Some(target)))
     }
 
     /// Answers a question.
