@@ -193,15 +193,31 @@ impl<'a> Solver<'_, 'a, '_> {
         }
     }
 
+    /// The same for all names of a package, which may be very many.
+    fn tell_conditional_on(&mut self, package: PackageId) {
+        let now = self.reconsidered + 1;
+        if std::mem::replace(&mut self.package_mut(package).told_at, now) == now {
+            return;
+        }
+        let universe = self.universe;
+        for name in universe.names_of(package) {
+            self.tell_conditional(name);
+        }
+    }
+
     fn disqualify(&mut self, package: PackageId) {
-        self.package_mut(package).selectable = false;
+        let now = self.reconsidered + 1;
+        let state = self.package_mut(package);
+        state.selectable = false;
+        // It may lose very many names at once: the first has told all that there is to tell.
+        if std::mem::replace(&mut state.disqualified_at, now) == now {
+            return;
+        }
         let universe = self.universe;
         for name in universe.names_of(package) {
             self.tell_dependents(name);
         }
-        for name in universe.names_of(package) {
-            self.tell_conditional(name);
-        }
+        self.tell_conditional_on(package);
     }
 
     fn is_satisfiable(&self, by: PackageId, term: &Term<'_>) -> bool {
@@ -278,8 +294,8 @@ impl<'a> Solver<'_, 'a, '_> {
         }
     }
 
-    /// Every candidate of some name provides `name` too: who provides `name`, but not
-    /// `must_provide`, is out.
+    /// Every candidate of `must_provide`, which is reconsidered, provides `name` too: who provides
+    /// `name`, but not `must_provide`, is out.
     fn exclude_others(&mut self, name: NameId, must_provide: NameId, spare_virtual: bool) {
         if name == must_provide || self.ignore_conflicts {
             return;
@@ -287,19 +303,16 @@ impl<'a> Solver<'_, 'a, '_> {
         let universe = self.universe;
         for provider in universe.providers(name) {
             let id = provider.package;
-            if universe.package(id).name == must_provide
-                || !self.package(id).selectable
-                || (spare_virtual && provider.version.is_none())
+            let state = self.package(id);
+            if state.provides_at == self.reconsidered || !state.selectable {
+                continue;
+            }
+            if spare_virtual
+                && (provider.version.is_none() || universe.package(id).provides_unversioned)
             {
                 continue;
             }
-            let spared = universe.provides(id).iter().any(|provided| {
-                provided.name == must_provide
-                    || (spare_virtual && provided.dependency.version().is_none())
-            });
-            if !spared {
-                self.disqualify(id);
-            }
+            self.disqualify(id);
         }
     }
 
@@ -426,9 +439,11 @@ impl<'a> Solver<'_, 'a, '_> {
     /// Passes on what all candidates of a name (`options` of them, one being `first`) agree in.
     fn pass_on(&mut self, id: NameId, first: PackageId, options: u32) {
         let universe = self.universe;
+        let now = self.reconsidered;
         for provider in universe.providers(id) {
             let state = self.package_mut(provider.package);
             state.depends_used = state.depends_merged;
+            state.provides_at = now;
         }
         for term in universe.depends(first) {
             if std::mem::take(&mut self.name_mut(term.name).merge_depends) != options {
@@ -545,11 +560,7 @@ impl<'a> Solver<'_, 'a, '_> {
         }
         self.tell_dependents(id);
         match chosen {
-            Some(chosen) => {
-                for name in universe.names_of(chosen.package) {
-                    self.tell_conditional(name);
-                }
-            }
+            Some(chosen) => self.tell_conditional_on(chosen.package),
             None => self.tell_conditional(id),
         }
     }

@@ -92,6 +92,12 @@ pub(super) struct PackageState {
     pub(super) failed: bool,
     /// How many of the names that it provides are known to be seen.
     provides_seen: u32,
+    /// When it was dropped last, counted in names that were reconsidered.
+    pub(super) disqualified_at: u64,
+    /// When what may be installed because of one of its names was told of it last.
+    pub(super) told_at: u64,
+    /// When it was last seen to provide the name that was reconsidered.
+    pub(super) provides_at: u64,
 }
 
 /// A term of the world.

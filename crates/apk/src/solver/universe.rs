@@ -54,6 +54,8 @@ pub(super) struct Package<'a> {
     /// The tag it was installed with, as a bit.
     pub(super) installed_tag: u64,
     pub(super) uninstallable: bool,
+    /// It provides a name without a version.
+    pub(super) provides_unversioned: bool,
 }
 
 impl Package<'_> {
@@ -376,6 +378,10 @@ impl<'a> Builder<'a> {
             installed: false,
             installed_tag: 0,
             uninstallable: !suits || !candidate.defects.is_empty(),
+            provides_unversioned: candidate
+                .provides
+                .iter()
+                .any(|provided| provided.version().is_none()),
         };
         self.packages.push(package);
         id

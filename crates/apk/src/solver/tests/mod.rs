@@ -3,6 +3,7 @@ mod apko;
 mod brute_force;
 mod explanations;
 mod joint;
+mod many_names;
 mod reachable;
 mod real;
 
