@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use attest::intoto::JsonError;
 use attest::licence::{CopyrightEntry, Expression, Licence, NO_ASSERTION};
-use attest::spdx::{Document, PackageRecord, RecipeRecord, SourceRecord};
+use attest::spdx::{Document, PackageRecord, RecipeRecord, SourceRecord, package_url};
 use base::{Digest, Epoch, Problem};
 use store::Expected;
 
 use crate::plan::Network;
 use crate::recipe::{Action, ResolvedPackage, ResolvedRecipe, Step};
+use crate::recording::{Exchange, Recording, package_of};
 
 /// What is known of a build besides its recipe.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Origin {
     pub recipe: Option<RecipeRecord>,
     /// Whether steps reached the network, and with it sources that nobody named.
     pub network: Network,
+    /// What steps got from the network, where that is known.
+    pub recording: Recording,
     /// The texts of the licences that the recipe names by `license-path`, by that path.
     pub licence_texts: BTreeMap<String, String>,
 }
@@ -51,7 +54,7 @@ pub fn document(
     epoch: Epoch,
 ) -> Result<Document, JsonError> {
     let mut document = record(recipe, package, steps, origin).document(epoch)?;
-    if origin.network == Network::Denied {
+    if origin.network != Network::Allowed {
         return Ok(document);
     }
     for described in &mut document.packages {
@@ -80,7 +83,10 @@ pub fn record(
         uri: String::new(),
         digest: Some(*digest),
         commit: None,
+        purl: None,
     }));
+    let exchanges = origin.recording.exchanges().iter();
+    sources.extend(exchanges.filter_map(recorded_source));
     sources.sort();
     sources.dedup();
     let notices = package
@@ -105,6 +111,42 @@ pub fn record(
         recipe: origin.recipe.clone(),
     }
 }
+
+/// A recorded answer as a source: archives of registries and others, not what only leads to them.
+fn recorded_source(exchange: &Exchange) -> Option<SourceRecord> {
+    if exchange.status != 200 || exchange.method != "GET" {
+        return None;
+    }
+    let source = |name: &str, version: Option<String>, purl| SourceRecord {
+        name: name.to_owned(),
+        version,
+        uri: exchange.url.clone(),
+        digest: Some(exchange.digest),
+        commit: None,
+        purl,
+    };
+    if let Some(found) = package_of(&exchange.url) {
+        let path: Vec<&str> = found.path.iter().map(String::as_str).collect();
+        let purl = package_url(found.kind, &path, &found.version);
+        return Some(source(
+            found.name(),
+            Some(found.version.clone()),
+            Some(purl),
+        ));
+    }
+    let path = exchange.url.split('?').next().unwrap_or_default();
+    let file = path.rsplit('/').next().unwrap_or_default();
+    ARCHIVES
+        .iter()
+        .any(|suffix| file.ends_with(suffix))
+        .then(|| source(file, None, None))
+}
+
+/// The ends of the names of files that hold others.
+const ARCHIVES: [&str; 14] = [
+    ".7z", ".apk", ".bz2", ".crate", ".deb", ".gem", ".gz", ".jar", ".tgz", ".txz", ".whl", ".xz",
+    ".zip", ".zst",
+];
 
 /// The package's licences as one expression.
 pub fn licence(package: &ResolvedPackage, origin: &Origin) -> Licence {
@@ -162,6 +204,7 @@ fn collect(
             uri: fetch.uri.clone(),
             digest: origin.sources.get(&fetch.expected).copied(),
             commit: None,
+            purl: None,
         });
     }
     if step.uses.as_deref() == Some("git-checkout")
@@ -175,6 +218,7 @@ fn collect(
             uri: repository.clone(),
             digest: None,
             commit: step.with.get("expected-commit").cloned(),
+            purl: None,
         });
     }
     for inner in &step.steps {

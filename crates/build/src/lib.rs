@@ -10,6 +10,7 @@ pub mod lint;
 pub mod plan;
 pub mod planning;
 pub mod recipe;
+pub mod recording;
 pub mod sandbox;
 pub mod source;
 pub mod test_run;

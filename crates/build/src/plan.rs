@@ -8,6 +8,7 @@ use base::{Arch, Digest, Epoch};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::Accounts;
+use crate::recording::Recording;
 
 /// The folder that a build sees its sources in and works in; nothing outside it is kept.
 pub const WORKSPACE: &str = "/home/build";
@@ -48,6 +49,9 @@ pub struct BuildPlan {
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
+    /// What the network answers, where it is [`Network::Replayed`]. The bodies are blobs of the store.
+    #[serde(default, skip_serializing_if = "Recording::is_empty")]
+    pub recording: Recording,
     /// The packages whose folders the build fills, beneath [`OUTPUT`].
     pub packages: Vec<String>,
 }
@@ -153,6 +157,10 @@ pub enum Network {
     Denied,
     /// They share the host's network: whatever they fetch is outside the plan.
     Allowed,
+    /// They reach web servers through a proxy that keeps what it gets.
+    Recorded,
+    /// They reach a proxy that answers as [`BuildPlan::recording`] says, and nothing else.
+    Replayed,
 }
 
 impl BuildPlan {
@@ -160,6 +168,16 @@ impl BuildPlan {
     /// spaces.
     pub fn canonical_json(&self) -> Vec<u8> {
         key_bytes(self)
+    }
+
+    /// The plan of the same build, once what it gets from the network is known.
+    #[must_use]
+    pub fn replaying(self, recording: Recording) -> BuildPlan {
+        BuildPlan {
+            network: Network::Replayed,
+            recording,
+            ..self
+        }
     }
 
     /// SHA-256 of [`BuildPlan::canonical_json`].
@@ -246,6 +264,7 @@ mod tests {
             environment: environment(&BTreeMap::new(), Some(Epoch(7))),
             limits: Limits::default(),
             network: Network::Denied,
+            recording: Recording::default(),
             packages: vec!["hello".into()],
         }
     }

@@ -6,6 +6,7 @@ use crate::plan::{
     BuildPlan, FORMAT, GuestPackage, Limits, Network, PlacedFile, PlannedStep, environment,
 };
 use crate::recipe::{Action, GuestRequest, ResolvedRecipe, ResolvedTest, Step};
+use crate::recording::Recording;
 use crate::source::Sources;
 use crate::workspace::{WorkspaceError, within_workspace};
 
@@ -45,6 +46,8 @@ pub struct Inputs<'a> {
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
+    /// What the network answers, where it is replayed.
+    pub recording: Recording,
 }
 
 /// The plan that builds all packages of `recipe`.
@@ -111,6 +114,7 @@ fn plan<'s>(
         environment: environment(&request.environment, epoch),
         limits: inputs.limits,
         network: inputs.network,
+        recording: inputs.recording,
         packages,
     })
 }

@@ -13,6 +13,7 @@ use crate::guest::{ChooseError, choose};
 use crate::plan::{Limits, Network};
 use crate::planning::{Inputs, PlanError, plan_test};
 use crate::recipe::{ResolvedPackage, ResolvedRecipe, ResolvedTest};
+use crate::recording::{Recording, RestoreError, SourceLock, restore};
 use crate::source::{SourceError, Sources, recipe_files};
 
 /// What a test run is told besides the recipe.
@@ -35,6 +36,9 @@ pub struct TestOptions<'a> {
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
+    /// Has what the network answers to each test, where it is [`Network::Replayed`]; a test that is
+    /// not in it has no network.
+    pub lock: &'a SourceLock,
     /// Test also what passed before, unchanged.
     pub again: bool,
 }
@@ -52,6 +56,8 @@ pub struct TestReport {
     pub failure: Option<TestError>,
     /// What the steps printed, a blob of the store; in a failure, the error names it.
     pub log: Option<Digest>,
+    /// What the test got from the network, where it was recorded and the test passed.
+    pub recording: Option<Recording>,
 }
 
 /// A test did not pass, or could not be run.
@@ -63,6 +69,9 @@ pub enum TestError {
     /// A source can't be had.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// What was recorded is gone.
+    #[error(transparent)]
+    Recording(#[from] RestoreError),
     /// The test can't become a plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -116,9 +125,9 @@ pub async fn test_recipe<E: Executor>(
             reporter,
         };
         let result = run.test(&repositories, package, test).await;
-        let (outcome, failure, log) = match result {
-            Ok((outcome, log)) => (outcome, None, Some(log)),
-            Err(error) => (Outcome::Failed, Some(error), None),
+        let (outcome, failure, log, recording) = match result {
+            Ok((outcome, log, recording)) => (outcome, None, Some(log), recording),
+            Err(error) => (Outcome::Failed, Some(error), None, None),
         };
         reports.push(TestReport {
             package: package.name.clone(),
@@ -126,6 +135,7 @@ pub async fn test_recipe<E: Executor>(
             outcome,
             failure,
             log,
+            recording,
         });
     }
     Ok(reports)
@@ -145,7 +155,7 @@ impl<E: Executor> Run<'_, E> {
         repositories: &[apk::repository::LoadedRepository],
         package: &ResolvedPackage,
         test: &ResolvedTest,
-    ) -> Result<(Outcome, Digest), TestError> {
+    ) -> Result<(Outcome, Digest, Option<Recording>), TestError> {
         let (store, options) = (self.store, self.options);
         // The very version that the recipe builds, not whatever else goes by the name.
         let mut wanted: Vec<String> = test.environment.packages.clone();
@@ -159,29 +169,43 @@ impl<E: Executor> Run<'_, E> {
             Some(folder) => recipe_files(store, folder)?,
             None => Vec::new(),
         };
+        let (network, recording) = match options.network {
+            Network::Replayed => match options.lock.test(arch, &package.name) {
+                Some(recording) => (Network::Replayed, recording.clone()),
+                None => (Network::Denied, Recording::default()),
+            },
+            other => (other, Recording::default()),
+        };
+        restore(store, &recording, options.origins, self.reporter).await?;
         let inputs = Inputs {
             epoch: options.epoch,
             guest,
             files,
             sources: &sources,
             limits: options.limits.clone(),
-            network: options.network,
+            network,
+            recording,
         };
         let plan = plan_test(self.recipe.arch, test, inputs)?;
-        let key = plan.digest();
         let subject = format!("{}-{}", package.name, package.full_version);
-        let before: Option<TestRecord> = store.record_get("test", &key)?;
-        if let Some(TestRecord { log }) = before
+        let pinned = matches!(plan.network, Network::Denied | Network::Replayed);
+        if pinned
             && !options.again
+            && let Some(TestRecord { log }) = store.record_get("test", &plan.digest())?
         {
             Task::start(self.reporter, Verb::Test, &subject, None, Unit::Items).unchanged();
-            return Ok((Outcome::Unchanged, log));
+            return Ok((Outcome::Unchanged, log, None));
         }
         let output = self
             .executor
             .execute(&plan, &subject, self.reporter)
             .await?;
-        store.record_put("test", &key, &TestRecord { log: output.log })?;
-        Ok((Outcome::Done, output.log))
+        let recording = output.recording.clone();
+        let plan = match &recording {
+            Some(recording) => plan.replaying(recording.clone()),
+            None => plan,
+        };
+        store.record_put("test", &plan.digest(), &TestRecord { log: output.log })?;
+        Ok((Outcome::Done, output.log, recording))
     }
 }

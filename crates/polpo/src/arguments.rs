@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use apk::repository::RepositoryMirror;
 use base::Arch;
+use build::recording::Rewrite;
 use clap::{Args, Parser, Subcommand};
 use store::Mirror;
 
@@ -180,6 +181,7 @@ pub(crate) struct Mirrors {
 Examples:
   polpo build os/packages/hello.yaml -r build/seed -k ~/.config/polpo/keys --signing-key ~/.config/polpo/keys/polpo.rsa
   polpo build hello.yaml -r build/seed --debug        # a shell in the sandbox if a step fails
+  polpo build hello.yaml -r build/seed --network record   # hello.lock.json says what it got
 
 An unchanged recipe is not built again: the plan (guest packages, sources and steps, all by hash)
 is its own cache key.")]
@@ -208,9 +210,8 @@ pub(crate) struct Build {
     /// Distribution name used in package URLs of SBOMs
     #[arg(long, default_value = "polpo")]
     pub(crate) namespace: String,
-    /// Let build steps use the network: never taken from the cache, and the package's SBOM says so
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) network: Network,
+    #[command(flatten)]
+    pub(crate) network: StepNetwork,
     /// Trace each command, and open a shell in the sandbox when a step fails
     #[arg(long)]
     pub(crate) debug: bool,
@@ -219,7 +220,44 @@ pub(crate) struct Build {
     pub(crate) rebuild: bool,
 }
 
-/// Whether build steps may use the network.
+/// What steps have of the network.
+#[derive(Debug, Args)]
+pub(crate) struct StepNetwork {
+    /// What steps have of the network [default: replay what is recorded beside the recipe, else deny]
+    #[arg(long, value_enum)]
+    pub(crate) network: Option<NetworkPolicy>,
+    /// Host that may be asked while recording, such as `example.org` or `*.example.org`; with none,
+    /// every public host may; one named in full may also be on this machine or its own network
+    #[arg(long = "network-host", value_name = "HOST")]
+    pub(crate) network_hosts: Vec<String>,
+    /// Where a recording gets what lies below a URL, such as a registry's; may be repeated
+    #[arg(
+        long = "network-mirror",
+        value_name = "URL=MIRROR",
+        env = "POLPO_NETWORK_MIRRORS",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    pub(crate) network_mirrors: Vec<Rewrite>,
+    /// The most that a recording may hold, in bytes [default: 32 GiB]
+    #[arg(long = "network-limit", value_name = "BYTES")]
+    pub(crate) network_limit: Option<u64>,
+}
+
+/// What steps have of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NetworkPolicy {
+    /// None, whatever is recorded.
+    Deny,
+    /// All that the host has: nothing comes from the cache, and the package's SBOM says so.
+    Allow,
+    /// Web servers, through a proxy: what they answer is kept, and listed in RECIPE.lock.json.
+    Record,
+    /// What is listed in RECIPE.lock.json.
+    Replay,
+}
+
+/// Whether a program may use the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Network {
     /// The sandbox has no network.
@@ -247,6 +285,10 @@ pub(crate) struct Test {
     /// Folder of files that recipes use [default: RECIPE without .yaml]
     #[arg(long, value_name = "DIR")]
     pub(crate) source_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: StepNetwork,
+    #[command(flatten)]
+    pub(crate) mirrors: Mirrors,
     /// Trace each command, and open a shell in the sandbox when a step fails
     #[arg(long)]
     pub(crate) debug: bool,

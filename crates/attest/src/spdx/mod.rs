@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::json::{self, JsonError};
 
 pub use image::{ImageLayer, ImagePackage, ImageRecord};
-pub use package::{PackageRecord, RecipeRecord, SourceRecord, apk_purl, spdx_id};
+pub use package::{PackageRecord, RecipeRecord, SourceRecord, apk_purl, package_url, spdx_id};
 
 /// Documents longer than this are not read: 64 MiB.
 const MAX_LENGTH: usize = 64 << 20;

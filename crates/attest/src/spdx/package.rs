@@ -49,6 +49,8 @@ pub struct SourceRecord {
     pub digest: Option<Digest>,
     /// The Git commit, for a repository.
     pub commit: Option<String>,
+    /// Its package URL, for an archive of a registry; the others get a generic one.
+    pub purl: Option<String>,
 }
 
 /// The recipe that built a package.
@@ -134,6 +136,11 @@ pub(super) fn purl(
         text.push_str(&subpath.join("/"));
     }
     text
+}
+
+/// The package URL of something in a registry: `pkg:KIND/PATH@VERSION`, encoded as it must be.
+pub fn package_url(kind: &str, path: &[&str], version: &str) -> String {
+    purl(kind, path, version, &[], "")
 }
 
 /// The package URL of an apk: `pkg:apk/NAMESPACE/NAME@VERSION?arch=…&distro=…&upstream=ORIGIN`,
@@ -280,13 +287,16 @@ impl SourceRecord {
             let checksum = self
                 .digest
                 .map_or(String::new(), |digest| digest.to_string());
-            package.external_refs = vec![ExternalRef::purl(purl(
-                "generic",
-                &[&self.name],
-                version,
-                &[("checksum", &checksum), ("download_url", &self.uri)],
-                "",
-            ))];
+            package.external_refs =
+                vec![ExternalRef::purl(self.purl.clone().unwrap_or_else(|| {
+                    purl(
+                        "generic",
+                        &[&self.name],
+                        version,
+                        &[("checksum", &checksum), ("download_url", &self.uri)],
+                        "",
+                    )
+                }))];
         }
         package.checksums = self.digest.iter().map(Checksum::sha256).collect();
         package
@@ -413,6 +423,7 @@ pub(super) mod tests {
                     uri: "https://ftp.gnu.org/gnu/hello/hello-2.12.1.tar.gz".to_owned(),
                     digest: Some(Digest::of(b"tarball")),
                     commit: None,
+                    purl: None,
                 },
                 SourceRecord {
                     name: "gnulib".to_owned(),
@@ -420,6 +431,7 @@ pub(super) mod tests {
                     uri: "https://github.com/coreutils/gnulib.git".to_owned(),
                     digest: None,
                     commit: Some("0123456789012345678901234567890123456789".to_owned()),
+                    purl: None,
                 },
             ],
             recipe: Some(RecipeRecord {

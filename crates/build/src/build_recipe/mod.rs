@@ -22,6 +22,7 @@ use crate::lint::Levels;
 use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
 use crate::recipe::ResolvedRecipe;
+use crate::recording::{Recording, RestoreError, restore};
 use crate::source::{SourceError, SourceOrigin, Sources, recipe_files};
 
 /// Rises when the same recipe and output would become other packages.
@@ -46,6 +47,8 @@ pub struct BuildOptions<'a> {
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
+    /// What the network answers, where it is [`Network::Replayed`].
+    pub recording: Recording,
     /// The repository that gets the packages, in `OUT/ARCH`.
     pub out: &'a Path,
     /// Who signs the packages and the index.
@@ -80,7 +83,7 @@ pub struct BuiltRecipe {
     pub outcome: Outcome,
     /// The main package, then the subpackages.
     pub packages: Vec<BuiltPackage>,
-    /// What was carried out.
+    /// What was carried out; if the network was recorded, the plan by which it is replayed.
     pub plan: BuildPlan,
     /// Where the sources were found this time.
     pub sources: Vec<SourceOrigin>,
@@ -118,6 +121,14 @@ pub enum BuildError {
         package: String,
         /// Why not.
         source: SourceError,
+    },
+    /// What was recorded is gone.
+    #[error("{package}: {source}")]
+    Recording {
+        /// The recipe's package.
+        package: String,
+        /// Why it can't be had.
+        source: RestoreError,
     },
     /// The recipe can't become a plan.
     #[error("{package}: {source}")]
@@ -220,6 +231,16 @@ pub async fn build_recipe<E: Executor>(
         Some(folder) => recipe_files(store, folder).map_err(source_failed)?,
         None => Vec::new(),
     };
+    let recording = match options.network {
+        Network::Replayed => options.recording.clone(),
+        _ => Recording::default(),
+    };
+    restore(store, &recording, options.origins, reporter)
+        .await
+        .map_err(|source| BuildError::Recording {
+            package: package(),
+            source,
+        })?;
     let inputs = Inputs {
         epoch: options.epoch,
         guest,
@@ -227,22 +248,18 @@ pub async fn build_recipe<E: Executor>(
         sources: &sources,
         limits: options.limits.clone(),
         network: options.network,
+        recording,
     };
     let plan = plan_build(recipe, inputs).map_err(|source| BuildError::Plan {
         package: package(),
         source,
     })?;
 
-    let key = key(recipe, options, &plan);
-    let before: Option<BuildRecord> = store.record_get("build", &key)?;
-    let before = before.filter(|record| {
-        let mut packages = record.packages.iter();
-        packages.all(|package| store.contains(&package.digest)) && store.contains(&record.log)
-    });
-    // What came over the network is not in the plan: the same plan may give something else today.
-    if let Some(record) = &before
+    // What comes over the network now is not in the plan: it may give something else today.
+    let pinned = matches!(plan.network, Network::Denied | Network::Replayed);
+    if pinned
         && !options.rebuild
-        && plan.network == Network::Denied
+        && let Some(record) = built_before(store, &key(recipe, options, &plan))?
     {
         let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
         let task = base::Task::start(
@@ -264,10 +281,11 @@ pub async fn build_recipe<E: Executor>(
         });
     }
 
-    let (record, problems) =
-        execute(store, executor, recipe, options, &plan, &sources, reporter).await?;
+    let (plan, record, problems) =
+        execute(store, executor, recipe, options, plan, &sources, reporter).await?;
+    let key = key(recipe, options, &plan);
     if options.rebuild
-        && let Some(before) = before
+        && let Some(before) = built_before(store, &key)?
     {
         let differ: Vec<String> = record
             .packages
@@ -299,6 +317,15 @@ pub async fn build_recipe<E: Executor>(
         log: record.log,
         problems,
     })
+}
+
+/// What is kept under `key`, if all of it is still there.
+fn built_before(store: &Store, key: &Digest) -> Result<Option<BuildRecord>, StoreError> {
+    let record: Option<BuildRecord> = store.record_get("build", key)?;
+    Ok(record.filter(|record| {
+        let mut packages = record.packages.iter();
+        packages.all(|package| store.contains(&package.digest)) && store.contains(&record.log)
+    }))
 }
 
 /// Reads the indexes. The output repository may be among them before it has one.
@@ -357,18 +384,23 @@ async fn execute<E: Executor>(
     executor: &E,
     recipe: &ResolvedRecipe,
     options: &BuildOptions<'_>,
-    plan: &BuildPlan,
+    plan: BuildPlan,
     sources: &Sources,
     reporter: &dyn Reporter,
-) -> Result<(BuildRecord, Vec<Problem>), BuildError> {
+) -> Result<(BuildPlan, BuildRecord, Vec<Problem>), BuildError> {
     let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
     let output = executor
-        .execute(plan, &subject, reporter)
+        .execute(&plan, &subject, reporter)
         .await
         .map_err(|source| BuildError::Execute {
             package: recipe.package.name.clone(),
             source,
         })?;
+    // From here on, a recorded build is the replayed one: the same packages, under the same key.
+    let plan = match &output.recording {
+        Some(recording) => plan.replaying(recording.clone()),
+        None => plan,
+    };
     let licence_paths = recipe
         .packages()
         .flat_map(|package| &package.licenses)
@@ -383,6 +415,7 @@ async fn execute<E: Executor>(
             .collect(),
         recipe: options.recipe.clone(),
         network: plan.network,
+        recording: plan.recording.clone(),
         licence_texts: licence_paths
             .filter(|path| !path.is_empty())
             .filter_map(|path| Some((path.to_owned(), output.text(path)?)))
@@ -415,5 +448,5 @@ async fn execute<E: Executor>(
         problems.extend(package.problems);
     }
     let log = output.log;
-    Ok((BuildRecord { packages, log }, problems))
+    Ok((plan, BuildRecord { packages, log }, problems))
 }

@@ -15,9 +15,10 @@ use super::script::{LONGEST_ARGUMENT, failed_command, quoted, wrapped};
 use super::{BuildOutput, ExecuteError, Executor, StepFailure};
 use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
+use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Cancel, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard, User,
-    find_bubblewrap,
+    Bind, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard,
+    User, find_bubblewrap,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -38,6 +39,11 @@ pub struct LocalExecutor {
     bubblewrap: PathBuf,
     /// How guests are made.
     pub guest: GuestMode,
+    /// What is asked of the network, and how, by plans that record it.
+    pub recorder: RecorderSettings,
+    /// What steps see of this machine besides, such as the caches of clients. It is no part of the
+    /// plan: nothing that a build makes may depend on it.
+    pub binds: Vec<Bind>,
     /// Help in finding faults.
     pub debug: Debug,
     /// Whether output is reported as that of a test.
@@ -56,6 +62,8 @@ impl LocalExecutor {
             init,
             bubblewrap: find_bubblewrap()?,
             guest: GuestMode::default(),
+            recorder: RecorderSettings::default(),
+            binds: Vec::new(),
             debug: Debug::default(),
             verb: Verb::Build,
         })
@@ -172,6 +180,9 @@ impl Drop for Worker {
     }
 }
 
+/// The subfolder with the proxy's certificates.
+const CERTIFICATES: &str = "certificates";
+
 /// How many lines a failure shows.
 const LAST_LINES: usize = 20;
 /// A longer line is cut in two.
@@ -242,6 +253,8 @@ struct Build<'a> {
     cancel: &'a Cancel,
     folder: BuildFolder,
     output: Output,
+    /// What stands for the network.
+    proxy: Option<Proxy>,
     deadline: Option<Instant>,
 }
 
@@ -267,6 +280,7 @@ impl<'a> Build<'a> {
                 failed_command: None,
                 sender,
             },
+            proxy: None,
             deadline: None,
         })
     }
@@ -278,6 +292,7 @@ impl<'a> Build<'a> {
         };
         let store = &self.executor.store;
         let root = self.guest(&layers)?;
+        self.start_proxy()?;
         let path = self.folder.path().join("workspace");
         let workspace =
             Workspace::create(&path, &self.plan.packages).map_err(workspace_error("start"))?;
@@ -300,6 +315,9 @@ impl<'a> Build<'a> {
                 return Err(ExecuteError::NoShell);
             }
             self.output.begin_step(step.name());
+            if let Some(proxy) = &self.proxy {
+                proxy.begin_step(step.name());
+            }
             match self.step(step, &workspace, &root)? {
                 Ending::Exited(0) => {}
                 Ending::Exited(code) => {
@@ -317,6 +335,7 @@ impl<'a> Build<'a> {
                 }
                 Ending::Cancelled => return Err(ExecuteError::Cancelled),
             }
+            self.warn_of_misses();
             let _ = self.output.sender.blocking_send(Progress::StepDone);
         }
         let trees = workspace
@@ -327,6 +346,10 @@ impl<'a> Build<'a> {
         Ok(BuildOutput {
             trees,
             workspace: workspace.path().to_owned(),
+            recording: match (&self.proxy, self.plan.network) {
+                (Some(proxy), Network::Recorded) => Some(proxy.recording()),
+                _ => None,
+            },
             log,
             folder: std::mem::replace(&mut self.folder, fresh),
         })
@@ -422,13 +445,18 @@ impl<'a> Build<'a> {
         root: &Held,
         standard: Standard,
     ) -> Result<Ending, ExecuteError> {
-        let mut whole = self.plan.environment.clone();
+        let mut whole = match self.proxy {
+            Some(_) => recording::environment(),
+            None => BTreeMap::new(),
+        };
+        whole.extend(self.plan.environment.clone());
         whole.extend(environment.clone());
         let mut binds = vec![Bind {
             source: workspace.path().to_owned(),
             target: WORKSPACE.to_owned(),
             writable: true,
         }];
+        binds.extend(self.executor.binds.iter().cloned());
         if matches!(
             root.root(),
             Root::Folder {
@@ -447,6 +475,13 @@ impl<'a> Build<'a> {
                     writable: true,
                 });
             }
+        }
+        if self.proxy.is_some() {
+            binds.push(Bind {
+                source: self.folder.path().join(CERTIFICATES),
+                target: recording::GUEST_FOLDER.to_owned(),
+                writable: false,
+            });
         }
         if self.plan.network == Network::Allowed
             && let Ok(source) = Path::new("/etc/resolv.conf").canonicalize()
@@ -483,7 +518,11 @@ impl<'a> Build<'a> {
             command: &command,
             user: User::default(),
             working_directory: None,
-            network: self.plan.network,
+            network: match (&self.proxy, self.plan.network) {
+                (Some(proxy), _) => Connection::Gateway(proxy),
+                (None, Network::Allowed) => Connection::Host,
+                (None, _) => Connection::None,
+            },
             limits: &self.plan.limits,
             scratch: self.folder.path(),
             standard,
@@ -523,6 +562,7 @@ impl<'a> Build<'a> {
             code,
             command: self.output.failed_command.take(),
             last_lines: std::mem::take(&mut self.output.last_lines).into(),
+            misses: self.misses(),
             log: self.keep_log()?.1,
         };
         if let PlannedStep::Run {
@@ -544,6 +584,33 @@ impl<'a> Build<'a> {
             self.sandboxed(&script, environment, workspace, root, Standard::Terminal)?;
         }
         Ok(ExecuteError::Step(Box::new(failure)))
+    }
+
+    /// Starts what the plan has for a network, if it is neither all nor nothing.
+    fn start_proxy(&mut self) -> Result<(), ExecuteError> {
+        let store = self.executor.store.clone();
+        let proxy = match self.plan.network {
+            Network::Denied | Network::Allowed => return Ok(()),
+            Network::Recorded => Proxy::record(store, self.executor.recorder.clone())?,
+            Network::Replayed => Proxy::replay(store, &self.plan.recording)?,
+        };
+        proxy.write_certificates(&self.subfolder(CERTIFICATES)?)?;
+        self.proxy = Some(proxy);
+        Ok(())
+    }
+
+    /// What the network did not answer.
+    fn misses(&self) -> Vec<Miss> {
+        self.proxy.as_ref().map_or(Vec::new(), Proxy::take_misses)
+    }
+
+    /// Says what the network did not answer, where a step went on all the same.
+    fn warn_of_misses(&mut self) {
+        for miss in self.misses() {
+            self.output
+                .take(format!("polpo: not answered: {miss}\n").as_bytes());
+        }
+        self.output.end_step();
     }
 
     /// Stores the log: its digest, and its path for people.

@@ -14,6 +14,7 @@ use store::StoreError;
 
 use crate::guest::GuestError;
 use crate::plan::BuildPlan;
+use crate::recording::{Miss, ProxyError, Recording};
 use crate::sandbox::SandboxError;
 use crate::workspace::{BuildFolder, WorkspaceError};
 
@@ -43,6 +44,8 @@ pub struct BuildOutput {
     pub trees: BTreeMap<String, PathBuf>,
     /// The workspace, which licence files are read from.
     pub workspace: PathBuf,
+    /// What the steps got from the network, where the plan says that it is recorded.
+    pub recording: Option<Recording>,
     /// All that the steps printed, a blob of the store.
     pub log: Digest,
     /// Holds the folders; they go when it is dropped.
@@ -68,6 +71,8 @@ pub struct StepFailure {
     pub command: Option<String>,
     /// The last lines of output.
     pub last_lines: Vec<String>,
+    /// What the step asked of the network and was not told.
+    pub misses: Vec<Miss>,
     /// The kept log.
     pub log: PathBuf,
 }
@@ -84,6 +89,12 @@ impl fmt::Display for StepFailure {
         }
         for line in &self.last_lines {
             write!(f, "\n  | {line}")?;
+        }
+        if !self.misses.is_empty() {
+            f.write_str("\nthe network did not answer:")?;
+        }
+        for miss in &self.misses {
+            write!(f, "\n  {miss}")?;
         }
         write!(f, "\nthe whole log is `{}`", self.log.display())
     }
@@ -126,6 +137,9 @@ pub enum ExecuteError {
     /// There is no sandbox to be had.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// What stands for the network can't be started.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The guest can't be made.
     #[error(transparent)]
     Guest(#[from] GuestError),

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
-use super::{Entrance, INIT_ARGUMENT, Root, Specification};
+use super::{Entrance, INIT_ARGUMENT, Root, Specification, gateway};
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
 pub(super) const INIT_FAILED: u8 = 125;
@@ -62,6 +62,9 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     if parent != Some(specification.parent) {
         std::process::exit(INIT_FAILED.into());
+    }
+    if let Some(folder) = &specification.gateway {
+        gateway::open(folder, || unshare(UnshareFlags::NEWNET)).map_err(failed(Stage::Network))?;
     }
     if specification.command.is_empty() {
         hold().map_err(failed(Stage::Arguments))?;

@@ -39,6 +39,7 @@ impl Held {
             arguments_file: files.arguments.clone(),
             status: files.status.clone(),
             failure: files.failure.clone(),
+            gateway: None,
             memory: None,
             processor_time: None,
         })?;

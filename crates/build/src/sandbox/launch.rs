@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,10 +15,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::enter::INIT_FAILED;
+use super::gateway::{self, Connection, Gateway};
 use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
 use super::{CAPABILITIES, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Root, Specification};
-use crate::plan::{Limits, Network};
+use crate::plan::Limits;
 
 /// A folder or file of the host that is seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +100,8 @@ pub struct Launch<'a> {
     pub user: User,
     /// Where the command starts; none means `/`.
     pub working_directory: Option<&'a str>,
-    /// Whether the host's network is shared.
-    pub network: Network,
+    /// What it has of the network.
+    pub network: Connection<'a>,
     /// Limits of each process; `timeout` is not looked at.
     pub limits: &'a Limits,
     /// A folder that only this user can enter, for the few files the start needs.
@@ -126,6 +128,14 @@ impl Launch<'_> {
         let files = StartFiles::within(self.scratch)?;
         let specification = self.specification(&files);
         files.write(&specification)?;
+        let gateway = match self.network {
+            Connection::Gateway(gateway) => {
+                let socket = gateway::await_listener(files.folder())
+                    .map_err(SandboxError::at("make a socket in", files.folder()))?;
+                Some((socket, gateway))
+            }
+            Connection::None | Connection::Host => None,
+        };
 
         let program = &self.init.program;
         let mut command = Command::new(program);
@@ -159,6 +169,7 @@ impl Launch<'_> {
             first_process: None,
             child,
             output: reader,
+            gateway,
         };
         let ending = running
             .wait(deadline, cancel, &mut |bytes| {
@@ -209,6 +220,8 @@ impl Launch<'_> {
             arguments_file: files.arguments.clone(),
             status: files.status.clone(),
             failure: files.failure.clone(),
+            gateway: matches!(self.network, Connection::Gateway(_))
+                .then(|| files.folder().to_owned()),
             memory: self.limits.memory,
             processor_time: self.limits.processor_time,
         }
@@ -231,7 +244,8 @@ impl Launch<'_> {
         push(&["--disable-userns"]);
         push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         push(&["--unshare-cgroup-try"]);
-        if self.network == Network::Denied {
+        // For a gateway, `sandbox-init` has made the namespace.
+        if matches!(self.network, Connection::None) {
             push(&["--unshare-net"]);
         }
         push(&["--hostname", HOST_NAME, "--die-with-parent"]);
@@ -283,7 +297,7 @@ impl Launch<'_> {
 
 /// The files that a start needs; removed with it.
 pub(super) struct StartFiles {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(super) specification: PathBuf,
     pub(super) arguments: PathBuf,
     pub(super) status: PathBuf,
@@ -306,8 +320,12 @@ impl StartFiles {
             arguments: path("arguments"),
             failure: path("failure.json"),
             status,
-            _folder: folder,
+            folder,
         })
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(super) fn write(&self, specification: &Specification) -> Result<(), SandboxError> {
@@ -326,9 +344,11 @@ impl StartFiles {
 }
 
 /// A sandbox under way.
-struct Running {
+struct Running<'a> {
     child: Child,
     output: Option<PipeReader>,
+    /// The network's socket is still to come, for this.
+    gateway: Option<(UnixListener, &'a dyn Gateway)>,
     /// bubblewrap's report: one JSON object when the sandbox is up, another at its end.
     status: File,
     said: Vec<u8>,
@@ -339,7 +359,7 @@ struct Running {
 /// How long a killed sandbox may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Running {
+impl Running<'_> {
     fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -398,6 +418,10 @@ impl Running {
                 descriptors.push(PollFd::from_borrowed_fd(reader.as_fd(), readable));
                 descriptors.len() - 1
             });
+            let gateway_at = self.gateway.as_ref().map(|(socket, _)| {
+                descriptors.push(PollFd::from_borrowed_fd(socket.as_fd(), readable));
+                descriptors.len() - 1
+            });
             let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             poll(&mut descriptors, remaining)?;
             let ready: Vec<bool> = descriptors
@@ -407,6 +431,11 @@ impl Running {
             drop(descriptors);
             if status_at.is_some_and(|at| ready[at]) {
                 status_open = self.hear_status();
+            }
+            if gateway_at.is_some_and(|at| ready[at])
+                && let Some((socket, gateway)) = self.gateway.take()
+            {
+                gateway.serve(gateway::receive(&socket)?);
             }
             if output_at.is_some_and(|at| ready[at]) {
                 self.pass_on(output);

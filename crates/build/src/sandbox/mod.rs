@@ -15,6 +15,7 @@
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
 mod enter;
+mod gateway;
 mod hold;
 mod kernel_files;
 mod launch;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use enter::init_if_requested;
+pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
 pub use launch::{Bind, Cancel, Ending, Launch, Standard, User};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
@@ -137,6 +139,9 @@ struct Specification {
     status: PathBuf,
     /// Takes an [`InitFailure`] when it comes to none of that.
     failure: PathBuf,
+    /// A folder with a socket that takes the listening socket of a network namespace that is made
+    /// for this sandbox: [`gateway`].
+    gateway: Option<PathBuf>,
     memory: Option<u64>,
     processor_time: Option<u64>,
 }

@@ -19,6 +19,8 @@ pub enum Stage {
     Overlay,
     /// Entering the namespaces that hold the guest.
     Join,
+    /// Making a network namespace for the proxy.
+    Network,
     /// Setting limits on resources.
     Limit,
     /// Handing the arguments over.

@@ -1,6 +1,8 @@
 //! Builds in real sandboxes: bubblewrap and a static busybox must be installed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod network;
+mod network_clients;
 mod ordinary_user;
 mod recipe;
 mod sandbox;

@@ -16,6 +16,7 @@ use polpo_build::executor::LocalExecutor;
 use polpo_build::lint::Levels;
 use polpo_build::plan::{Limits, Network};
 use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
+use polpo_build::recording::{Recording, SourceLock};
 use polpo_build::test_run::{TestOptions, TestReport, test_recipe};
 use store::{Mirror, Origins, Store};
 use tempfile::TempDir;
@@ -220,6 +221,7 @@ test:
             epoch: EPOCH,
             limits: Limits::default(),
             network: Network::Denied,
+            recording: Recording::default(),
             out: &out,
             signer: Some(&self.signer),
             namespace: "polpo",
@@ -250,6 +252,7 @@ test:
             epoch: EPOCH,
             limits: Limits::default(),
             network: Network::Denied,
+            lock: &SourceLock::default(),
             again: false,
         };
         let store = self.executor.store();

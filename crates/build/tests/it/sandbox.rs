@@ -8,8 +8,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use polpo_build::guest::GuestMode;
-use polpo_build::plan::{Limits, Network};
-use polpo_build::sandbox::{Bind, Cancel, Ending, Held, Launch, Standard, User, find_bubblewrap};
+use polpo_build::plan::Limits;
+use polpo_build::sandbox::{
+    Bind, Cancel, Connection, Ending, Held, Launch, Standard, User, find_bubblewrap,
+};
 
 use crate::support::{Bench, listing};
 
@@ -308,7 +310,7 @@ fn only_a_shell_that_was_asked_for_has_the_terminal() {
             command: &["/bin/sh", "-c", script].map(str::to_owned),
             user: User::default(),
             working_directory: None,
-            network: Network::Denied,
+            network: Connection::None,
             limits: &Limits::default(),
             scratch: &scratch,
             standard,

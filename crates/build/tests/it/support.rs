@@ -10,7 +10,8 @@ use polpo_build::executor::{BuildOutput, ExecuteError, LocalExecutor};
 use polpo_build::guest::{GuestError, Layers};
 use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
 use polpo_build::recipe::Accounts;
-use polpo_build::sandbox::InitProgram;
+use polpo_build::recording::Recording;
+use polpo_build::sandbox::{Bind, InitProgram};
 use store::Store;
 use tempfile::TempDir;
 
@@ -97,6 +98,7 @@ impl Bench {
                 environment: environment(&BTreeMap::new(), Some(Epoch(1))),
                 limits: Limits::default(),
                 network: Network::Denied,
+                recording: Recording::default(),
                 packages: vec!["hello".to_owned()],
             },
             lines: Lines::default(),
@@ -224,4 +226,27 @@ pub(crate) fn listing(folder: &Path) -> String {
     }
     lines.sort();
     lines.join("\n")
+}
+
+impl Bench {
+    /// A bench whose steps find the programs of this machine, but for its shell.
+    pub(crate) fn with_host_programs() -> Bench {
+        let mut bench = Bench::new();
+        for folder in ["/usr", "/lib", "/lib64", "/etc/alternatives"] {
+            bench.see(folder, folder);
+        }
+        bench
+    }
+
+    /// Lets steps see a file or folder of this machine, if there is one.
+    pub(crate) fn see(&mut self, source: impl Into<PathBuf>, target: &str) {
+        let source = source.into();
+        if source.exists() {
+            self.executor.binds.push(Bind {
+                source,
+                target: target.to_owned(),
+                writable: false,
+            });
+        }
+    }
 }

@@ -255,6 +255,7 @@ impl Source {
                 uri: String::new(),
                 digest: Some(locked.sha256),
                 commit: None,
+                purl: None,
             }],
             recipe: None,
         };

@@ -157,6 +157,7 @@ impl Bed {
                 uri: "https://example.org/hello-1.0.tar.gz".to_owned(),
                 digest: Some(base::Digest::of(b"source")),
                 commit: None,
+                purl: None,
             }],
             recipe: None,
         }

@@ -2,11 +2,12 @@ use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
 use build::lint::Levels;
-use build::plan::{Limits, Network};
+use build::plan::Limits;
 use build::sandbox::InitProgram;
 
-use crate::arguments::{Build, Network as NetworkArgument};
+use crate::arguments::Build;
 use crate::command::interruptible;
+use crate::command::network::{Policy, recorder, write_recording};
 use crate::command::recipes::{self, Loaded};
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
@@ -30,18 +31,22 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut executor = executor(&store)?;
+    executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {
         trace: arguments.debug,
         shell: arguments.debug,
     };
     let levels = Levels::default();
     for Loaded {
+        path,
         recipe,
         record,
         source_folder,
     } in loaded
     {
         let name = format!("{} {}", recipe.package.name, recipe.package.full_version);
+        let policy = Policy::of(&arguments.network, &path)?;
+        let (network, recording) = policy.build(arch, session)?;
         let options = BuildOptions {
             repositories: &repositories,
             keyring: &keyring,
@@ -50,10 +55,8 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             source_folder: Some(&source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),
             limits: Limits::default(),
-            network: match arguments.network {
-                NetworkArgument::Deny => Network::Denied,
-                NetworkArgument::Allow => Network::Allowed,
-            },
+            network,
+            recording,
             out: &arguments.out_dir,
             signer: signer.as_ref(),
             namespace: &arguments.namespace,
@@ -71,6 +74,12 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .await?
         .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
         session.show(&built.problems);
+        if policy.records() {
+            let recording = built.plan.recording;
+            write_recording(&policy, &recording, session, |lock| {
+                lock.recorded.entry(arch).or_default().build = Some(recording.clone());
+            })?;
+        }
     }
     Ok(())
 }

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use archive::unpack::Ownership;
 use base::Arch;
-use build::plan::{Limits, Network};
+use build::plan::Limits;
 use build::sandbox::{
-    Bind, Cancel, Ending, Held, InitProgram, Launch, Root, Standard, User, find_bubblewrap,
+    Bind, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, Standard, User,
+    find_bubblewrap,
 };
 use oci::{ImageConfig, Layout};
 
@@ -72,8 +73,8 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
         command: &command(arguments, config).map_err(|error| failed(error.into()))?,
         working_directory: (!working_directory.is_empty()).then_some(working_directory),
         network: match arguments.network {
-            NetworkArgument::Deny => Network::Denied,
-            NetworkArgument::Allow => Network::Allowed,
+            NetworkArgument::Deny => Connection::None,
+            NetworkArgument::Allow => Connection::Host,
         },
         limits: &Limits::default(),
         scratch: &start,

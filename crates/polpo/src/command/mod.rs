@@ -6,6 +6,7 @@ mod completions;
 mod image_build;
 mod image_run;
 mod key_generate;
+mod network;
 mod recipes;
 mod sign;
 mod source_fetch;

@@ -14,6 +14,8 @@ use crate::settings::Session;
 
 /// A recipe, resolved, and what is said of its file.
 pub(crate) struct Loaded {
+    /// The recipe's file.
+    pub(crate) path: PathBuf,
     pub(crate) recipe: ResolvedRecipe,
     pub(crate) record: RecipeRecord,
     pub(crate) source_folder: PathBuf,
@@ -73,6 +75,7 @@ fn load_one(
     };
     let source_folder = source_dir.map_or_else(|| path.with_extension(""), Path::to_path_buf);
     Ok(Some(Loaded {
+        path: path.to_owned(),
         recipe,
         record,
         source_folder,

@@ -1,12 +1,13 @@
 use apk::repository::Repository;
 use base::{Arch, Epoch, Outcome, Task, Unit, Verb};
 use build::executor::Debug;
-use build::plan::{Limits, Network};
+use build::plan::Limits;
 use build::test_run::{TestError, TestOptions, test_recipe};
 
 use crate::arguments::Test;
 use crate::command::build::executor;
 use crate::command::interruptible;
+use crate::command::network::{Policy, recorder, write_recording};
 use crate::command::recipes::{self, Loaded};
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
@@ -25,10 +26,11 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     // What is tested is what was built, whatever else has that name.
     let mut repositories = vec![Repository::folder(&arguments.out_dir)];
     repositories.extend(others);
-    let origins = recipes::origins(None, session);
+    let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut executor = executor(&store)?;
     executor.verb = Verb::Test;
+    executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {
         trace: arguments.debug,
         shell: arguments.debug,
@@ -36,11 +38,14 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     let mut tested = 0;
     let mut failures: Vec<(String, TestError)> = Vec::new();
     for Loaded {
+        path,
         recipe,
         source_folder,
         ..
     } in loaded
     {
+        let policy = Policy::of(&arguments.network, &path)?;
+        let (network, lock) = policy.test(arch)?;
         let options = TestOptions {
             repositories: &repositories,
             keyring: &keyring,
@@ -49,7 +54,8 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
             source_folder: Some(&source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),
             limits: Limits::default(),
-            network: Network::Denied,
+            network,
+            lock: &lock,
             again: arguments.again,
         };
         let name = &recipe.package.name;
@@ -71,6 +77,13 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
                 let subject = format!("{} (passed before)", report.package);
                 Task::start(session.reporter(), Verb::Test, &subject, None, Unit::Items)
                     .unchanged();
+            }
+            if let Some(recording) = report.recording {
+                let package = report.package.clone();
+                write_recording(&policy, &recording, session, |lock| {
+                    let tests = &mut lock.recorded.entry(arch).or_default().tests;
+                    tests.insert(package, recording.clone());
+                })?;
             }
             if let Some(failure) = report.failure {
                 failures.push((report.package, failure));
