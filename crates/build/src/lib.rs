@@ -5,6 +5,7 @@ pub mod build_recipe;
 pub mod describe;
 pub mod emit;
 pub mod executor;
+pub mod git;
 pub mod guest;
 pub mod lint;
 pub mod plan;

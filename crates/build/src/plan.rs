@@ -85,8 +85,11 @@ pub struct PlacedFile {
 pub struct PlannedSource {
     /// Where the recipe says it comes from.
     pub uri: String,
-    /// Its bytes, a blob of the store.
+    /// Its bytes, a blob of the store; a git repository's are a tar archive.
     pub digest: Digest,
+    /// The commit that is checked out, if it is a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// One thing that a build does.
@@ -246,6 +249,7 @@ mod tests {
             sources: vec![PlannedSource {
                 uri: "https://example.org/hello-1.tar.gz".into(),
                 digest: Digest::of(b"hello"),
+                commit: None,
             }],
             steps: vec![
                 PlannedStep::Unpack {

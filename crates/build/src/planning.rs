@@ -122,10 +122,18 @@ fn plan<'s>(
 /// A step and those within it, in the order they run.
 fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Result<(), PlanError> {
     let name = step.name.clone();
+    let path = |text: &str| {
+        within_workspace(&step.working_directory, text)
+            .map(|path| format!("{}/{path}", crate::plan::WORKSPACE))
+            .map_err(|error| PlanError::Path {
+                step: name.clone(),
+                source: Box::new(error),
+            })
+    };
     match &step.action {
         Action::Nothing => {}
         Action::Run { script } => into.push(PlannedStep::Run {
-            name,
+            name: name.clone(),
             script: script.clone(),
             working_directory: step.working_directory.clone(),
             environment: step.environment.clone(),
@@ -137,14 +145,6 @@ fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Resul
                     step: name.clone(),
                     uri: fetch.uri.clone(),
                 })?;
-            let path = |text: &str| {
-                within_workspace(&step.working_directory, text)
-                    .map(|path| format!("{}/{path}", crate::plan::WORKSPACE))
-                    .map_err(|error| PlanError::Path {
-                        step: name.clone(),
-                        source: Box::new(error),
-                    })
-            };
             if !fetch.delete {
                 into.push(PlannedStep::Place {
                     name: name.clone(),
@@ -160,6 +160,20 @@ fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Resul
                     strip_components: fetch.strip_components,
                 });
             }
+        }
+        Action::GitCheckout(checkout) => {
+            let checked_out = sources
+                .checked_out(checkout)
+                .ok_or_else(|| PlanError::Source {
+                    step: name.clone(),
+                    uri: store::without_credentials(&checkout.repository),
+                })?;
+            into.push(PlannedStep::Unpack {
+                name: name.clone(),
+                source: checked_out.tree,
+                directory: path(&checkout.destination)?,
+                strip_components: 0,
+            });
         }
     }
     for step in &step.steps {

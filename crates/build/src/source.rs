@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use base::{Digest, Reporter};
+use base::{Digest, Epoch, Reporter};
 use regex::Regex;
 use store::{Expected, FetchError, Origin, Origins, Source, Store, StoreError};
 
+use crate::git::{self, CheckedOut, GitError};
 use crate::plan::{PlacedFile, PlannedSource};
-use crate::recipe::Fetch;
+use crate::recipe::{Fetch, GitCheckout, SourceRequest};
 
 /// The file that says which files beside a recipe are none of its own.
 pub const IGNORE_FILE: &str = ".melangeignore";
@@ -22,6 +23,9 @@ pub enum SourceError {
     /// A source can't be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A repository can't be checked out.
+    #[error(transparent)]
+    Git(#[from] Box<GitError>),
     /// A file beside the recipe can't be read.
     #[error("can't read `{path}`: {source}", path = path.display())]
     Read {
@@ -50,51 +54,109 @@ pub struct SourceOrigin {
     pub digest: Digest,
     /// Where they were found this time.
     pub origin: Origin,
+    /// The commit, if it is a git repository.
+    pub commit: Option<String>,
 }
 
 /// Sources that are in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     digests: BTreeMap<Expected, Digest>,
+    checkouts: BTreeMap<Digest, CheckedOut>,
+    epoch: Epoch,
     /// Each source once, in the order of the steps.
     pub origins: Vec<SourceOrigin>,
 }
 
 impl Sources {
     /// Fetches what is not in the store yet: from mirrors by hash, then from the recipe's URI.
+    /// Commits that are put upon a git repository's are dated `epoch`.
     ///
     /// # Errors
     /// One can't be had anywhere.
     pub async fn fetch(
         store: &Store,
-        wanted: &[&Fetch],
+        wanted: &[SourceRequest<'_>],
         origins: &Origins,
+        epoch: Epoch,
         reporter: &dyn Reporter,
     ) -> Result<Sources, SourceError> {
-        let mut sources = Sources::default();
-        for fetch in wanted {
-            if sources.digests.contains_key(&fetch.expected) {
-                continue;
+        let mut sources = Sources {
+            epoch,
+            ..Sources::default()
+        };
+        for request in wanted {
+            match request {
+                SourceRequest::Fetch(fetch) => {
+                    sources.file(store, fetch, origins, reporter).await?;
+                }
+                SourceRequest::GitCheckout(checkout) => {
+                    sources.checkout(store, checkout, origins, reporter).await?;
+                }
             }
-            let source = Source {
-                name: fetch.file_name.clone(),
-                url: fetch.uri.clone(),
-                expected: fetch.expected,
-            };
-            let fetched = store::fetch(store, &source, origins, reporter).await?;
-            sources.digests.insert(fetch.expected, fetched.digest);
-            sources.origins.push(SourceOrigin {
-                uri: fetch.uri.clone(),
-                digest: fetched.digest,
-                origin: fetched.origin,
-            });
         }
         Ok(sources)
+    }
+
+    async fn file(
+        &mut self,
+        store: &Store,
+        fetch: &Fetch,
+        origins: &Origins,
+        reporter: &dyn Reporter,
+    ) -> Result<(), SourceError> {
+        if self.digests.contains_key(&fetch.expected) {
+            return Ok(());
+        }
+        let source = Source {
+            name: fetch.file_name.clone(),
+            url: fetch.uri.clone(),
+            expected: fetch.expected,
+        };
+        let fetched = store::fetch(store, &source, origins, reporter).await?;
+        self.digests.insert(fetch.expected, fetched.digest);
+        self.origins.push(SourceOrigin {
+            uri: fetch.uri.clone(),
+            digest: fetched.digest,
+            origin: fetched.origin,
+            commit: None,
+        });
+        Ok(())
+    }
+
+    async fn checkout(
+        &mut self,
+        store: &Store,
+        checkout: &GitCheckout,
+        origins: &Origins,
+        reporter: &dyn Reporter,
+    ) -> Result<(), SourceError> {
+        let key = git::key(checkout, self.epoch);
+        if self.checkouts.contains_key(&key) {
+            return Ok(());
+        }
+        let checked_out = git::check_out(store, checkout, origins, self.epoch, reporter)
+            .await
+            .map_err(Box::new)?;
+        let uri = store::without_credentials(&checkout.repository);
+        self.origins.push(SourceOrigin {
+            digest: checked_out.tree,
+            origin: Origin::Upstream(uri.clone()),
+            uri,
+            commit: Some(checked_out.head.clone()),
+        });
+        self.checkouts.insert(key, checked_out);
+        Ok(())
     }
 
     /// The blob that a step fetches.
     pub fn digest(&self, expected: &Expected) -> Option<Digest> {
         self.digests.get(expected).copied()
+    }
+
+    /// What a step checks out.
+    pub fn checked_out(&self, checkout: &GitCheckout) -> Option<&CheckedOut> {
+        self.checkouts.get(&git::key(checkout, self.epoch))
     }
 
     /// Every blob, by what the recipe says it hashes to.
@@ -107,6 +169,7 @@ impl Sources {
         let planned = |origin: &SourceOrigin| PlannedSource {
             uri: origin.uri.clone(),
             digest: origin.digest,
+            commit: origin.commit.clone(),
         };
         self.origins.iter().map(planned).collect()
     }

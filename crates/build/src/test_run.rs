@@ -163,8 +163,14 @@ impl<E: Executor> Run<'_, E> {
         wanted.push(format!("{}={}", package.name, package.full_version));
         let arch = self.recipe.arch;
         let guest = choose(options.access, arch, repositories, &wanted, self.reporter).await?;
-        let sources =
-            Sources::fetch(store, &test.sources(), options.origins, self.reporter).await?;
+        let sources = Sources::fetch(
+            store,
+            &test.sources(),
+            options.origins,
+            Epoch(0),
+            self.reporter,
+        )
+        .await?;
         let files = match options.source_folder {
             Some(folder) => recipe_files(store, folder)?,
             None => Vec::new(),

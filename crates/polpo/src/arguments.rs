@@ -174,6 +174,9 @@ pub(crate) struct Mirrors {
         value_delimiter = ' '
     )]
     pub(crate) mirrors: Vec<Mirror>,
+    /// Let recipes check git repositories out that are folders of this machine
+    #[arg(long)]
+    pub(crate) local_repositories: bool,
 }
 
 #[derive(Debug, Args)]
@@ -406,9 +409,8 @@ pub(crate) struct SourceFetch {
     pub(crate) recipes: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) mirrors: Mirrors,
-    /// Architecture that recipes are resolved for [default: this machine's]
-    #[arg(long, value_name = "ARCH")]
-    pub(crate) arch: Option<Arch>,
+    #[command(flatten)]
+    pub(crate) target: Target,
     /// How the list is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: crate::output::Format,

@@ -117,6 +117,8 @@ pub struct Origins {
     pub mirrors: Vec<Mirror>,
     /// How the network is used, if at all.
     pub network: Network,
+    /// Whether git repositories may be folders of this machine.
+    pub local_repositories: bool,
 }
 
 /// Where a fetched file came from.

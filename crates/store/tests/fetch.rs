@@ -56,6 +56,7 @@ fn mirrors(list: &[&str]) -> Origins {
     Origins {
         mirrors: list.iter().map(|text| text.parse().unwrap()).collect(),
         network: hasty(),
+        ..Origins::default()
     }
 }
 
@@ -156,6 +157,7 @@ fn offline_says_what_is_missing() {
     let origins = Origins {
         mirrors: vec![Mirror::Http("https://mirror.example".to_owned())],
         network: Network::offline(),
+        ..Origins::default()
     };
     let error = case
         .fetch(

@@ -224,9 +224,15 @@ pub async fn build_recipe<E: Executor>(
         package: package(),
         source,
     };
-    let sources = Sources::fetch(store, &recipe.sources(), options.origins, reporter)
-        .await
-        .map_err(source_failed)?;
+    let sources = Sources::fetch(
+        store,
+        &recipe.sources(),
+        options.origins,
+        options.epoch,
+        reporter,
+    )
+    .await
+    .map_err(source_failed)?;
     let files = match options.source_folder {
         Some(folder) => recipe_files(store, folder).map_err(source_failed)?,
         None => Vec::new(),

@@ -1,15 +1,13 @@
 //! From steps as written to steps that run: pipelines looked up, inputs given, conditions decided.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use base::{Problem, SourceText, did_you_mean};
-use store::Expected;
 
-use super::built_in::Native;
 use super::library::{Definition, LibraryError, PipelineLibrary};
-use super::resolved::{Action, Fetch, HOME, Step};
+use super::native::NativeInputs;
+use super::resolved::{Action, HOME, Step};
 use super::substitute::{Piece, Place, Scope, condition, pieces, substitute, substitute_prose};
 use super::text::Text;
 use super::written::{Input, Inputs, PipelineStep, Recipe};
@@ -161,10 +159,15 @@ impl Expansion<'_> {
         let script = script.as_ref().filter(|script| !script.trim().is_empty());
         let native = definition.as_ref().and_then(|definition| definition.native);
         let action = match (native, script, uses) {
-            (Some(Native::Fetch), _, Some(uses)) => self
-                .fetch(written, uses.span(), &scope, place)
-                .map_or(Action::Nothing, Action::Fetch),
-            (Some(Native::GitCheckout), ..) => Action::Nothing,
+            (Some(native), _, Some(uses)) => NativeInputs {
+                scope: &scope,
+                written,
+                uses: uses.span(),
+                place,
+                problems: self.problems,
+            }
+            .action(native)
+            .unwrap_or(Action::Nothing),
             (_, Some(script), _) => Action::Run {
                 script: substitute(script, &scope, inner_place, self.problems).unwrap_or_default(),
             },
@@ -457,80 +460,6 @@ impl Expansion<'_> {
                 "",
             )),
         }
-    }
-
-    /// The native `fetch`. `None` when it has problems.
-    fn fetch(
-        &mut self,
-        written: &PipelineStep,
-        uses: Range<usize>,
-        scope: &Scope<'_>,
-        place: Place<'_>,
-    ) -> Option<Fetch> {
-        // An input without a value has been reported.
-        let value = |name: &str| scope.get(&format!("inputs.{name}"))?.map(str::to_owned);
-        let span = |name: &str| {
-            let given = written.with.as_ref().and_then(|with| with.get(name));
-            given.map_or(uses.clone(), Text::span)
-        };
-        let mut problem = |name: &str, message: String, help: &str| {
-            self.problems
-                .push(place.problem("invalid-fetch", message, span(name), help));
-            None
-        };
-        let uri = value("uri")?;
-        let file_name = uri
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        if matches!(file_name, "" | "." | "..") || uri.contains(char::is_whitespace) {
-            return problem("uri", format!("`{uri}` leads to no file"), "");
-        }
-        let expected = [value("expected-sha256")?, value("expected-sha512")?]
-            .into_iter()
-            .find(|digest| !digest.is_empty());
-        let Some(expected) = expected else {
-            return problem(
-                "expected-none",
-                "the source has no checksum: nothing shows that it is the same every time"
-                    .to_owned(),
-                "add `expected-sha256` or `expected-sha512`",
-            );
-        };
-        // Digits of the wrong number or kind have been reported.
-        let expected: Expected = expected.to_ascii_lowercase().parse().ok()?;
-        let components = value("strip-components")?;
-        let Ok(strip_components) = components.parse() else {
-            return problem(
-                "strip-components",
-                format!("`strip-components` is a number, not `{components}`"),
-                "",
-            );
-        };
-        let mut flags = [false; 2];
-        for (name, flag) in ["extract", "delete"].into_iter().zip(&mut flags) {
-            match value(name)?.as_str() {
-                "true" => *flag = true,
-                "false" | "" => {}
-                other => {
-                    let message = format!("`{name}` is `true` or `false`, not `{other}`");
-                    return problem(name, message, "");
-                }
-            }
-        }
-        let [extract, delete] = flags;
-        Some(Fetch {
-            file_name: file_name.to_owned(),
-            uri,
-            expected,
-            strip_components,
-            extract,
-            delete,
-            directory: value("directory")?,
-            purl_name: value("purl-name")?,
-            purl_version: value("purl-version")?,
-        })
     }
 }
 

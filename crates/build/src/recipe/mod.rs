@@ -10,6 +10,7 @@ mod condition;
 mod environment;
 mod expand;
 mod library;
+mod native;
 mod record;
 mod resolve;
 mod resolved;

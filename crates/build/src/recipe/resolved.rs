@@ -308,6 +308,8 @@ pub enum Action {
     },
     /// Puts a source into the working directory, and unpacks it.
     Fetch(Fetch),
+    /// Checks a git repository out.
+    GitCheckout(Box<GitCheckout>),
 }
 
 /// A source that is fetched by its hash, outside the sandbox.
@@ -333,15 +335,90 @@ pub struct Fetch {
     pub purl_version: String,
 }
 
+/// A git repository that is checked out by its commit, outside the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitCheckout {
+    /// Where it is: a URL, `HOST:PATH` of ssh, or a path.
+    pub repository: String,
+    /// Where the files go: absolute, or relative to the working directory.
+    pub destination: String,
+    /// How many commits of the history come along; `None` is all of them.
+    pub depth: Option<u32>,
+    /// The branch; without it and a tag, the one that the repository itself shows.
+    pub branch: Option<String>,
+    /// The tag.
+    pub tag: Option<String>,
+    /// The commit, 40 lower-case hexadecimal digits, or that of the tag's own object.
+    pub expected_commit: Option<String>,
+    /// Whether the branch must end in that commit.
+    pub must_be_tip: bool,
+    /// Whether and how submodules are checked out.
+    pub submodules: Option<Submodules>,
+    /// Commits to be put upon the one checked out, in this order.
+    pub cherry_picks: Vec<CherryPick>,
+    /// The only folders to check out, besides the files at the top; all when empty.
+    pub sparse_paths: Vec<String>,
+    /// What serves the repository: `gitlab`, or empty.
+    pub type_hint: String,
+    /// How patient to be.
+    pub retries: Retries,
+}
+
+/// How submodules are checked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submodules {
+    /// Without their histories.
+    pub shallow: bool,
+    /// How many at once.
+    pub jobs: u32,
+}
+
+/// A commit that is put upon another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CherryPick {
+    /// The branch it is on; `None` when it comes with the checkout.
+    pub branch: Option<String>,
+    /// Its hash, or the beginning of it: lower-case hexadecimal digits.
+    pub commit: String,
+    /// Why.
+    pub comment: String,
+}
+
+/// How often something is tried again, after pauses that double.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// After so many it is given up.
+    pub limit: u32,
+    /// The first pause, in seconds.
+    pub first_pause: u32,
+    /// No pause is longer, in seconds.
+    pub longest_pause: u32,
+}
+
+/// Something that a step needs from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceRequest<'r> {
+    /// A file by its hash.
+    Fetch(&'r Fetch),
+    /// A git repository by its commit.
+    GitCheckout(&'r GitCheckout),
+}
+
 impl ResolvedRecipe {
     /// Every source of the build, in the order of the steps.
-    pub fn sources(&self) -> Vec<&Fetch> {
+    pub fn sources(&self) -> Vec<SourceRequest<'_>> {
         let mut found = Vec::new();
         let subpackages = self.subpackages.iter().flat_map(|sub| &sub.steps);
         for step in self.steps.iter().chain(subpackages) {
             step.collect_sources(&mut found);
         }
         found
+    }
+
+    /// Every test, the main package's first.
+    pub fn tests(&self) -> impl Iterator<Item = &ResolvedTest> {
+        let others = self.subpackages.iter().map(|sub| &sub.test);
+        std::iter::once(&self.test).chain(others).flatten()
     }
 
     /// The main package, then the subpackages.
@@ -352,7 +429,7 @@ impl ResolvedRecipe {
 
 impl ResolvedTest {
     /// Every source of the test, in the order of the steps.
-    pub fn sources(&self) -> Vec<&Fetch> {
+    pub fn sources(&self) -> Vec<SourceRequest<'_>> {
         let mut found = Vec::new();
         for step in &self.steps {
             step.collect_sources(&mut found);
@@ -362,9 +439,11 @@ impl ResolvedTest {
 }
 
 impl Step {
-    fn collect_sources<'s>(&'s self, found: &mut Vec<&'s Fetch>) {
-        if let Action::Fetch(fetch) = &self.action {
-            found.push(fetch);
+    fn collect_sources<'s>(&'s self, found: &mut Vec<SourceRequest<'s>>) {
+        match &self.action {
+            Action::Fetch(fetch) => found.push(SourceRequest::Fetch(fetch)),
+            Action::GitCheckout(checkout) => found.push(SourceRequest::GitCheckout(checkout)),
+            Action::Nothing | Action::Run { .. } => {}
         }
         for step in &self.steps {
             step.collect_sources(found);

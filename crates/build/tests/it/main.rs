@@ -1,6 +1,7 @@
 //! Builds in real sandboxes: bubblewrap and a static busybox must be installed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod git;
 mod network;
 mod network_clients;
 mod ordinary_user;

@@ -121,6 +121,7 @@ impl Workshop {
             origins: Origins {
                 mirrors: vec![Mirror::Folder(mirror)],
                 network: store::Network::offline(),
+                ..Origins::default()
             },
             source,
             folder,

@@ -212,6 +212,7 @@ fn sources_and_files_are_placed_from_outside() {
         mode: 0o755,
     }];
     bench.plan.sources = vec![PlannedSource {
+        commit: None,
         uri: "https://example.org/file".to_owned(),
         digest: blob.digest,
     }];

@@ -88,5 +88,6 @@ pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origi
             .map(|mirrors| mirrors.mirrors.clone())
             .unwrap_or_default(),
         network: session.network(),
+        local_repositories: mirrors.is_some_and(|mirrors| mirrors.local_repositories),
     }
 }

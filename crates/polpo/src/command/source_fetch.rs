@@ -1,44 +1,58 @@
-use base::Arch;
+use base::{Arch, Epoch};
 use build::source::Sources;
 use serde::Serialize;
 
 use crate::arguments::SourceFetch;
-use crate::command::recipes;
+use crate::command::{interruptible, recipes};
 use crate::output::Printer;
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
 /// A source that is in the store now.
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 struct Row {
     recipe: String,
     uri: String,
     digest: base::Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
     origin: store::Origin,
 }
 
 pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Result<(), Failure> {
-    let arch = arguments.arch.unwrap_or(Arch::host());
+    let arch = arguments.target.arch.unwrap_or(Arch::host());
     let loaded = recipes::load(&arguments.recipes, arch, &[], None, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for recipe in &loaded {
         let name = &recipe.recipe.package.name;
-        let sources = Sources::fetch(
-            &store,
-            &recipe.recipe.sources(),
-            &origins,
-            session.reporter(),
-        )
-        .await
-        .map_err(|error| Failure::failed(format!("the sources of {name} can't be had"), error))?;
-        rows.extend(sources.origins.into_iter().map(|source| Row {
-            recipe: name.clone(),
-            uri: source.uri,
-            digest: source.digest,
-            origin: source.origin,
-        }));
+        let build = (
+            recipe.recipe.sources(),
+            Epoch(arguments.target.source_date_epoch),
+        );
+        // Tests know no time.
+        let tests = recipe.recipe.tests().map(|test| (test.sources(), Epoch(0)));
+        let mut origins_found = Vec::new();
+        for (wanted, epoch) in std::iter::once(build).chain(tests) {
+            let fetch = Sources::fetch(&store, &wanted, &origins, epoch, session.reporter());
+            let sources = interruptible(fetch).await?.map_err(|error| {
+                Failure::failed(format!("the sources of {name} can't be had"), error)
+            })?;
+            origins_found.extend(sources.origins);
+        }
+        for source in origins_found {
+            let row = Row {
+                recipe: name.clone(),
+                uri: source.uri,
+                digest: source.digest,
+                commit: source.commit,
+                origin: source.origin,
+            };
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
     }
     Printer::new(arguments.format).print(&rows, |rows| {
         let line = |row: &Row| format!("{} {} {}\n", row.recipe, row.digest, row.uri);
