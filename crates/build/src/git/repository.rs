@@ -95,9 +95,7 @@ pub(super) async fn archived(
     let file = store.temp_file().map_err(anew.store())?;
     let mut writer = Writer::new(BufWriter::with_capacity(1 << 20, file));
     anew.append(&mut writer, Path::new(""), u64::from(mtime))?;
-    let written = writer
-        .finish()
-        .map_err(|error| anew.archive(error.into()))?;
+    let written = writer.finish().map_err(|error| anew.archive(error))?;
     let file = written
         .into_inner()
         .map_err(|error| anew.archive(error.into_error().into()))?;

@@ -204,7 +204,7 @@ pipeline:
           purl-name: other
 "#
     ));
-    let [fetch] = resolved.sources()[..] else {
+    let [SourceRequest::Fetch(fetch)] = resolved.sources()[..] else {
         panic!()
     };
     assert_eq!(fetch.file_name, "hello%201.2.3.tgz?raw=1");
