@@ -174,12 +174,16 @@ impl Index {
         })
     }
 
-    /// The index as a file: a gzip member of `DESCRIPTION` and `APKINDEX`, signed if there is a
+    /// The index as a file: a gzip member of `DESCRIPTION` and `APKINDEX`, behind a signature of each
     /// signer. The bytes depend on the arguments alone.
     ///
     /// # Errors
     /// The signer failed.
-    pub fn to_bytes(&self, signer: Option<&Signer>, epoch: Epoch) -> Result<Vec<u8>, IndexError> {
+    pub fn to_bytes<'s>(
+        &self,
+        signers: impl IntoIterator<Item = &'s Signer>,
+        epoch: Epoch,
+    ) -> Result<Vec<u8>, IndexError> {
         let mut description = self.description.as_str();
         while description.len() > DESCRIPTION_LIMIT {
             let mut characters = description.chars();
@@ -196,10 +200,10 @@ impl Index {
             epoch,
             member::End::Blocks,
         )?;
-        let mut bytes = match signer {
-            Some(signer) => signer.sign(&contents, epoch)?,
-            None => Vec::new(),
-        };
+        let mut bytes = Vec::new();
+        for signer in signers {
+            bytes.extend(signer.sign(&contents, epoch)?);
+        }
         bytes.extend(contents);
         Ok(bytes)
     }
@@ -208,13 +212,13 @@ impl Index {
     ///
     /// # Errors
     /// The signer failed or the file can't be written.
-    pub fn write(
+    pub fn write<'s>(
         &self,
         path: &Path,
-        signer: Option<&Signer>,
+        signers: impl IntoIterator<Item = &'s Signer>,
         epoch: Epoch,
     ) -> Result<(), IndexError> {
-        let bytes = self.to_bytes(signer, epoch)?;
+        let bytes = self.to_bytes(signers, epoch)?;
         Ok(store::write_atomically(path, &bytes)?)
     }
 }

@@ -121,7 +121,7 @@ impl Bed {
         let mut index = Index::default();
         index.merge(self.entries.clone());
         index
-            .write(&folder.join("APKINDEX.tar.gz"), Some(&SIGNER), EPOCH)
+            .write(&folder.join("APKINDEX.tar.gz"), [&*SIGNER], EPOCH)
             .unwrap();
         self
     }

@@ -344,8 +344,74 @@ fn progress_is_told_to_who_asks_for_it() {
         words(&["add", "base", "libfoo"]),
         lines("download") + &lines("install")
     );
+    assert_eq!(words(&["fetch", "base", "libfoo"]), lines("fetch"));
+    assert_eq!(
+        words(&["fetch", "--output", "/tmp", "--simulate", "base"]),
+        format!(
+            "{0}/{1} fetch\n{1}/{1} fetch\n",
+            sizes[0],
+            sizes[0] + package
+        )
+    );
     // A descriptor that nobody has opened is passed over, as with apk.
     yard.says(&["--progress-fd", "99", "del", "base", "libfoo"]);
+}
+
+#[test]
+fn progress_within_a_large_package_is_told() {
+    // What can't be compressed: each byte costs one.
+    let mut state = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(3 << 20)
+    .collect();
+    let yard = Yard::new(&[package("large", "1-r0").node("opt/large", Node::file(noise))]);
+    let server = Server::of(yard.path("main"));
+    let told = yard.path("told");
+    for (repository, stage, words) in [
+        (server.url(""), "download", "add large"),
+        (server.url(""), "fetch", "fetch large"),
+        (
+            yard.path("main").display().to_string(),
+            "fetch",
+            "fetch large",
+        ),
+    ] {
+        yard.write("root/etc/apk/repositories", &format!("{repository}\n"));
+        let _ = fs::remove_file(yard.path("large-1-r0.apk"));
+        File::create(&told).unwrap();
+        let line = format!("exec \"$@\" {words} 3>>told");
+        Program::new("/bin/sh")
+            .args([
+                "-c",
+                &line,
+                "sh",
+                env!("CARGO_BIN_EXE_polpo"),
+                "apk",
+                "--root",
+            ])
+            .arg(yard.root())
+            .args(["--allow-untrusted", "--progress-fd", "3"])
+            .env("APK_CONFIG", "/dev/null")
+            .env("POLPO_STORE", yard.path(&format!("store-{stage}")))
+            .folder(&yard.path(""))
+            .run()
+            .success();
+        let text = fs::read_to_string(&told).unwrap();
+        let done: Vec<u64> = text
+            .lines()
+            .filter(|line| line.ends_with(stage))
+            .map(|line| line.split_once('/').unwrap().0.parse().unwrap())
+            .collect();
+        // Lines of 128 KiB and more each, never back, and the whole at the end.
+        assert!(done.len() > 4 && done.len() < 30, "{repository} {text}");
+        assert!(done.is_sorted(), "{text}");
+        let last = text.lines().rfind(|line| line.ends_with(stage)).unwrap();
+        let (last, total) = last.split_once('/').unwrap();
+        assert_eq!(total, format!("{last} {stage}"), "{text}");
+    }
 }
 
 #[test]

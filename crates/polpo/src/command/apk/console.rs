@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apk::install::Log;
-use base::{Event, Reporter};
+use base::{Event, Reporter, Unit};
 
-use super::meter::Meter;
+use super::meter::{COPYING, Meter};
 use super::options::Global;
 use crate::output::failure::Failure;
 use crate::output::{Format, Progress, terminal};
@@ -86,8 +86,22 @@ impl<'p> Console<'p> {
 
     /// One more package of the stage is done.
     pub(crate) fn advance_stage(&self) {
+        self.measure(Meter::advance);
+    }
+
+    /// Bytes of a package of the stage have come, of which no event tells.
+    pub(crate) fn begin_package(&self) {
+        self.measure(|meter| meter.begin(COPYING));
+    }
+
+    /// Some more of them.
+    pub(crate) fn proceed_package(&self, bytes: u64) {
+        self.measure(|meter| meter.proceed(COPYING, bytes));
+    }
+
+    fn measure(&self, tell: impl FnOnce(&mut Meter)) {
         if let Some(meter) = self.meter().as_mut() {
-            meter.advance();
+            tell(meter);
         }
     }
 
@@ -177,7 +191,19 @@ impl Reporter for Console<'_> {
             // What a script prints is not apk's to leave out.
             Event::Output { line, .. } => self.line(line),
             Event::Notice { message } => self.explanation(message),
-            event => self.progress.report(event),
+            event => {
+                self.measure(|meter| match event {
+                    Event::Started {
+                        task,
+                        unit: Unit::Bytes,
+                        ..
+                    } => meter.begin(task),
+                    Event::Advanced { task, by } => meter.proceed(task, by),
+                    Event::Finished { task, .. } => meter.finish(task),
+                    _ => {}
+                });
+                self.progress.report(event);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use store::AtomicFile;
 
+use super::console::Console;
 use super::context::Context;
 use super::document::Layout;
 use super::making::REFUSED;
@@ -134,6 +135,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                 _ => true,
             }
         });
+        context.console.start_stage("fetch", || sizes(&chosen));
         for chosen in &chosen {
             if let Err(reason) = fetch(
                 arguments,
@@ -149,7 +151,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
                 context.console.error(&problem);
                 document.problems.push(problem);
             }
+            context.console.advance_stage();
         }
+        context.console.end_stage();
         if document.problems.is_empty() && context.global.purge.on() && !arguments.stdout {
             purge(arguments, context, &chosen, names.as_ref(), &mut document)?;
         }
@@ -274,12 +278,13 @@ async fn fetch(
         Ok(source) => source,
         Err(reason) => return Ok(Err(reason)),
     };
-    Ok(deliver(arguments, entry, &source, &target))
+    Ok(deliver(arguments, context, entry, &source, &target))
 }
 
 /// Checks a package file and brings it to where it is wanted.
 fn deliver(
     arguments: &Arguments,
+    context: &Context<'_>,
     entry: &IndexEntry,
     source: &Path,
     target: &Path,
@@ -287,7 +292,11 @@ fn deliver(
     let words = |error: &dyn std::error::Error| error.to_string();
     let package = Package::open(source).map_err(|error| words(&error))?;
     package.check_entry(entry).map_err(|error| words(&error))?;
-    let mut file = fs::File::open(source).map_err(|error| words(&error))?;
+    let mut file = Counted {
+        file: fs::File::open(source).map_err(|error| words(&error))?,
+        console: &context.console,
+    };
+    context.console.begin_package();
     if arguments.stdout {
         let mut stdout = io::stdout().lock();
         return io::copy(&mut file, &mut stdout)
@@ -300,6 +309,25 @@ fn deliver(
     let mut copy = AtomicFile::create(target).map_err(|error| words(&error))?;
     io::copy(&mut file, &mut copy).map_err(|error| words(&error))?;
     copy.commit().map_err(|error| words(&error))
+}
+
+/// What packages count in apk's progress.
+fn sizes(chosen: &[Chosen]) -> Vec<u64> {
+    chosen.iter().map(|chosen| chosen.entry.size).collect()
+}
+
+/// A package file that is read.
+struct Counted<'c, 'p> {
+    file: fs::File,
+    console: &'c Console<'p>,
+}
+
+impl io::Read for Counted<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.console.proceed_package(count as u64);
+        Ok(count)
+    }
 }
 
 fn target(

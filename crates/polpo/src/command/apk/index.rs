@@ -45,9 +45,10 @@ pub(crate) struct Arguments {
     /// Architecture that all packages are given
     #[arg(long, value_name = "ARCH")]
     rewrite_arch: Option<String>,
-    /// Private RSA key to sign the index with; without one it stays unsigned, as apk leaves it
+    /// Private RSA key to sign the index with, one or more; without one it stays unsigned, as apk
+    /// leaves it
     #[arg(long, value_name = "KEY")]
-    sign_key: Option<PathBuf>,
+    sign_key: Vec<PathBuf>,
     /// How the outcome is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -69,11 +70,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         making::check_stdout(context.global)?;
     }
     let keyring = making::keyring(context)?;
-    let signer = arguments
-        .sign_key
-        .as_deref()
-        .map(settings::signer)
-        .transpose()?;
+    let signers: Vec<Signer> = { arguments.sign_key.iter() }
+        .map(|key| settings::signer(key))
+        .collect::<Result<_, _>>()?;
     context.console.document(arguments.format);
     let Some(gathered) = gather(arguments, context, keyring)? else {
         return Ok(ExitCode::from(making::REFUSED));
@@ -89,7 +88,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         ..Index::default()
     };
     let packages = index.entries.len();
-    write(arguments, &index, signer.as_ref())?;
+    write(arguments, &index, &signers)?;
     if !unsatisfied.is_empty() {
         let names = unsatisfied.iter().map(String::as_str);
         context.console.warning(&format!(
@@ -275,15 +274,15 @@ fn read(
     Ok(IndexEntry::of(&package))
 }
 
-fn write(arguments: &Arguments, index: &Index, signer: Option<&Signer>) -> Result<(), Failure> {
+fn write(arguments: &Arguments, index: &Index, signers: &[Signer]) -> Result<(), Failure> {
     let epoch = making::source_date_epoch()?.unwrap_or(Epoch(0));
     match &arguments.output {
         Some(path) => index
-            .write(path, signer, epoch)
+            .write(path, signers, epoch)
             .map_err(|error| Failure::failed(format!("{} is not written", path.display()), error)),
         None => {
             let bytes = index
-                .to_bytes(signer, epoch)
+                .to_bytes(signers, epoch)
                 .map_err(|error| Failure::failed("the index is not written", error))?;
             making::to_stdout(&bytes)
         }

@@ -186,14 +186,13 @@ fn an_index_with_two_signatures_is_trusted_for_either() {
         assert!(signed.ends_with(&plain));
         signed[..signed.len() - plain.len()].to_vec()
     });
-    fs::write(
-        bench.path("both.tar.gz"),
-        [&first[..], &second, &plain].concat(),
-    )
-    .unwrap();
     let words: Vec<&str> = { keys.iter() }
         .flat_map(|key| ["--sign-key", key.to_str().unwrap()])
         .collect();
+    assert_eq!(
+        index("both.tar.gz", &words),
+        [&first[..], &second, &plain].concat()
+    );
     let make = [&["mkndx", "-o", "both.adb", "one-1-r0.apk"], &words[..]].concat();
     bench.apk(&make).success();
     let verify = |file: &str| bench.strict(&["verify", file]).run();
