@@ -158,20 +158,7 @@ impl Index {
         bytes: &[u8],
         keyring: Option<&Keyring>,
     ) -> Result<Index, IndexError> {
-        let index = IndexFile::check(path, bytes, keyring)?.contents()?;
-        let (description, text) = match index {
-            IndexContents::Text { description, text } => (description, text),
-            IndexContents::Index(index) => return Ok(index),
-        };
-        let entries = Index::parse(&text).map_err(|source| IndexError::Text {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Index {
-            description,
-            names: None,
-            entries,
-        })
+        IndexFile::check(path, bytes, keyring)?.index()
     }
 
     /// The index as a file: a gzip member of `DESCRIPTION` and `APKINDEX`, behind a signature of each
@@ -295,6 +282,31 @@ impl<'b> IndexFile<'b> {
         }
         let signed = SignedPart::Members(signed);
         Ok(IndexFile { reader, signed })
+    }
+
+    /// The index.
+    pub(super) fn index(&self) -> Result<Index, IndexError> {
+        let (description, text) = match self.contents()? {
+            IndexContents::Text { description, text } => (description, text),
+            IndexContents::Index(index) => return Ok(index),
+        };
+        let entries = Index::parse(&text).map_err(|source| IndexError::Text {
+            path: self.reader.path.to_owned(),
+            source,
+        })?;
+        Ok(Index {
+            description,
+            names: None,
+            entries,
+        })
+    }
+
+    /// The payload, if it is of format 3.
+    pub(super) fn into_head(self) -> Option<Head> {
+        match self.signed {
+            SignedPart::Members(_) => None,
+            SignedPart::Adb(head) => Some(head),
+        }
     }
 
     /// What the signatures cover.

@@ -8,7 +8,7 @@ mod v3;
 pub use archive_file::{DESCRIPTION_LIMIT, FILE_NAME, IndexError, MAXIMUM_INDEX};
 pub(crate) use archive_file::{IndexContents, IndexFile, bytes_of};
 pub use text::TextError;
-pub use v3::AdbIndex;
+pub use v3::{AdbIndex, StoredIndex};
 
 use base::Arch;
 

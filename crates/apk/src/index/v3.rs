@@ -4,6 +4,7 @@ use std::path::Path;
 use archive::Limits;
 use base::{Digest, Sha1};
 
+use super::archive_file::{IndexFile, bytes_of};
 use super::{Index, IndexEntry, IndexError, MAXIMUM_INDEX};
 use crate::adb::compose::{entry_fields, package_fields, put};
 use crate::adb::decompose::package_info;
@@ -133,6 +134,49 @@ fn entry(info: crate::adb::decompose::Info) -> Result<IndexEntry, AdbError> {
     })
 }
 
+/// An index whose entries are taken over into a new one as they are.
+#[derive(Debug)]
+pub struct StoredIndex {
+    index: Index,
+    /// Of format 3, the payload and where its packages are in it.
+    stored: Option<(Head, Vec<Value>)>,
+}
+
+impl StoredIndex {
+    /// Reads an index that a trusted key signed; without a keyring, whoever made it.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn read(path: &Path, keyring: Option<&Keyring>) -> Result<StoredIndex, IndexError> {
+        let bytes = bytes_of(path)?;
+        let file = IndexFile::check(path, &bytes, keyring)?;
+        let index = file.index()?;
+        let stored = file
+            .into_head()
+            .map(|head| {
+                let packages = packages(&head).map_err(|source| IndexError::Adb {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Ok::<_, IndexError>((head, packages))
+            })
+            .transpose()?;
+        Ok(StoredIndex { index, stored })
+    }
+
+    /// What it says of its packages, in its order.
+    pub fn entries(&self) -> &[IndexEntry] {
+        &self.index.entries
+    }
+}
+
+/// The packages of an index, in its order.
+fn packages(head: &Head) -> Result<Vec<Value>, AdbError> {
+    let adb = Adb::new(&head.payload)?;
+    let packages = adb.root_object(&INDEX_FILE)?.value(index::PACKAGES);
+    Ok(adb.slots(packages)?.iter().collect())
+}
+
 /// An index of format 3 that is put together package by package.
 #[derive(Debug, Default)]
 pub struct AdbIndex {
@@ -162,6 +206,27 @@ impl AdbIndex {
         let fields = entry_fields(&mut self.builder, entry);
         let package = self.builder.object(&fields);
         self.packages.push(package);
+    }
+
+    /// Adds the package at a place of another index as it stands there: of one of format 3 fields too
+    /// that are not known here.
+    ///
+    /// # Errors
+    /// Its payload is damaged, or has no such package.
+    pub fn add_stored(&mut self, from: &StoredIndex, place: usize) -> Result<(), AdbError> {
+        let missing = || AdbError::Field {
+            field: "packages",
+            reason: format!("has nothing at place {place}"),
+        };
+        match &from.stored {
+            None => self.add(from.entries().get(place).ok_or_else(missing)?),
+            Some((head, packages)) => {
+                let package = *packages.get(place).ok_or_else(missing)?;
+                let package = Adb::new(&head.payload)?.copy(package, &mut self.builder)?;
+                self.packages.push(package);
+            }
+        }
+        Ok(())
     }
 
     /// Adds a package by its file, with the bytes that apk gives it. Of one of format 3 everything is

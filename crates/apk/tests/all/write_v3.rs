@@ -7,8 +7,9 @@ use std::path::Path;
 use archive::Limits;
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use base::{Digest, Epoch};
-use polpo_apk::adb::{Compression, Reader};
+use polpo_apk::adb::{Builder, Compression, Reader, Tag, Value, Writer};
 use polpo_apk::dependency::{Dependency, Identity};
+use polpo_apk::index::{AdbIndex, IndexEntry, StoredIndex};
 use polpo_apk::package::{
     Listing, Package, PackageContents, PackageError, PackageInfo, Packing, Script, WrittenV3,
     stream_v3, write_v3,
@@ -320,6 +321,53 @@ fn what_was_written_is_read() {
     let (_, second) = rewritten(&once, "files-2", "2.apk");
     assert_eq!(first.digest, second.digest);
     assert_eq!(first.info.name, written.info.name);
+}
+
+#[test]
+fn entries_of_an_earlier_index_are_taken_over_as_they_are() {
+    use polpo_apk::adb::schema::{INDEX_FILE, INFO, INFOS, index, info};
+    // A later apk's index: its packages have a field that is not known here.
+    let mut builder = Builder::new();
+    let packages = ["b", "a"].map(|name| {
+        let mut fields = vec![Value::NULL; INFO.fields.len() + 2];
+        for (field, text) in [(info::NAME, name), (info::VERSION, "1-r0")] {
+            fields[field - 1] = builder.blob(text.as_bytes());
+        }
+        fields[info::HASHES - 1] = builder.blob(&[7; 32]);
+        fields[INFO.fields.len() + 1] = builder.blob(format!("later {name}").as_bytes());
+        builder.object(&fields)
+    });
+    let packages = builder.array(&INFOS, Tag::Object, packages.to_vec());
+    let mut fields = [Value::NULL; 3];
+    fields[index::PACKAGES - 1] = packages;
+    let root = builder.object(&fields);
+    builder.set_root(root);
+    let payload = builder.finish().unwrap();
+    let mut writer = Writer::new(Vec::new(), INDEX_FILE.id).unwrap();
+    writer.head(&payload, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Packages.adb");
+    std::fs::write(&path, writer.into_inner()).unwrap();
+
+    let earlier = StoredIndex::read(&path, None).unwrap();
+    let names = |entries: &[IndexEntry]| {
+        let names = entries.iter().map(|entry| entry.info.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(earlier.entries()), ["a", "b"]);
+    let mut made = AdbIndex::new();
+    for place in [1, 0] {
+        made.add_stored(&earlier, place).unwrap();
+    }
+    assert!(made.add_stored(&earlier, 2).is_err());
+    let bytes = made.finish("", None, &[], Compression::None).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let again = StoredIndex::read(&path, None).unwrap();
+    assert_eq!(again.entries(), earlier.entries());
+    for text in ["later a", "later b"] {
+        let mut places = bytes.windows(text.len());
+        assert!(places.any(|place| place == text.as_bytes()), "{text}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use apk::dependency::Identity;
-use apk::index::{AdbIndex, Index, IndexEntry};
+use apk::index::{AdbIndex, IndexEntry, StoredIndex};
 use apk::package::{Package, PackageError};
 use apk::repository::NamePattern;
 use apk::signature::{Keyring, Signer};
@@ -164,8 +164,9 @@ fn file_of(path: &str) -> &str {
 #[derive(Default)]
 struct Earlier {
     modified: u64,
-    /// By the whole name that the pattern gives.
-    whole: BTreeMap<String, Vec<IndexEntry>>,
+    index: Option<StoredIndex>,
+    /// The places in it, by the whole name that the pattern gives.
+    whole: BTreeMap<String, Vec<usize>>,
     /// The whole names by their last parts.
     files: BTreeMap<String, Vec<String>>,
     /// The pattern names folders too.
@@ -178,37 +179,41 @@ impl Earlier {
         lookup: &NamePattern,
         keyring: Option<&Keyring>,
     ) -> Result<Earlier, apk::index::IndexError> {
-        let index = match keyring {
-            Some(keyring) => Index::read(path, keyring),
-            None => Index::read_unverified(path),
-        }?;
+        let index = StoredIndex::read(path, keyring)?;
         let mut earlier = Earlier {
             modified: making::modified_and_size(path).map_or(0, |(modified, _)| modified),
             folders: lookup.as_str().contains('/'),
             ..Earlier::default()
         };
-        for entry in index.entries {
-            let name = lookup.file_name(&entry);
+        for (place, entry) in index.entries().iter().enumerate() {
+            let name = lookup.file_name(entry);
             let names = earlier.files.entry(file_of(&name).to_owned()).or_default();
             names.push(name.clone());
-            earlier.whole.entry(name).or_default().push(entry);
+            earlier.whole.entry(name).or_default().push(place);
         }
+        earlier.index = Some(index);
         Ok(earlier)
     }
 
-    /// The entry of the package that is called so, of this size if it has one.
-    fn find(&self, argument: &str, size: Option<u64>) -> Option<&IndexEntry> {
-        let fits = |entry: &&IndexEntry| size.is_none_or(|size| entry.size == size);
-        if argument.contains('/') && self.folders {
+    /// The place of the package that is called so, of this size if it has one, and its index.
+    fn find(&self, argument: &str, size: Option<u64>) -> Option<(&StoredIndex, usize)> {
+        let index = self.index.as_ref()?;
+        let fits = |place: &usize| {
+            let entry = index.entries().get(*place);
+            entry.is_some_and(|entry| size.is_none_or(|size| entry.size == size))
+        };
+        let found = if argument.contains('/') && self.folders {
             // Both name folders, so all of it must be the same.
-            return self.whole.get(argument)?.iter().find(fits);
-        }
-        let names = self.files.get(file_of(argument))?;
-        names
-            .iter()
-            .filter_map(|name| self.whole.get(name))
-            .flatten()
-            .find(fits)
+            self.whole.get(argument)?.iter().copied().find(fits)
+        } else {
+            let names = self.files.get(file_of(argument))?;
+            let places = names
+                .iter()
+                .filter_map(|name| self.whole.get(name))
+                .flatten();
+            places.copied().find(fits)
+        };
+        Some((index, found?))
     }
 }
 
@@ -262,9 +267,14 @@ impl Making<'_> {
             size = Some(bytes);
             unchanged = self.earlier.modified >= modified;
         }
-        if unchanged && let Some(entry) = self.earlier.find(argument, size) {
+        if unchanged && let Some((earlier, place)) = self.earlier.find(argument, size) {
             console.detail(&format!("{argument}: indexed from old index"));
-            index.add(entry);
+            index
+                .add_stored(earlier, place)
+                .map_err(|source| AddError::Adb {
+                    file: argument.to_owned(),
+                    source,
+                })?;
             return Ok(Added::Known);
         }
         if self.filter {
