@@ -9,7 +9,7 @@ use base::{Digest, Epoch, Problem};
 use store::Expected;
 
 use crate::plan::Network;
-use crate::recipe::{Action, ResolvedPackage, ResolvedRecipe, Step};
+use crate::recipe::{Action, GitCheckout, ResolvedPackage, ResolvedRecipe, Step};
 use crate::recording::{Exchange, Recording, package_of};
 
 /// What is known of a build besides its recipe.
@@ -19,6 +19,8 @@ pub struct Origin {
     pub namespace: String,
     /// The digests of the sources that were fetched, by what the recipe says they hash to.
     pub sources: BTreeMap<Expected, Digest>,
+    /// The commits of the git repositories that were checked out.
+    pub commits: BTreeMap<GitCheckout, String>,
     /// The files beside the recipe, such as patches: their paths in the workspace and digests.
     pub files: Vec<(String, Digest)>,
     /// The recipe's place.
@@ -207,17 +209,20 @@ fn collect(
             purl: None,
         });
     }
-    if step.uses.as_deref() == Some("git-checkout")
-        && let Some(repository) = step.with.get("repository")
-    {
-        let last = repository.trim_end_matches('/').rsplit('/').next();
+    if let Action::GitCheckout(checkout) = &step.action {
+        let repository = store::without_credentials(&checkout.repository);
+        let last = repository.trim_end_matches('/').rsplit(['/', ':']).next();
         let name = last.unwrap_or_default().trim_end_matches(".git");
         sources.push(SourceRecord {
             name: given(name, &package.name),
-            version: step.with.get("tag").cloned(),
-            uri: repository.clone(),
+            version: checkout.tag.clone(),
+            uri: repository,
             digest: None,
-            commit: step.with.get("expected-commit").cloned(),
+            commit: origin
+                .commits
+                .get(checkout)
+                .or(checkout.expected_commit.as_ref())
+                .cloned(),
             purl: None,
         });
     }

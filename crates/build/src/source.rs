@@ -62,8 +62,7 @@ pub struct SourceOrigin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     digests: BTreeMap<Expected, Digest>,
-    checkouts: BTreeMap<Digest, CheckedOut>,
-    epoch: Epoch,
+    checkouts: BTreeMap<GitCheckout, CheckedOut>,
     /// Each source once, in the order of the steps.
     pub origins: Vec<SourceOrigin>,
 }
@@ -81,17 +80,16 @@ impl Sources {
         epoch: Epoch,
         reporter: &dyn Reporter,
     ) -> Result<Sources, SourceError> {
-        let mut sources = Sources {
-            epoch,
-            ..Sources::default()
-        };
+        let mut sources = Sources::default();
         for request in wanted {
             match request {
                 SourceRequest::Fetch(fetch) => {
                     sources.file(store, fetch, origins, reporter).await?;
                 }
                 SourceRequest::GitCheckout(checkout) => {
-                    sources.checkout(store, checkout, origins, reporter).await?;
+                    sources
+                        .checkout(store, checkout, origins, epoch, reporter)
+                        .await?;
                 }
             }
         }
@@ -129,13 +127,13 @@ impl Sources {
         store: &Store,
         checkout: &GitCheckout,
         origins: &Origins,
+        epoch: Epoch,
         reporter: &dyn Reporter,
     ) -> Result<(), SourceError> {
-        let key = git::key(checkout, self.epoch);
-        if self.checkouts.contains_key(&key) {
+        if self.checkouts.contains_key(checkout) {
             return Ok(());
         }
-        let checked_out = git::check_out(store, checkout, origins, self.epoch, reporter)
+        let checked_out = git::check_out(store, checkout, origins, epoch, reporter)
             .await
             .map_err(Box::new)?;
         let uri = store::without_credentials(&checkout.repository);
@@ -145,7 +143,7 @@ impl Sources {
             uri,
             commit: Some(checked_out.head.clone()),
         });
-        self.checkouts.insert(key, checked_out);
+        self.checkouts.insert(checkout.clone(), checked_out);
         Ok(())
     }
 
@@ -156,7 +154,15 @@ impl Sources {
 
     /// What a step checks out.
     pub fn checked_out(&self, checkout: &GitCheckout) -> Option<&CheckedOut> {
-        self.checkouts.get(&git::key(checkout, self.epoch))
+        self.checkouts.get(checkout)
+    }
+
+    /// The commit of each repository, before cherry-picks.
+    pub fn commits(&self) -> BTreeMap<GitCheckout, String> {
+        let commit = |(checkout, found): (&GitCheckout, &CheckedOut)| {
+            (checkout.clone(), found.commit.clone())
+        };
+        self.checkouts.iter().map(commit).collect()
     }
 
     /// Every blob, by what the recipe says it hashes to.

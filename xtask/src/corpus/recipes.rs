@@ -199,6 +199,7 @@ fn check_pipeline(name: &str, library: &PipelineLibrary, arch: Arch) -> Result<(
             "expected-sha256" => "0".repeat(64),
             "expected-sha512" => String::new(),
             "expected-commit" => "0".repeat(40),
+            "repository" => "https://example.org/probe".to_owned(),
             _ if declared.required && declared.default.is_empty() => "probe".to_owned(),
             _ => continue,
         };

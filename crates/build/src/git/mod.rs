@@ -189,7 +189,7 @@ struct Key<'a> {
 }
 
 /// The key of `checkout` in the store, at the build's time.
-pub(crate) fn key(checkout: &GitCheckout, epoch: Epoch) -> Digest {
+fn key(checkout: &GitCheckout, epoch: Epoch) -> Digest {
     let picks = checkout.cherry_picks.iter();
     Digest::of(&key_bytes(&Key {
         format: FORMAT,

@@ -924,3 +924,209 @@ fn git_checkout_is_native() {
     x.yaml:7:28: the repository `ftp://x/y` can't be used: its scheme is none of https, http, git, ssh, file
     ");
 }
+
+/// Small projects, by the tools themselves.
+#[test]
+fn projects_of_every_build_system_are_built() {
+    let c = "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n";
+    let installed = |bench: &Workbench| {
+        let program = bench.path("melange-out/x/usr/bin/hello");
+        let output = Command::new(program).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
+    };
+
+    let bench = Workbench::new(&[]);
+    bench.write("hello.c", c);
+    bench.write(
+        "CMakeLists.txt",
+        "cmake_minimum_required(VERSION 3.10)\nproject(hello C)\ninclude(GNUInstallDirs)\nadd_executable(hello hello.c)\nadd_library(x STATIC hello.c)\ninstall(TARGETS hello x)\ninstall(FILES hello.c DESTINATION ${CMAKE_INSTALL_DATADIR}/${WORD})\n",
+    );
+    bench.passes("cmake/configure", &[("opts", "-DWORD=\"two words\" \\\n")]);
+    let said = bench.passes("cmake/build", &[]);
+    assert!(said.contains("-O3 -DNDEBUG"), "{said}");
+    bench.passes("cmake/install", &[]);
+    installed(&bench);
+    assert!(bench.path("melange-out/x/usr/lib/libx.a").exists());
+    assert!(
+        bench
+            .path("melange-out/x/usr/share/two words/hello.c")
+            .exists()
+    );
+
+    let bench = Workbench::new(&[]);
+    bench.write("hello.c", c);
+    bench.write(
+        "meson.build",
+        "project('hello', 'c')\nexecutable('hello', 'hello.c', install: true)\ninstall_data('hello.c', install_dir: get_option('datadir'))\n",
+    );
+    bench.passes(
+        "meson/configure",
+        &[("output-dir", "out"), ("opts", "-Ddatadir=share/x")],
+    );
+    bench.passes("meson/compile", &[("output-dir", "out")]);
+    bench.passes("meson/install", &[("output-dir", "out")]);
+    installed(&bench);
+    assert!(bench.path("melange-out/x/usr/share/x/hello.c").exists());
+
+    let bench = Workbench::new(&[]);
+    bench.write("lib/Hello.pm", "package Hello;\nour $VERSION = '1';\n1;\n");
+    bench.write(
+        "Makefile.PL",
+        "use ExtUtils::MakeMaker;\nWriteMakefile(NAME => 'Hello', VERSION_FROM => 'lib/Hello.pm');\n",
+    );
+    bench.passes("perl/make", &[]);
+    bench.passes("autoconf/make", &[]);
+    bench.passes("autoconf/make-install", &[]);
+    bench.passes("perl/cleanup", &[]);
+    let mut found = Vec::new();
+    files(&bench.path("melange-out/x"), &mut found);
+    assert!(
+        found.iter().any(|path| path.ends_with("perl5/Hello.pm")),
+        "{found:?}"
+    );
+    assert!(
+        !found
+            .iter()
+            .any(|path| path.ends_with(".packlist") || path.ends_with("perllocal.pod")),
+        "{found:?}"
+    );
+
+    let bench = Workbench::new(&[]);
+    bench.write("hello.py", "WORD = 'hello'\n");
+    bench.write(
+        "setup.py",
+        "from setuptools import setup\nsetup(name='hello', version='1', py_modules=['hello'])\n",
+    );
+    bench.passes("python/build", &[]);
+    bench.passes("python/install", &[]);
+    let mut found = Vec::new();
+    files(&bench.path("melange-out/x/usr"), &mut found);
+    let module = found
+        .iter()
+        .find(|path| path.ends_with("/hello.py"))
+        .unwrap();
+    assert!(
+        found.iter().any(|path| path.contains("egg-info")),
+        "{found:?}"
+    );
+    let folder = module.trim_end_matches("/hello.py");
+    let import = format!(
+        "import sys; sys.path.insert(0, '{folder}'); import hello; assert hello.WORD == 'hello'"
+    );
+    bench.passes(
+        "python/import",
+        &[("python", "python3"), ("imports", &import)],
+    );
+}
+
+fn files(folder: &std::path::Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, into);
+        } else {
+            into.push(path.display().to_string());
+        }
+    }
+}
+
+/// A repository's patches become commits with the same hashes at any time.
+#[test]
+fn patches_become_commits() {
+    let heads: Vec<String> = (0..2)
+        .map(|_| {
+            let bench = Workbench::new(&[]);
+            bench.write("file", "one\n");
+            let git = |arguments: &[&str]| {
+                let output = Command::new("git")
+                    .args(arguments)
+                    .current_dir(bench.path(""))
+                    .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                    .env("GIT_AUTHOR_DATE", "1600000000 +0000")
+                    .env("GIT_COMMITTER_DATE", "1600000000 +0000")
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            git(&["init", "-q", "."]);
+            git(&["config", "user.name", "A"]);
+            git(&["config", "user.email", "a@example.org"]);
+            git(&["add", "file"]);
+            git(&["commit", "-q", "-m", "one"]);
+            bench.write("file", "two\n");
+            git(&["commit", "-q", "-a", "-m", "two"]);
+            bench.write("../my.patch", &git(&["format-patch", "--stdout", "HEAD^"]));
+            git(&["reset", "-q", "--hard", "HEAD^"]);
+            bench.passes("git-am", &[("patches", "\n ../my.patch\n")]);
+            assert_eq!(fs::read_to_string(bench.path("file")).unwrap(), "two\n");
+            let (succeeded, said) = bench.run("git-am", &[("patches", "none.patch")]);
+            assert!(!succeeded && said.contains("none.patch"), "{said}");
+            git(&["rev-parse", "HEAD"])
+        })
+        .collect();
+    assert_eq!(heads[0], heads[1]);
+}
+
+/// docs/src/reference/pipelines.md is what the definitions say. `POLPO_UPDATE=1` writes it anew.
+#[test]
+fn the_reference_of_pipelines_is_current() {
+    let cell = |text: &str| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").replace('|', "\\|")
+    };
+    let library = PipelineLibrary::default();
+    let mut page = String::from(
+        "# Pipelines
+
+The pipelines that come with polpo. A step names one with `uses` and gives its inputs with `with`; definitions in a folder
+of `--pipeline-dir` go before these. A **required** input has no default. Inputs come to scripts as environment variables and
+are never taken for code, but those that are said to be read by the shell: these may hold quotes, substitutions and
+continued lines. What a pipeline *needs* is added to the packages of the guest.
+",
+    );
+    for name in PipelineLibrary::built_in() {
+        let step = &library.load(name).unwrap().step;
+        page += &format!("\n## {name}\n\n{}.\n", step.name.as_ref().unwrap().value);
+        if !step.needs.packages.is_empty() {
+            let needs: Vec<String> = step
+                .needs
+                .packages
+                .iter()
+                .map(|package| format!("`{}`", package.value))
+                .collect();
+            page += &format!("\nNeeds {}.\n", needs.join(", "));
+        }
+        if Native::of(name).is_some() {
+            page += "\npolpo does it itself, outside the sandbox; what it brings is kept in the store.\n";
+        }
+        if step.inputs.iter().next().is_none() {
+            continue;
+        }
+        page += "\n| input | default | what it is |\n|---|---|---|\n";
+        for (input, about) in step.inputs.iter() {
+            let default = match (about.required, about.default.as_str()) {
+                (true, "") => "**required**".to_owned(),
+                (_, "") => String::new(),
+                (_, default) => format!("`{default}`"),
+            };
+            page += &format!(
+                "| `{}` | {default} | {} |\n",
+                input.value,
+                cell(&about.description)
+            );
+        }
+    }
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/src/reference/pipelines.md"
+    );
+    if std::env::var_os("POLPO_UPDATE").is_some() {
+        fs::write(path, &page).unwrap();
+    }
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == page,
+        "{path} is stale: run this test with POLPO_UPDATE=1"
+    );
+}

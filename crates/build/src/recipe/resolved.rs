@@ -336,7 +336,7 @@ pub struct Fetch {
 }
 
 /// A git repository that is checked out by its commit, outside the sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GitCheckout {
     /// Where it is: a URL, `HOST:PATH` of ssh, or a path.
     pub repository: String,
@@ -365,7 +365,7 @@ pub struct GitCheckout {
 }
 
 /// How submodules are checked out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Submodules {
     /// Without their histories.
     pub shallow: bool,
@@ -374,7 +374,7 @@ pub struct Submodules {
 }
 
 /// A commit that is put upon another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CherryPick {
     /// The branch it is on; `None` when it comes with the checkout.
     pub branch: Option<String>,
@@ -385,7 +385,7 @@ pub struct CherryPick {
 }
 
 /// How often something is tried again, after pauses that double.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retries {
     /// After so many it is given up.
     pub limit: u32,

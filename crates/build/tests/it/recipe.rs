@@ -81,6 +81,18 @@ impl Workshop {
         let written = apk::package::write(&file, &contents, Some(&signer), EPOCH).unwrap();
         let mut index = Index::default();
         index.merge([IndexEntry::written(&written)]);
+        // What the pipeline of that name brings into guests; nothing here runs it.
+        let git = PackageContents {
+            info: PackageInfo {
+                name: "git".to_owned(),
+                ..contents.info.clone()
+            },
+            tree: &FileTree::default(),
+            ..contents
+        };
+        let file = seed.join("git-1.35.0-r0.apk");
+        let written = apk::package::write(&file, &git, Some(&signer), EPOCH).unwrap();
+        index.merge([IndexEntry::written(&written)]);
         index
             .write(&seed.join(FILE_NAME), Some(&signer), EPOCH)
             .unwrap();
@@ -514,4 +526,81 @@ fn one_source_from_two_places_has_its_hash_at_both() {
     assert!(document.contains("https://example.net/copy.tar.gz"));
     let checksum = format!("\"checksumValue\": \"{hex}\"");
     assert_eq!(document.matches(&checksum).count(), 2, "{document}");
+}
+
+/// A step that checks a repository out finds what earlier steps left, and later steps find it; once
+/// it is in the store, neither network nor repository are needed.
+#[test]
+fn checkouts_keep_their_place_among_steps() {
+    let mut workshop = Workshop::new();
+    let repository = workshop.path("repository");
+    fs::create_dir(&repository).unwrap();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
+            .args(arguments)
+            .current_dir(&repository)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    fs::write(repository.join("tool"), "#!/bin/sh\necho tool\n").unwrap();
+    fs::write(repository.join("both"), "theirs\n").unwrap();
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "one"]);
+    git(&["tag", "v1"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let more = format!(
+        "  - runs: mkdir src; echo ours > src/both; echo kept > src/kept
+  - if: ${{{{build.arch}}}} != 'none'
+    working-directory: src
+    pipeline:
+      - uses: git-checkout
+        with:
+          repository: file://{}
+          tag: v1
+          expected-commit: {commit}
+      - uses: git-checkout
+        if: ${{{{build.arch}}}} == 'none'
+        with:
+          repository: https://example.org/not-asked
+  - working-directory: src
+    runs: |
+      test \"$(cat both kept)\" = \"$(printf 'theirs\\nkept')\"
+      grep {commit} .git/HEAD
+      cp tool ${{{{targets.destdir}}}}/usr/bin/tool
+",
+        repository.display()
+    );
+    let recipe = workshop.recipe(&more);
+    let error = workshop.build(&recipe, false).unwrap_err().to_string();
+    assert!(error.contains("--local-repositories"), "{error}");
+    workshop.origins.local_repositories = true;
+    let built = match workshop.build(&recipe, false) {
+        Ok(built) => built,
+        Err(error) => panic!("{error}"),
+    };
+    let planned = built.plan.sources.last().unwrap();
+    assert_eq!(planned.commit.as_deref(), Some(commit.as_str()));
+    assert!(workshop.executor.store().contains(&planned.digest));
+    let package = workshop
+        .path("out")
+        .join(Arch::host().apk())
+        .join("hello-1.0-r2.apk");
+    let files = workshop.path("unpacked");
+    fs::create_dir(&files).unwrap();
+    let package = Package::open(&package).unwrap();
+    package.unpack(&files, &archive::Limits::default()).unwrap();
+    assert!(files.join("usr/bin/tool").exists());
+    let document =
+        fs::read_to_string(files.join("var/lib/db/sbom/hello-1.0-r2.spdx.json")).unwrap();
+    assert!(document.contains(&commit), "{document}");
+
+    fs::remove_dir_all(&repository).unwrap();
+    let again = workshop.build(&recipe, true).unwrap();
+    assert_eq!(again.packages, built.packages);
+    assert_eq!(again.plan.digest(), built.plan.digest());
 }
