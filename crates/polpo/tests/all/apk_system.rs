@@ -714,3 +714,60 @@ fn a_full_disk_is_named_and_nothing_is_left_on_it() {
       because: can't write YARD/root/lib/apk/db/journal: No space left on device (os error 28); the disk is full: free some space on it, then run this again
     ");
 }
+
+/// An access control list as `system.posix_acl_access` has it: a tag, permissions and an id each.
+fn access_control(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn access_control_lists_are_packed_installed_and_audited() {
+    const NAME: &str = "system.posix_acl_access";
+    const NOBODY: u32 = u32::MAX;
+    let list = access_control(&[
+        (0x01, 6, NOBODY),
+        (0x02, 4, 1234),
+        (0x04, 0, NOBODY),
+        (0x10, 4, NOBODY),
+        (0x20, 0, NOBODY),
+    ]);
+    let yard = Yard::new(&[]);
+    yard.write("tree/opt/secret", "text");
+    let secret = yard.path("tree/opt/secret");
+    set_mode(&secret, 0o640);
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&secret, NAME, &list, flags).unwrap();
+    let info = ["-I", "name:acl", "-I", "version:1-r0", "-I", "arch:noarch"];
+    let make = ["mkpkg", "--files", "tree", "--output", "acl.apk"];
+    yard.says(&[&make[..], &info].concat());
+    yard.says(&["add", "./acl.apk"]);
+    let installed = yard.path("root/opt/secret");
+    let read = || {
+        let mut value = vec![0; 256];
+        let length = rustix::fs::getxattr(&installed, NAME, &mut value).unwrap();
+        value.truncate(length);
+        value
+    };
+    assert_eq!(read(), list);
+    assert_eq!(mode(&installed), 0o640);
+    let audited = || yard.says(&["audit", "--full", "/opt"]);
+    assert_eq!(audited(), "");
+    let open = access_control(&[
+        (0x01, 6, NOBODY),
+        (0x02, 6, 1234),
+        (0x04, 0, NOBODY),
+        (0x10, 4, NOBODY),
+        (0x20, 0, NOBODY),
+    ]);
+    rustix::fs::setxattr(&installed, NAME, &open, flags).unwrap();
+    assert_eq!(audited(), "x opt/secret\n");
+    rustix::fs::removexattr(&installed, NAME).unwrap();
+    set_mode(&installed, 0o640);
+    assert_eq!(audited(), "x opt/secret\n");
+}
