@@ -145,15 +145,15 @@ fn clean(
             continue;
         }
         context.console.detail(&format!("deleting {}", file.name));
-        if !arguments.simulate.on() {
-            if let Err(error) = cache.folder().remove(&file.name) {
-                // What can't go now goes next time; the rest need not wait for it.
-                document
-                    .problems
-                    .push(format!("{}: {}", file.name, error.source));
-                context.console.warning(&error.to_string());
-                continue;
-            }
+        if !arguments.simulate.on()
+            && let Err(error) = cache.folder().remove(&file.name)
+        {
+            // What can't go now goes next time; the rest need not wait for it.
+            document
+                .problems
+                .push(format!("{}: {}", file.name, error.source));
+            context.console.warning(&error.to_string());
+            continue;
         }
         document.removed.push(file.name);
     }
