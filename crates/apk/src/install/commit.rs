@@ -16,7 +16,6 @@ use super::scripts::{Call, Program, Runner};
 use super::transaction::{Arrival, CommitOptions, Committed, PackageProblem, ProblemKind, Step};
 use super::voice::Voice;
 use crate::database::{Broken, InstalledFile, InstalledPackage, short, to_text};
-use crate::dependency::Identity;
 use crate::index::IndexEntry;
 use crate::package::{Format, Package, Script};
 

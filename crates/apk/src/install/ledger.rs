@@ -94,11 +94,6 @@ impl Directory {
         self.references > 0
     }
 
-    /// Whether a package says that it is its own, rather than having something below it only.
-    pub(super) fn is_claimed(&self) -> bool {
-        !self.claims.is_empty()
-    }
-
     pub(super) fn owner(&self) -> Option<Claim> {
         self.owner.and_then(|owner| self.claim(owner))
     }
@@ -112,12 +107,6 @@ impl Directory {
 
     pub(super) fn file(&self, name: &str) -> Option<Holder> {
         self.files.get(name).copied()
-    }
-
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, Holder)> {
-        self.files
-            .iter()
-            .map(|(name, holder)| (name.as_str(), *holder))
     }
 }
 

@@ -5,8 +5,6 @@
 //! solver found: apk's own rules (apk-tools' `database.c`, `commit.c`, `fs_fsys.c`) decide who owns
 //! a file, what is protected, which script runs when, and what is written into the database.
 
-#![allow(dead_code, unused_imports)]
-
 mod audit;
 mod bare;
 mod beneath;
