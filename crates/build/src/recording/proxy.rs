@@ -199,6 +199,8 @@ async fn accept(listener: TcpListener, connection: Connection, connections: Arc<
         };
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Else small answers wait 40 ms for the client's acknowledgement.
+                let _ = stream.set_nodelay(true);
                 let connection = connection.clone();
                 tokio::spawn(async move {
                     connection.run(stream).await;
