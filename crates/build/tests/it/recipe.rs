@@ -604,3 +604,96 @@ fn checkouts_keep_their_place_among_steps() {
     assert_eq!(again.packages, built.packages);
     assert_eq!(again.plan.digest(), built.plan.digest());
 }
+
+/// A recipe whose step fetches by itself.
+fn fetching(workshop: &Workshop) -> ResolvedRecipe {
+    workshop.recipe(
+        "  - name: more
+    runs: |
+      wget -q -O ${{targets.destdir}}/usr/bin/crate http://registry.example/crates/more/more-1.2.crate
+      wget -q -O - http://registry.example/index | grep -q more
+",
+    )
+}
+
+#[test]
+fn a_recorded_build_is_replayed_to_the_same_packages() {
+    let server = testkit::Server::start();
+    server
+        .on("/crates/more/more-1.2.crate", testkit::Reply::ok("more"))
+        .on("/index", testkit::Reply::ok("more 1.2\n"));
+    let mut workshop = Workshop::new();
+    let rewrite = format!("http://registry.example={}", server.url(""));
+    workshop.executor.recorder.rewrites = vec![rewrite.parse().unwrap()];
+    let recipe = fetching(&workshop);
+    let built = |network, recording: &Recording, rebuild| {
+        workshop.build_with(&recipe, |options| {
+            options.network = network;
+            options.recording = recording.clone();
+            options.rebuild = rebuild;
+        })
+    };
+    let none = Recording::default();
+    built(Network::Denied, &none, false).unwrap_err();
+    let first = built(Network::Recorded, &none, false).unwrap();
+    let recording = first.plan.recording.clone();
+    assert_eq!(recording.exchanges().len(), 2);
+    let packages = listing(&workshop.path("out"));
+
+    // Nobody is asked again, what comes out is the same, and is known to be.
+    fs::remove_dir_all(workshop.path("out")).unwrap();
+    let second = built(Network::Replayed, &recording, true).unwrap();
+    assert_eq!(second.outcome, Outcome::Done);
+    assert_eq!(listing(&workshop.path("out")), packages);
+    assert_eq!(second.plan, first.plan);
+    let third = built(Network::Replayed, &recording, false).unwrap();
+    assert_eq!(third.outcome, Outcome::Unchanged);
+    assert_eq!(server.paths().len(), 2);
+
+    // The package says what it is made of, and not that nobody knows.
+    let file = workshop.path("out").join(Arch::host().apk());
+    let package = Package::open(&file.join("hello-1.0-r2.apk")).unwrap();
+    let files = workshop.path("unpacked");
+    fs::create_dir(&files).unwrap();
+    package.unpack(&files, &archive::Limits::default()).unwrap();
+    let document = files.join("var/lib/db/sbom/hello-1.0-r2.spdx.json");
+    let document = fs::read_to_string(document).unwrap();
+    for expected in [
+        "pkg:cargo/more@1.2",
+        "http://registry.example/crates/more/more-1.2.crate",
+        &Digest::of(b"more").hex(),
+    ] {
+        assert!(document.contains(expected), "{document}");
+    }
+    assert!(
+        !document.contains("built with network access"),
+        "{document}"
+    );
+    assert!(!document.contains("registry.example/index"), "{document}");
+
+    // Where the store has nothing of it, mirrors do, by hash.
+    let mut elsewhere = Workshop::new();
+    elsewhere.executor.recorder = workshop.executor.recorder.clone();
+    let replayed = |workshop: &Workshop| {
+        workshop.build_with(&recipe, |options| {
+            options.network = Network::Replayed;
+            options.recording = recording.clone();
+        })
+    };
+    let source = workshop.source.hex();
+    let source = |workshop: &Workshop| workshop.path("mirror").join(&source);
+    fs::copy(source(&workshop), source(&elsewhere)).unwrap();
+    let error = replayed(&elsewhere).unwrap_err().to_string();
+    assert!(
+        error.contains("the recorded answer of http://registry.example/crates/more"),
+        "{error}"
+    );
+    assert!(error.contains("--source-mirror"), "{error}");
+    for bytes in ["more", "more 1.2\n"] {
+        let name = Digest::of(bytes.as_bytes()).hex();
+        fs::write(elsewhere.path("mirror").join(name), bytes).unwrap();
+    }
+    if let Err(error) = replayed(&elsewhere) {
+        panic!("{error}");
+    }
+}
