@@ -9,6 +9,7 @@ mod apk_system;
 mod apk_terminal;
 mod interrupted;
 mod messages;
+mod network;
 mod programs;
 mod remote;
 mod spine;
