@@ -37,13 +37,13 @@ use super::upstream::{RecorderSettings, Upstream};
 use crate::sandbox::Gateway;
 
 /// How many connections are served at a time; the rest wait.
-const MOST_CONNECTIONS: usize = 256;
+const MOST_CONNECTIONS: usize = 128;
 
 /// No URL is longer.
 const LONGEST_URL: usize = 8 << 10;
 
 /// No question has a larger body: git's are lists of what it has.
-const LARGEST_QUESTION: usize = 64 << 20;
+const LARGEST_QUESTION: usize = 8 << 20;
 
 /// How long a build waits at its end for what a step asked for and did not wait for.
 const PATIENCE: Duration = Duration::from_secs(300);

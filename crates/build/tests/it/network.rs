@@ -59,6 +59,7 @@ fn what_is_recorded_is_replayed_byte_for_byte() {
         .on("/long", Reply::ok("x".repeat(3_000_000)));
     let mut bench = bench(&server);
     let script = "
+        curl -sS -I https://registry.example/long | grep -i length
         curl -sS -i https://registry.example/a
         echo; curl -sS https://registry.example/a; echo
         curl -sS -L -w ' %{url_effective}\\n' https://registry.example/from
@@ -73,6 +74,7 @@ fn what_is_recorded_is_replayed_byte_for_byte() {
     };
     let recorded = bench.lines.text();
     insta::assert_snapshot!(recorded, @r#"
+    content-length: 3000000
     HTTP/1.1 200 OK
 
     HTTP/1.1 200 OK
@@ -128,6 +130,15 @@ fn what_is_recorded_is_replayed_byte_for_byte() {
         "url": "https://registry.example/long",
         "digest": "sha256:e55b8bdf621ddaa8f462c74745db9680d3bb7536a9cf854f8d6668b34a287890",
         "size": 3000000
+      },
+      {
+        "url": "https://registry.example/long",
+        "method": "HEAD",
+        "headers": {
+          "content-length": "3000000"
+        },
+        "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "size": 0
       }
     ]
     "#);
