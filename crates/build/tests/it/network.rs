@@ -142,10 +142,10 @@ fn what_is_recorded_is_replayed_byte_for_byte() {
       }
     ]
     "#);
-    assert_eq!(server.paths().len(), 5);
+    assert_eq!(server.paths().len(), 6);
     replay(&mut bench, &recording, script).unwrap();
     assert_eq!(bench.lines.text(), recorded);
-    assert_eq!(server.paths().len(), 5, "nobody is asked");
+    assert_eq!(server.paths().len(), 6, "nobody is asked");
     // The plan is another one with another recording.
     let digest = |recording: &Recording| bench.plan.clone().replaying(recording.clone()).digest();
     assert_ne!(digest(&recording), digest(&Recording::default()));
