@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 
+use apk::dependency::Identity;
 use archive::tar::{EntryKind, Header, ReadError, Reader};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use archive::unpack::{Options, Ownership, Special, UnpackError, unpack};
@@ -105,9 +106,49 @@ pub enum ContentsError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageFile {
     pub(crate) header: Header,
-    /// SHA-1 of a file's content or a symbolic link's target; a hard link's is that of the file it
-    /// named when its layer was made, which a later entry may have replaced.
-    pub(crate) checksum: Option<Sha1>,
+    /// Of a file's content or a symbolic link's target; a hard link's is that of the file it named
+    /// when its layer was made, which a later entry may have replaced.
+    pub(crate) checksum: Option<Checksum>,
+}
+
+/// The hashes that packages' checksums are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Checksum {
+    sha1: Sha1,
+    sha256: Digest,
+}
+
+impl Checksum {
+    fn of(bytes: &[u8]) -> Checksum {
+        Checksum {
+            sha1: Sha1::of(bytes),
+            sha256: Digest::of(bytes),
+        }
+    }
+
+    fn of_all(mut read: impl Read) -> io::Result<Checksum> {
+        let mut hasher = sha1::Sha1::new();
+        let mut read = DigestReader::new(read.by_ref());
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let count = read.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(Checksum {
+                    sha1: Sha1::from_bytes(hasher.finalize().into()),
+                    sha256: read.finish().1,
+                });
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Whether it is of the same bytes.
+    pub(crate) fn is(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Sha1(sha1) => self.sha1 == *sha1,
+            Identity::Sha256(sha256) => self.sha256 == *sha256,
+        }
+    }
 }
 
 /// What an image's layers hold together.
@@ -263,14 +304,15 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                     entry
                         .read_to_end(&mut bytes)
                         .map_err(|source| failed(ReadError::Io(source)))?;
-                    let checksum = Sha1::of(&bytes);
+                    let checksum = Checksum::of(&bytes);
                     node = Some(Node::file(bytes));
                     Some(checksum)
                 }
                 EntryKind::File { .. } => {
-                    Some(sha1_of(&mut entry).map_err(|source| failed(ReadError::Io(source)))?)
+                    let checksum = Checksum::of_all(&mut entry);
+                    Some(checksum.map_err(|source| failed(ReadError::Io(source)))?)
                 }
-                EntryKind::Symlink { target } => Some(Sha1::of(target.as_bytes())),
+                EntryKind::Symlink { target } => Some(Checksum::of(target.as_bytes())),
                 EntryKind::HardLink { target } => {
                     contents.files.get(target).and_then(|file| file.checksum)
                 }
@@ -284,16 +326,4 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
         Ok(())
     })?;
     Ok(contents)
-}
-
-fn sha1_of(read: &mut impl Read) -> io::Result<Sha1> {
-    let mut hasher = sha1::Sha1::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let count = read.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Sha1::from_bytes(hasher.finalize().into()));
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-    }
 }

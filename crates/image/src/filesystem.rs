@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use apk::dependency::Identity;
 use apk::package::PackageInfo;
 use archive::tar::UnsafePath;
 use archive::tree::{Content, Node, NodeKind, TreePath};
-use base::Sha1;
 
 /// As many symbolic links as Linux follows in one path.
 const LINK_LIMIT: usize = 40;
@@ -113,7 +113,7 @@ pub(crate) struct Placed {
     pub(crate) owner: Option<usize>,
     /// Whether the entry is exactly as its package has it.
     pub(crate) pristine: bool,
-    checksum: Option<Sha1>,
+    checksum: Option<Identity>,
 }
 
 /// One entry of a package.
@@ -121,8 +121,8 @@ pub(crate) struct Placed {
 pub(crate) struct PackageEntry {
     pub(crate) path: TreePath,
     pub(crate) node: Node,
-    /// SHA-1 of a file's content or a link's target.
-    pub(crate) checksum: Option<Sha1>,
+    /// Of a file's content or a link's target: SHA-1 or SHA-256, as its package has it.
+    pub(crate) checksum: Option<Identity>,
 }
 
 /// The files of an image.
@@ -524,7 +524,8 @@ fn same_content(one: &Placed, other: &Placed) -> bool {
         ) => {
             a == b
                 && match (one.checksum, other.checksum) {
-                    (Some(one), Some(other)) => one == other,
+                    (Some(Identity::Sha1(one)), Some(Identity::Sha1(other))) => one == other,
+                    (Some(Identity::Sha256(one)), Some(Identity::Sha256(other))) => one == other,
                     _ => same_bytes(x, y),
                 }
         }

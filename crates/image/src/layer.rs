@@ -395,13 +395,13 @@ fn splice(store: &Store, parts: &[Part], file: &mut File) -> Result<(Digest, u64
 
 /// Unpacks a package of the store into a tree of the store, once.
 pub(crate) fn folder_name(digest: &Digest) -> Result<Digest, serde_json::Error> {
-    Ok(Digest::of(&serde_json::to_vec(&("apk-tree-1", digest))?))
+    Ok(Digest::of(&serde_json::to_vec(&("apk-tree-2", digest))?))
 }
 
 /// The folder's entries with their contents in `folder`.
 pub(crate) fn entries(manifest: &Manifest, folder: &Path) -> Vec<crate::filesystem::PackageEntry> {
     let mut nodes: Vec<_> = manifest.tree(folder).into_iter().collect();
-    let checksums: std::collections::BTreeMap<&str, base::Sha1> = manifest
+    let checksums: std::collections::BTreeMap<&str, apk::dependency::Identity> = manifest
         .entries
         .iter()
         .filter_map(|entry| Some((entry.path.as_str(), entry.checksum?)))

@@ -17,6 +17,10 @@ use output::failure::Failure;
 use output::{Progress, ProgressKind};
 use settings::Session;
 
+/// Plans are made of a great many small pieces, which the C library's allocator is slow with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A sandbox is entered before any thread exists: namespaces are joined by one thread alone.
     build::sandbox::init_if_requested();

@@ -6,8 +6,9 @@ use std::thread;
 
 use zerocopy::little_endian::U32;
 
-use super::format::{Extent, Section, TermRecord};
-use super::{Contents, identity};
+use super::format::Extent;
+use super::identity;
+use super::view::View;
 use crate::dependency::Dependency;
 use crate::package::Defect;
 use crate::solver::Candidate;
@@ -16,52 +17,49 @@ use crate::solver::Candidate;
 const WORTH_A_THREAD: usize = 2000;
 
 pub(super) struct Candidates<'c> {
-    contents: &'c Contents,
-    lists: &'c [U32],
-    terms: &'c [TermRecord],
-    /// Terms that were needed already, by their place.
-    shared: Vec<Option<Arc<Dependency>>>,
+    view: View<'c>,
+    /// Terms that were needed already.
+    shared: Vec<Arc<Dependency>>,
+    /// By its place, one more than a term's place among those; 0 if it was not needed yet.
+    known: Vec<u32>,
 }
 
 impl<'c> Candidates<'c> {
-    fn new(contents: &'c Contents) -> Candidates<'c> {
-        let terms: &[TermRecord] = contents.records(Section::Terms);
+    fn new(view: View<'c>) -> Candidates<'c> {
         Candidates {
-            contents,
-            lists: contents.records(Section::Lists),
-            terms,
-            shared: vec![None; terms.len()],
+            view,
+            shared: Vec::new(),
+            known: vec![0; view.terms.len()],
         }
     }
 
-    /// Those at `places`, with their places, on two threads if it is worth their while.
-    pub(super) fn all(contents: &Contents, places: &[usize]) -> Vec<(usize, Candidate)> {
-        let some = |places: &[usize]| -> Vec<(usize, Candidate)> {
-            let mut candidates = Candidates::new(contents);
-            let places = places.iter();
-            places
-                .filter_map(|place| Some((*place, candidates.get(*place)?)))
-                .collect()
+    /// Those at `places`, which are there, on two threads if it is worth their while.
+    pub(super) fn all(view: View<'_>, places: &[usize]) -> Vec<Candidate> {
+        let some = |places: &[usize], capacity| -> Vec<Candidate> {
+            let mut candidates = Candidates::new(view);
+            let mut all = Vec::with_capacity(capacity);
+            all.extend(places.iter().filter_map(|place| candidates.get(*place)));
+            all
         };
         if places.len() < WORTH_A_THREAD {
-            return some(places);
+            return some(places, places.len());
         }
         let (first, second) = places.split_at(places.len() / 2);
         thread::scope(|scope| {
-            let second = scope.spawn(|| some(second));
-            let mut all = some(first);
-            all.extend(second.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            let second = scope.spawn(|| some(second, second.len()));
+            let mut all = some(first, places.len());
+            all.append(&mut second.join().unwrap_or_else(|panic| resume_unwind(panic)));
             all
         })
     }
 
     /// None at a place beyond the last.
     fn get(&mut self, place: usize) -> Option<Candidate> {
-        let (record, next) = self.contents.package(place)?;
-        let defects = self.contents.defects(place, record);
+        let (record, next) = self.view.package(place)?;
+        let defects = self.view.defects(place, record);
         let fatal = defects.filter(|defect| defect.fatal);
         Some(Candidate {
-            name: self.contents.name(record.name).to_owned(),
+            name: self.view.name(record.name.get()).to_owned(),
             version: self.text(&record.version),
             arch: self.text(&record.arch),
             origin: self.text(&record.origin),
@@ -80,20 +78,22 @@ impl<'c> Candidates<'c> {
     }
 
     fn text(&self, extent: &Extent) -> String {
-        self.contents.text(extent).to_owned()
+        self.view.text(extent).to_owned()
     }
 
-    fn list(&mut self, start: U32, end: U32) -> Vec<Arc<Dependency>> {
-        let range = start.get() as usize..end.get() as usize;
-        let places = self.lists.get(range).unwrap_or_default().iter();
+    fn list(&mut self, from: U32, to: U32) -> Vec<Arc<Dependency>> {
+        let places = self.view.list(from, to).iter();
         places
             .filter_map(|place| self.term(place.get() as usize))
             .collect()
     }
 
     fn term(&mut self, place: usize) -> Option<Arc<Dependency>> {
-        let (record, shared) = (self.terms.get(place)?, self.shared.get_mut(place)?);
-        let term = shared.get_or_insert_with(|| Arc::new(self.contents.term(record)));
-        Some(Arc::clone(term))
+        let (record, known) = (self.view.terms.get(place)?, self.known.get_mut(place)?);
+        if *known == 0 {
+            self.shared.push(Arc::new(self.view.term(record)));
+            *known = u32::try_from(self.shared.len()).ok()?;
+        }
+        self.shared.get(*known as usize - 1).map(Arc::clone)
     }
 }

@@ -1,4 +1,5 @@
-//! Catalogues that are kept in the store, by the sum of the index that they were made from.
+//! Catalogues that are kept in the store, by the sum of the index that they were made from. That a
+//! key signed these very bytes is kept as another name of the file, with the key in it.
 //!
 //! What is kept is a copy that can be made again: a file that is not what was once written is
 //! removed, and nobody waits for the disk when one is written.
@@ -12,18 +13,147 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use base::Digest;
+use key::PublicKey;
 use store::{MappedFile, Store, StoreError, WriteError};
 
 use super::format::{FORMAT, Layout, Section, Sum, sum};
 use super::made::Made;
 use super::make;
-use crate::index;
+use crate::index::{self, IndexError};
+use crate::signature::Keyring;
 
 /// The folder beneath the store.
 const FOLDER: &str = "catalogues";
 
-/// How many are kept: those written last.
+/// How many names are kept: those written last.
 pub(super) const KEPT: usize = 24;
+
+/// Who was found to have signed the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voucher {
+    /// Nobody looked.
+    Nobody,
+    /// A key, by its bytes and the name that it goes by.
+    Key(Digest),
+}
+
+impl Voucher {
+    pub(super) fn of(name: &str, key: &PublicKey) -> Voucher {
+        let mut text = name.as_bytes().to_vec();
+        text.push(0);
+        text.extend_from_slice(key.spki());
+        Voucher::Key(Digest::of(&text))
+    }
+}
+
+/// Where the catalogue of an index is kept.
+pub(super) struct Shelf<'s> {
+    store: &'s Store,
+    /// The index.
+    source: &'s Path,
+    sum: Sum,
+}
+
+/// The catalogue of the index at `source` which a key of `keyring` signed, or whoever if there is
+/// no keyring; none if that is not known yet.
+pub(super) fn find_trusted(
+    store: &Store,
+    source: &Path,
+    keyring: Option<&Keyring>,
+) -> Result<Option<Kept>, IndexError> {
+    let sum = *index::blake3_of(source)?.as_bytes();
+    let shelf = Shelf::new(store, source, sum);
+    let Some(keyring) = keyring else {
+        return Ok(shelf.find(Voucher::Nobody)?);
+    };
+    for (name, key) in keyring.keys() {
+        if let Some(kept) = shelf.find(Voucher::of(name, key))? {
+            return Ok(Some(kept));
+        }
+    }
+    Ok(None)
+}
+
+impl<'s> Shelf<'s> {
+    pub(super) fn new(store: &'s Store, source: &'s Path, sum: Sum) -> Shelf<'s> {
+        Shelf { store, source, sum }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.store.root().join(FOLDER)
+    }
+
+    pub(super) fn path(&self, voucher: Voucher) -> PathBuf {
+        let mut name = format!("{}-{FORMAT}", hex::encode(self.sum));
+        if let Voucher::Key(key) = voucher {
+            name.push('-');
+            name.push_str(&key.hex());
+        }
+        self.folder().join(name)
+    }
+
+    /// What is kept. The solver's part is checked; one that is damaged is removed.
+    pub(super) fn find(&self, voucher: Voucher) -> Result<Option<Kept>, StoreError> {
+        let bytes = match MappedFile::open(&self.path(voucher)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(layout) = Layout::of(&bytes).filter(|layout| is_whole(layout, &bytes)) else {
+            remove_all(&self.folder(), &self.sum)?;
+            return Ok(None);
+        };
+        let blocks = layout.blocks_of(&(0..bytes.len())).end;
+        Ok(Some(Kept {
+            bytes,
+            layout,
+            whole: (0..blocks).map(|_| AtomicBool::new(false)).collect(),
+            folder: self.folder(),
+            source: self.source.to_owned(),
+            sum: self.sum,
+            again: OnceLock::new(),
+        }))
+    }
+
+    /// Keeps a catalogue for later runs.
+    pub(super) fn keep(&self, made: &Made) -> Result<(), StoreError> {
+        let path = self.path(Voucher::Nobody);
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(WriteError::at("create the folder", &folder))?;
+        let mut beside = self.store.temp_file()?;
+        made.write(beside.as_file_mut())
+            .and_then(|()| {
+                let file = beside.as_file();
+                file.set_permissions(Permissions::from_mode(0o444))
+            })
+            .map_err(WriteError::at("write", &path))?;
+        beside
+            .persist(&path)
+            .map_err(|error| WriteError::at("write", &path)(error.error))?;
+        Ok(leave_the_latest(&folder)?)
+    }
+
+    /// Remembers who signed the index of what is kept.
+    pub(super) fn vouch(&self, voucher: Voucher) -> Result<(), StoreError> {
+        if voucher == Voucher::Nobody {
+            return Ok(());
+        }
+        let path = self.path(voucher);
+        match fs::hard_link(self.path(Voucher::Nobody), &path) {
+            // Another process was faster, or has just removed what is no longer needed.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                ) =>
+            {
+                Err(WriteError::at("write", &path)(error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// A catalogue that an earlier run of the program made.
 pub(super) struct Kept {
@@ -31,7 +161,7 @@ pub(super) struct Kept {
     layout: Layout,
     /// The blocks of the details that were found whole.
     whole: Vec<AtomicBool>,
-    path: PathBuf,
+    folder: PathBuf,
     /// The index it was made from.
     source: PathBuf,
     sum: Sum,
@@ -40,31 +170,6 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The catalogue of the index at `source`, whose sum is given, if it is kept. The solver's
-    /// part is checked; one that is damaged is removed.
-    pub(super) fn find(store: &Store, source: &Path, sum: Sum) -> Result<Option<Kept>, StoreError> {
-        let path = path(store, &sum);
-        let bytes = match MappedFile::open(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(layout) = Layout::of(&bytes).filter(|layout| is_whole(layout, &bytes)) else {
-            remove(&path)?;
-            return Ok(None);
-        };
-        let blocks = layout.blocks_of(&(0..bytes.len())).end;
-        Ok(Some(Kept {
-            bytes,
-            layout,
-            whole: (0..blocks).map(|_| AtomicBool::new(false)).collect(),
-            path,
-            source: source.to_owned(),
-            sum,
-            again: OnceLock::new(),
-        }))
-    }
-
     pub(super) fn section(&self, section: Section) -> &[u8] {
         self.layout.section(&self.bytes, section)
     }
@@ -100,7 +205,7 @@ impl Kept {
     /// The index was trusted when it had this sum.
     fn make_again(&self) -> Option<Box<Made>> {
         // Who finds it damaged the next time will remove it.
-        remove(&self.path).ok();
+        remove_all(&self.folder, &self.sum).ok();
         let bytes = index::bytes_of(&self.source).ok()?;
         if sum(&bytes) != self.sum {
             return None;
@@ -140,27 +245,24 @@ fn is_whole(layout: &Layout, bytes: &[u8]) -> bool {
     whole.into_inner()
 }
 
-/// Keeps a catalogue for later runs.
-pub(super) fn keep(store: &Store, sum: &Sum, made: &Made) -> Result<(), StoreError> {
-    let path = path(store, sum);
-    let folder = store.root().join(FOLDER);
-    fs::create_dir_all(&folder).map_err(WriteError::at("create the folder", &folder))?;
-    let mut beside = store.temp_file()?;
-    made.write(beside.as_file_mut())
-        .and_then(|()| {
-            let file = beside.as_file();
-            file.set_permissions(Permissions::from_mode(0o444))
-        })
-        .map_err(WriteError::at("write", &path))?;
-    beside
-        .persist(&path)
-        .map_err(|error| WriteError::at("write", &path)(error.error))?;
-    Ok(leave_the_latest(&folder)?)
+/// Removes a catalogue by all its names.
+fn remove_all(folder: &Path, sum: &Sum) -> Result<(), WriteError> {
+    let begin = hex::encode(sum);
+    let paths = paths_in(folder)?;
+    let named = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&begin))
+    };
+    paths.iter().filter(named).try_for_each(|path| remove(path))
 }
 
-pub(super) fn path(store: &Store, sum: &Sum) -> PathBuf {
-    let name = format!("{}-{FORMAT}", hex::encode(sum));
-    store.root().join(FOLDER).join(name)
+fn paths_in(folder: &Path) -> Result<Vec<PathBuf>, WriteError> {
+    let failed = WriteError::at("read the folder", folder);
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<io::Result<Vec<_>>>()
+    });
+    entries.map_err(failed)
 }
 
 fn remove(path: &Path) -> Result<(), WriteError> {
@@ -173,13 +275,11 @@ fn remove(path: &Path) -> Result<(), WriteError> {
 }
 
 fn leave_the_latest(folder: &Path) -> Result<(), WriteError> {
-    let read = fs::read_dir(folder).map_err(WriteError::at("read the folder", folder))?;
     let mut files = Vec::new();
-    for entry in read {
-        let entry = entry.map_err(WriteError::at("read the folder", folder))?;
+    for path in paths_in(folder)? {
         // One that another process has just removed is of no interest.
-        if let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) {
-            files.push((modified, entry.path()));
+        if let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified()) {
+            files.push((modified, path));
         }
     }
     files.sort_unstable_by(|left, right| right.cmp(left));

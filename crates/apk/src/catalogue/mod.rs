@@ -9,26 +9,25 @@ mod made;
 mod reachable;
 mod term;
 mod text;
+mod view;
 
 use std::fmt;
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use base::{Digest, Sha1};
-use store::{Store, StoreError};
+use store::Store;
 use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use self::build::{Builder, first_slot};
+use self::build::Builder;
 use self::candidates::Candidates;
-use self::format::{DefectRecord, Extent, NameRecord, PackageRecord, Section, Sum, TermRecord};
-use self::kept::Kept;
+use self::format::{PackageRecord, Section};
+use self::kept::{Kept, Shelf, Voucher};
 use self::made::Made;
 pub use self::reachable::Reachable;
-use crate::dependency::{Dependency, Identity};
+use self::view::View;
+use crate::dependency::Identity;
 use crate::index::{self, Index, IndexContents, IndexEntry, IndexError, IndexFile, TextError};
 use crate::package::{Defect, PackageInfo};
 use crate::repository::NamePattern;
@@ -105,8 +104,8 @@ impl fmt::Debug for Catalogue {
 
 impl Catalogue {
     /// The index at `path`, which a key of `keyring` must have signed; without a keyring, whoever
-    /// made it. What was made of it is kept in the store and found there the next time; the
-    /// signature is checked every time.
+    /// made it. What was made of it is kept in the store and found there the next time, by the
+    /// index's bytes and the key that was found to have signed them.
     ///
     /// # Errors
     /// See [`IndexError`]. Nothing behind the signature is looked at before it was found good.
@@ -115,23 +114,24 @@ impl Catalogue {
         keyring: Option<&Keyring>,
         store: Option<&Store>,
     ) -> Result<Catalogue, IndexError> {
+        if let Some(store) = store
+            && let Some(kept) = kept::find_trusted(store, path, keyring)?
+        {
+            return Ok(Catalogue::holding(Contents::Kept(Box::new(kept))));
+        }
         let bytes = index::bytes_of(path)?;
-        let look_up = |store| -> Result<(Sum, Option<Kept>), StoreError> {
-            let sum = format::sum(&bytes);
-            Ok((sum, Kept::find(store, path, sum)?))
-        };
-        let (file, found) = thread::scope(|scope| {
-            let found = store.map(|store| scope.spawn(move || look_up(store)));
-            let file = IndexFile::check(path, &bytes, keyring);
-            (file, found.map(thread::ScopedJoinHandle::join))
-        });
-        let file = file?;
-        let found = found.map(|found| found.unwrap_or_else(|panic| resume_unwind(panic)));
-        let sum = match found.transpose()? {
-            Some((_, Some(kept))) => return Ok(Catalogue::holding(Contents::Kept(Box::new(kept)))),
-            Some((sum, None)) => Some(sum),
-            None => None,
-        };
+        let file = IndexFile::check(path, &bytes, keyring)?;
+        let shelf = store.map(|store| Shelf::new(store, path, format::sum(&bytes)));
+        let key = file
+            .signer
+            .and_then(|name| Some((name, keyring?.get(name)?)));
+        let voucher = key.map_or(Voucher::Nobody, |(name, key)| Voucher::of(name, key));
+        if let Some(shelf) = &shelf
+            && let Some(kept) = shelf.find(Voucher::Nobody)?
+        {
+            shelf.vouch(voucher)?;
+            return Ok(Catalogue::holding(Contents::Kept(Box::new(kept))));
+        }
         let made = make(file.contents()?).map_err(|source| match source {
             CatalogueError::Text(source) => IndexError::Text {
                 path: path.to_owned(),
@@ -142,8 +142,9 @@ impl Catalogue {
                 source,
             },
         })?;
-        if let (Some(store), Some(sum)) = (store, sum) {
-            kept::keep(store, &sum, &made)?;
+        if let Some(shelf) = &shelf {
+            shelf.keep(&made)?;
+            shelf.vouch(voucher)?;
         }
         Ok(Catalogue::holding(Contents::Made(Box::new(made))))
     }
@@ -172,6 +173,10 @@ impl Catalogue {
         }
     }
 
+    fn view(&self) -> View<'_> {
+        View::new(&self.contents)
+    }
+
     /// How packages are called, if the index says so.
     pub fn names(&self) -> Option<NamePattern> {
         let text = std::str::from_utf8(self.contents.section(Section::NamePattern)).ok()?;
@@ -181,13 +186,13 @@ impl Catalogue {
 
     /// The index's description.
     pub fn description(&self) -> &str {
-        let bytes = self.contents.records(Section::Description);
+        let bytes = self.contents.section(Section::Description);
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// How many packages there are.
     pub fn len(&self) -> usize {
-        self.contents.packages().len().saturating_sub(1)
+        self.view().package_count()
     }
 
     /// Whether there are none.
@@ -197,14 +202,16 @@ impl Catalogue {
 
     /// The name of a package; none at a place beyond the last.
     pub fn name(&self, place: usize) -> Option<&str> {
-        let (record, _) = self.contents.package(place)?;
-        Some(self.contents.name(record.name))
+        let view = self.view();
+        let (record, _) = view.package(place)?;
+        Some(view.name(record.name.get()))
     }
 
     /// The version of a package; none at a place beyond the last.
     pub fn version(&self, place: usize) -> Option<&str> {
-        let (record, _) = self.contents.package(place)?;
-        Some(self.contents.text(&record.version))
+        let view = self.view();
+        let (record, _) = view.package(place)?;
+        Some(view.text(&record.version))
     }
 
     /// All that the index says of a package.
@@ -212,15 +219,15 @@ impl Catalogue {
     /// # Errors
     /// There is no such place, or what was kept of it is damaged.
     pub fn entry(&self, place: usize) -> Result<IndexEntry, CatalogueError> {
-        let contents = &self.contents;
-        let Some((record, next)) = contents.package(place) else {
+        let view = self.view();
+        let Some((record, next)) = view.package(place) else {
             let length = self.len();
             return Err(CatalogueError::NoEntry { place, length });
         };
-        let [depends, provides, install_if] = contents.terms(record, next);
-        let text = |extent| contents.text(extent).to_owned();
+        let [depends, provides, install_if] = view.terms_of(record, next);
+        let text = |extent| view.text(extent).to_owned();
         let mut info = PackageInfo {
-            name: contents.name(record.name).to_owned(),
+            name: view.name(record.name.get()).to_owned(),
             version: text(&record.version),
             arch: text(&record.arch),
             installed_size: record.installed_size.get(),
@@ -231,11 +238,11 @@ impl Catalogue {
             provider_priority: record
                 .is(PackageRecord::PRIORITY)
                 .then_some(record.provider_priority.get()),
-            defects: contents.defects(place, record).collect(),
+            defects: view.defects(place, record).collect(),
             ..PackageInfo::default()
         };
         let range = record.details.get() as usize..next.details.get() as usize;
-        let details = contents.details(range);
+        let details = self.contents.details(range);
         details
             .and_then(|details| details::read(details, &mut info))
             .ok_or(CatalogueError::Damaged { place })?;
@@ -253,42 +260,44 @@ impl Catalogue {
 
     /// What identifies a package; none at a place beyond the last.
     pub fn identity(&self, place: usize) -> Option<Identity> {
-        let (record, _) = self.contents.package(place)?;
+        let (record, _) = self.view().package(place)?;
         Some(identity(record))
     }
 
     /// The bytes of a package's file; none at a place beyond the last.
     pub fn size(&self, place: usize) -> Option<u64> {
-        let (record, _) = self.contents.package(place)?;
+        let (record, _) = self.view().package(place)?;
         Some(record.size.get())
     }
 
     /// What the solver needs of all packages, in order.
     pub fn candidates(&self) -> Vec<Candidate> {
         let places: Vec<usize> = (0..self.len()).collect();
-        let candidates = Candidates::all(&self.contents, &places).into_iter();
-        candidates.map(|(_, candidate)| candidate).collect()
+        Candidates::all(self.view().with_text(), &places)
     }
 
     /// What of the index could not be understood, in the order of its packages.
     pub fn defects(&self) -> impl Iterator<Item = Defect> {
-        let records: &[DefectRecord] = self.contents.records(Section::Defects);
-        records.iter().map(|record| self.contents.defect(record))
+        let view = self.view();
+        view.defects.iter().map(move |record| view.defect(record))
     }
 
     /// The places of the packages of this name.
     pub fn named(&self, name: &str) -> impl Iterator<Item = usize> {
-        let id = self.contents.find_name(name);
+        let view = self.view();
+        let id = view.find_name(name);
         self.providers(name).filter(move |place| {
-            let package = self.contents.package(*place);
+            let package = view.package(*place);
             package.is_some_and(|(record, _)| Some(record.name) == id.map(U32::new))
         })
     }
 
     /// The places of the packages that have this name or provide it.
     pub fn providers(&self, name: &str) -> impl Iterator<Item = usize> {
-        let id = self.contents.find_name(name);
-        let places = id.map_or(&[][..], |id| self.contents.providers(id));
+        let view = self.view();
+        let places = view
+            .find_name(name)
+            .map_or(&[][..], |id| view.providers(id));
         places.iter().map(|place| place.get() as usize)
     }
 
@@ -300,7 +309,7 @@ impl Catalogue {
 
     /// The place of the first package of this identity, of which the first 20 bytes count.
     pub fn find_identity(&self, identity: &Identity) -> Option<usize> {
-        self.contents.find_identity(identity)
+        self.view().find_identity(identity)
     }
 }
 
@@ -312,23 +321,12 @@ fn identity(record: &PackageRecord) -> Identity {
     Identity::Sha1(Sha1::from_bytes(digest))
 }
 
-/// What a section consists of.
-trait Record: FromBytes + Immutable + KnownLayout + Unaligned {}
-
-impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Record for T {}
-
 impl Contents {
     fn section(&self, section: Section) -> &[u8] {
         match self {
             Contents::Made(made) => made.section(section),
             Contents::Kept(kept) => kept.section(section),
         }
-    }
-
-    /// The records of a section; none if they don't fit.
-    fn records<T: Record>(&self, section: Section) -> &[T] {
-        let records = <[T]>::ref_from_bytes(self.section(section));
-        records.unwrap_or_default()
     }
 
     fn keys(&self) -> [u64; 2] {
@@ -343,148 +341,6 @@ impl Contents {
             Contents::Made(made) => made.details.get(range),
             Contents::Kept(kept) => kept.details(range),
         }
-    }
-
-    /// One more than there are.
-    fn packages(&self) -> &[PackageRecord] {
-        self.records(Section::Packages)
-    }
-
-    /// A package's record, and the next, which says where its lists end.
-    fn package(&self, place: usize) -> Option<(&PackageRecord, &PackageRecord)> {
-        match self.packages().get(place..place.checked_add(2)?)? {
-            [record, next] => Some((record, next)),
-            _ => None,
-        }
-    }
-
-    fn name_count(&self) -> usize {
-        let names: &[NameRecord] = self.records(Section::Names);
-        names.len().saturating_sub(1)
-    }
-
-    fn text(&self, extent: &Extent) -> &str {
-        let bytes: &[u8] = self.records(Section::Strings);
-        let bytes = bytes.get(extent.range()).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
-
-    fn name(&self, name: U32) -> &str {
-        let names: &[NameRecord] = self.records(Section::Names);
-        let record = names.get(name.get() as usize);
-        record.map_or("", |record| self.text(&record.text))
-    }
-
-    /// What a package depends on, provides, and is installed for.
-    fn terms(&self, record: &PackageRecord, next: &PackageRecord) -> [Vec<Dependency>; 3] {
-        let lists: &[U32] = self.records(Section::Lists);
-        let terms: &[TermRecord] = self.records(Section::Terms);
-        let bounds = [
-            record.depends,
-            record.provides,
-            record.install_if,
-            next.depends,
-        ];
-        let [a, b, c, d] = bounds.map(|bound| bound.get() as usize);
-        [a..b, b..c, c..d].map(|range: Range<usize>| {
-            let list = lists.get(range).unwrap_or_default().iter();
-            let terms = list.filter_map(|place| terms.get(place.get() as usize));
-            terms.map(|term| self.term(term)).collect()
-        })
-    }
-
-    fn term(&self, record: &TermRecord) -> Dependency {
-        let end = u32::try_from(record.text.range().end).unwrap_or(u32::MAX);
-        let version = Extent {
-            start: record.version,
-            length: U32::new(end.saturating_sub(record.version.get())),
-        };
-        let tag = (record.tag.length.get() > 0).then(|| self.text(&record.tag).to_owned());
-        Dependency {
-            name: self.name(record.name).to_owned(),
-            tag,
-            constraint: term::constraint(record.constraint, self.text(&version)),
-            conflict: record.is(TermRecord::CONFLICT),
-        }
-    }
-
-    fn defects(&self, place: usize, record: &PackageRecord) -> impl Iterator<Item = Defect> {
-        let mut defects: &[DefectRecord] = &[];
-        if record.is(PackageRecord::DEFECTS) {
-            let all: &[DefectRecord] = self.records(Section::Defects);
-            let first = all.partition_point(|defect| (defect.package.get() as usize) < place);
-            defects = all.get(first..).unwrap_or_default();
-        }
-        let own = defects
-            .iter()
-            .take_while(move |defect| defect.package.get() as usize == place);
-        own.map(|defect| self.defect(defect))
-    }
-
-    fn defect(&self, defect: &DefectRecord) -> Defect {
-        Defect {
-            field: self.text(&defect.field).to_owned(),
-            reason: self.text(&defect.reason).to_owned(),
-            fatal: defect.fatal != 0,
-        }
-    }
-
-    /// The place in a hash table of what `is` accepts, of those that `key` leads to.
-    fn look_up(&self, table: Section, key: &[u8], is: impl Fn(u32) -> bool) -> Option<u32> {
-        let slots: &[U32] = self.records(table);
-        if !slots.len().is_power_of_two() {
-            return None;
-        }
-        let first = first_slot(self.keys(), key, slots.len());
-        let (before, after) = slots.split_at_checked(first)?;
-        let places = after.iter().chain(before).map(|slot| slot.get());
-        places
-            .map_while(|place| place.checked_sub(1))
-            .find(|place| is(*place))
-    }
-
-    fn find_name(&self, name: &str) -> Option<u32> {
-        let names: &[NameRecord] = self.records(Section::Names);
-        let strings: &[u8] = self.records(Section::Strings);
-        self.look_up(Section::NameSlots, name.as_bytes(), |place| {
-            let record = names.get(place as usize);
-            let text = record.and_then(|record| strings.get(record.text.range()));
-            text == Some(name.as_bytes())
-        })
-    }
-
-    fn find_identity(&self, identity: &Identity) -> Option<usize> {
-        let short = match identity.shortened() {
-            Identity::Sha1(digest) => *digest.as_bytes(),
-            Identity::Sha256(_) => return None,
-        };
-        let packages = self.packages();
-        let place = self.look_up(Section::IdentitySlots, &short, |place| {
-            let record = packages.get(place as usize);
-            record.is_some_and(|record| record.short_identity() == short)
-        });
-        place.map(|place| place as usize)
-    }
-
-    /// Who has or provides a name.
-    fn providers(&self, name: u32) -> &[U32] {
-        self.list(Section::Providers, name, |record| record.providers)
-    }
-
-    /// Whose `install_if` speaks of a name.
-    fn conditional(&self, name: u32) -> &[U32] {
-        self.list(Section::Conditional, name, |record| record.conditional)
-    }
-
-    fn list(&self, section: Section, name: u32, start: impl Fn(&NameRecord) -> U32) -> &[U32] {
-        let names: &[NameRecord] = self.records(Section::Names);
-        let name = name as usize;
-        let (Some(record), Some(next)) = (names.get(name), names.get(name.saturating_add(1)))
-        else {
-            return &[];
-        };
-        let range = start(record).get() as usize..start(next).get() as usize;
-        self.records(section).get(range).unwrap_or_default()
     }
 }
 

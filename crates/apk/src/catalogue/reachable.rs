@@ -1,10 +1,9 @@
 //! What of some indexes a request can lead to.
 
-use zerocopy::little_endian::U32;
-
+use super::Catalogue;
 use super::candidates::Candidates;
-use super::format::{PackageRecord, Section, TermRecord};
-use super::{Catalogue, Contents};
+use super::format::PackageRecord;
+use super::view::View;
 use crate::solver::Candidate;
 
 /// The packages of some indexes that can be reached from some names: those that have or provide
@@ -21,6 +20,7 @@ pub struct Reachable<'c> {
 struct Shelf {
     places: Vec<usize>,
     candidates: Vec<Candidate>,
+    mentioned: Vec<u32>,
 }
 
 impl<'c> Reachable<'c> {
@@ -59,6 +59,14 @@ impl<'c> Reachable<'c> {
         shelves.flat_map(|shelf| &mut shelf.candidates)
     }
 
+    /// The names that those packages speak of, as places among [`Reachable::names`], package by
+    /// package: its own, then those of its `depends`, `provides` and `install_if`.
+    pub(crate) fn mentioned(&self, index: usize) -> &[u32] {
+        self.shelves
+            .get(index)
+            .map_or(&[], |shelf| &shelf.mentioned)
+    }
+
     /// The places of those packages in their index.
     pub fn places(&self, index: usize) -> &[usize] {
         self.shelves.get(index).map_or(&[], |shelf| &shelf.places)
@@ -69,46 +77,40 @@ impl<'c> Reachable<'c> {
 const NOWHERE: u32 = u32::MAX;
 
 struct Search<'c> {
-    indexes: Vec<View<'c>>,
-    /// For each name found, its place in each index.
-    names: Vec<Vec<u32>>,
-    /// How many of the names were followed.
+    indexes: Vec<Region<'c>>,
+    /// For each name found, its place in each index, one after the other.
+    names: Vec<u32>,
+    /// How many of those places were followed.
     followed: usize,
 }
 
 /// An index, and what was found of it.
-struct View<'c> {
-    contents: &'c Contents,
-    packages: &'c [PackageRecord],
-    lists: &'c [U32],
-    terms: &'c [TermRecord],
+struct Region<'c> {
+    view: View<'c>,
     named: Vec<bool>,
     found: Vec<bool>,
 }
 
-impl<'c> View<'c> {
-    fn new(catalogue: &'c Catalogue) -> View<'c> {
-        let contents = &*catalogue.contents;
-        View {
-            contents,
-            packages: contents.packages(),
-            lists: contents.records(Section::Lists),
-            terms: contents.records(Section::Terms),
-            named: vec![false; contents.name_count()],
-            found: vec![false; contents.packages().len()],
+impl<'c> Region<'c> {
+    fn new(catalogue: &'c Catalogue) -> Region<'c> {
+        let view = catalogue.view().with_text();
+        Region {
+            view,
+            named: vec![false; view.name_count()],
+            found: vec![false; view.package_count()],
         }
     }
 
     /// The names that a package speaks of, its own first. Some come several times.
     fn names_of(&self, place: usize) -> impl Iterator<Item = u32> + use<'c> {
-        let (lists, terms) = (self.lists, self.terms);
-        let pair = self.contents.package(place);
-        let own = pair.map(|(record, _)| record.name.get());
-        let range = pair.map_or(0..0, |(record, next)| {
-            record.depends.get() as usize..next.depends.get() as usize
+        let view = self.view;
+        let package = view.package(place);
+        let own = package.map(|(record, _)| record.name.get());
+        let list = package.map_or(&[][..], |(record, next)| {
+            view.list(record.depends, next.depends)
         });
-        let list = lists.get(range).unwrap_or_default().iter();
-        let terms = list.filter_map(move |place| terms.get(place.get() as usize));
+        let terms = list.iter();
+        let terms = terms.filter_map(move |place| view.terms.get(place.get() as usize));
         own.into_iter().chain(terms.map(|term| term.name.get()))
     }
 }
@@ -116,7 +118,7 @@ impl<'c> View<'c> {
 impl<'c> Search<'c> {
     fn new(catalogues: &[&'c Catalogue]) -> Search<'c> {
         Search {
-            indexes: catalogues.iter().map(|of| View::new(of)).collect(),
+            indexes: catalogues.iter().map(|of| Region::new(of)).collect(),
             names: Vec::new(),
             followed: 0,
         }
@@ -124,7 +126,7 @@ impl<'c> Search<'c> {
 
     fn name(&mut self, name: &str) {
         let mut indexes = self.indexes.iter().enumerate();
-        let found = indexes.find_map(|(index, view)| Some((index, view.contents.find_name(name)?)));
+        let found = indexes.find_map(|(index, of)| Some((index, of.view.find_name(name)?)));
         if let Some((index, id)) = found {
             self.name_in(index, id);
         }
@@ -132,28 +134,27 @@ impl<'c> Search<'c> {
 
     /// Takes in a name of an index, and with it the same name of the others.
     fn name_in(&mut self, index: usize, id: u32) {
-        let Some(view) = self.indexes.get(index) else {
+        let Some(region) = self.indexes.get(index) else {
             return;
         };
-        if view.named.get(id as usize).is_none_or(|named| *named) {
+        if region.named.get(id as usize).is_none_or(|named| *named) {
             return;
         }
-        let text = view.contents.name(U32::new(id));
-        let ids = self.indexes.iter_mut().enumerate().map(|(other, view)| {
+        let text = region.view.name(id);
+        for (other, region) in self.indexes.iter_mut().enumerate() {
             let id = match other == index {
                 true => Some(id),
-                false => view.contents.find_name(text),
+                false => region.view.find_name(text),
             };
-            match id.and_then(|id| Some((id, view.named.get_mut(id as usize)?))) {
+            let place = match id.and_then(|id| Some((id, region.named.get_mut(id as usize)?))) {
                 Some((id, named)) => {
                     *named = true;
                     id
                 }
                 None => NOWHERE,
-            }
-        });
-        let ids = ids.collect();
-        self.names.push(ids);
+            };
+            self.names.push(place);
+        }
     }
 
     fn known(&mut self, candidate: &Candidate) {
@@ -168,8 +169,8 @@ impl<'c> Search<'c> {
         }
         if let Some(identity) = candidate.identity {
             for index in 0..self.indexes.len() {
-                let contents = self.indexes[index].contents;
-                if let Some(place) = contents.find_identity(&identity) {
+                let view = self.indexes[index].view;
+                if let Some(place) = view.find_identity(&identity) {
                     self.package(index, place);
                 }
             }
@@ -178,46 +179,62 @@ impl<'c> Search<'c> {
 
     /// Takes in a package and all names it speaks of.
     fn package(&mut self, index: usize, place: usize) {
-        let view = &mut self.indexes[index];
-        match view.found.get_mut(place) {
+        let region = &mut self.indexes[index];
+        match region.found.get_mut(place) {
             Some(found @ false) => *found = true,
             _ => return,
         }
-        for id in view.names_of(place) {
+        for id in region.names_of(place) {
             self.name_in(index, id);
         }
     }
 
     /// Takes in a package wherever it is: of several with its identity, the first is the one.
     fn package_everywhere(&mut self, index: usize, place: usize) {
-        let view = &self.indexes[index];
-        let Some(record) = view.packages.get(place) else {
+        let region = &self.indexes[index];
+        let Some((record, _)) = region.view.package(place) else {
             return;
         };
-        if view.found.get(place) == Some(&true) || record.is(PackageRecord::REPEATED) {
+        if region.found.get(place) == Some(&true) || record.is(PackageRecord::REPEATED) {
             return;
         }
         self.package(index, place);
         let identity = super::identity(record);
         for other in 0..self.indexes.len() {
-            let contents = self.indexes[other].contents;
+            let view = self.indexes[other].view;
             if other != index
-                && let Some(place) = contents.find_identity(&identity)
+                && let Some(place) = view.find_identity(&identity)
             {
                 self.package(other, place);
             }
         }
     }
 
+    /// For each name of an index that was found, its place among all that were found.
+    fn among_names(&self, index: usize, order: &[(usize, u32)], names: &[&str]) -> Vec<u32> {
+        let region = &self.indexes[index];
+        let mut among = vec![0; region.named.len()];
+        for ((place, (first, id)), name) in (0..).zip(order).zip(names) {
+            let id = match *first == index {
+                true => Some(*id),
+                // In this index it has another place.
+                false => region.view.find_name(name),
+            };
+            if let Some(slot) = id.and_then(|id| among.get_mut(id as usize)) {
+                *slot = place;
+            }
+        }
+        among
+    }
+
     fn follow(&mut self) {
-        while let Some(ids) = self.names.get(self.followed) {
+        while let Some(id) = self.names.get(self.followed).copied() {
+            let index = self.followed % self.indexes.len();
             self.followed += 1;
-            for (index, id) in ids.clone().into_iter().enumerate() {
-                let contents = self.indexes[index].contents;
-                let lists = [contents.providers(id), contents.conditional(id)];
-                for place in lists.into_iter().flatten() {
-                    self.package_everywhere(index, place.get() as usize);
-                }
+            let view = self.indexes[index].view;
+            let lists = [view.providers(id), view.conditional(id)];
+            for place in lists.into_iter().flatten() {
+                self.package_everywhere(index, place.get() as usize);
             }
         }
     }
@@ -225,9 +242,8 @@ impl<'c> Search<'c> {
     fn finish(mut self) -> Reachable<'c> {
         self.follow();
         // A name is first mentioned in the first index that has it, and there in its turn.
-        let mut order: Vec<(usize, u32)> = self
-            .names
-            .iter()
+        let names = self.names.chunks_exact(self.indexes.len().max(1));
+        let mut order: Vec<(usize, u32)> = names
             .filter_map(|ids| {
                 let mut ids = ids.iter().enumerate();
                 let (index, id) = ids.find(|(_, id)| **id != NOWHERE)?;
@@ -235,21 +251,25 @@ impl<'c> Search<'c> {
             })
             .collect();
         order.sort_unstable();
-        let names = order.into_iter().map(|(index, id)| {
-            let contents = self.indexes[index].contents;
-            contents.name(U32::new(id))
-        });
-        let names = names.collect();
-        let shelves = self.indexes.iter().map(|view| {
-            let found = view.found.iter().enumerate();
+        let names: Vec<&str> = order
+            .iter()
+            .map(|(index, id)| self.indexes[*index].view.name(*id))
+            .collect();
+        let shelves = self.indexes.iter().enumerate().map(|(index, region)| {
+            let found = region.found.iter().enumerate();
             let found = found.filter_map(|(place, found)| found.then_some(place));
-            let found: Vec<usize> = found.collect();
-            let (places, candidates) = Candidates::all(view.contents, &found).into_iter().unzip();
-            Shelf { places, candidates }
+            let places: Vec<usize> = found.collect();
+            let candidates = Candidates::all(region.view, &places);
+            let among = self.among_names(index, &order, &names);
+            let ids = places.iter().flat_map(|place| region.names_of(*place));
+            let mentioned = ids.map(|id| among.get(id as usize).copied().unwrap_or_default());
+            Shelf {
+                mentioned: mentioned.collect(),
+                places,
+                candidates,
+            }
         });
-        Reachable {
-            names,
-            shelves: shelves.collect(),
-        }
+        let shelves = shelves.collect();
+        Reachable { names, shelves }
     }
 }

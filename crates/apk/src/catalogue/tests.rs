@@ -6,11 +6,13 @@ use proptest::prelude::*;
 use store::Store;
 
 use super::format::{self, BLOCK, Header, Layout};
-use super::{Catalogue, CatalogueError, Contents, Kept, kept, made_of_text, text};
+use super::kept::{Shelf, Voucher};
+use super::{Catalogue, CatalogueError, Contents, kept, made_of_text, text};
 use crate::dependency::{Constraint, Dependency, Identity};
-use crate::index::{Index, IndexEntry, TextError};
+use crate::index::{Index, IndexEntry, IndexError, TextError};
 use crate::package::{Defect, PackageInfo};
 use crate::repository::NamePattern;
+use crate::signature::{Keyring, Signer};
 
 fn parse(text: &str) -> Result<Catalogue, TextError> {
     Catalogue::parse("about", text).map_err(|error| match error {
@@ -27,9 +29,9 @@ fn parse_halves(text: &str) -> Result<Catalogue, TextError> {
 
 /// All names, in the order in which packages mention them.
 fn names(catalogue: &Catalogue) -> Vec<&str> {
-    let contents = &catalogue.contents;
-    let places = 0..contents.name_count() as u32;
-    places.map(|place| contents.name(place.into())).collect()
+    let view = catalogue.view();
+    let places = 0..view.name_count() as u32;
+    places.map(|place| view.name(place)).collect()
 }
 
 fn written(text: &str) -> Option<Vec<u8>> {
@@ -44,10 +46,12 @@ fn kept(bytes: &[u8]) -> Option<Catalogue> {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let sum = format::sum(b"the index");
-    let place = kept::path(&store, &sum);
+    let source = folder.path().join("index");
+    let shelf = Shelf::new(&store, &source, sum);
+    let place = shelf.path(Voucher::Nobody);
     std::fs::create_dir_all(place.parent().unwrap()).unwrap();
     std::fs::write(&place, bytes).unwrap();
-    let kept = Kept::find(&store, &folder.path().join("index"), sum).unwrap();
+    let kept = shelf.find(Voucher::Nobody).unwrap();
     assert_eq!(place.exists(), kept.is_some());
     kept.map(|kept| Catalogue::holding(Contents::Kept(Box::new(kept))))
 }
@@ -351,6 +355,49 @@ fn what_is_kept_is_found_again_and_made_again_when_damaged() {
     let error = damaged.entry(0).unwrap_err();
     assert_eq!(error, CatalogueError::Damaged { place: 0 });
     assert_eq!(damaged.entry(last).unwrap(), entries[last]);
+}
+
+#[test]
+fn a_signature_is_remembered_for_its_key_its_name_and_these_very_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let (path, _) = written_index(folder.path());
+    let index = Index::read_unverified(&path).unwrap();
+    let keyring = |name: &str, key: &key::PublicKey| {
+        let mut keyring = Keyring::default();
+        keyring.add(name, key.clone());
+        keyring
+    };
+    let [first, second] =
+        [(); 2].map(|()| key::PrivateKey::generate(key::Algorithm::Rsa4096).unwrap());
+    let good = keyring("one.rsa.pub", &first.public().unwrap());
+    let forged = keyring("one.rsa.pub", &second.public().unwrap());
+    let renamed = keyring("two.rsa.pub", &first.public().unwrap());
+    let names = || files(&store.root().join("catalogues")).len();
+    let is_kept = |keyring: Option<&Keyring>| {
+        Catalogue::open(&path, keyring, Some(&store))
+            .map(|catalogue| matches!(*catalogue.contents, Contents::Kept(_)))
+            .map_err(|error| matches!(error, IndexError::Signature { .. }))
+    };
+
+    // Whoever made it: nobody's word is kept.
+    let signer = Signer::new("one.rsa.pub", first).unwrap();
+    index.write(&path, Some(&signer), base::Epoch(0)).unwrap();
+    assert_eq!((is_kept(None), names()), (Ok(false), 1));
+    assert_eq!(is_kept(Some(&forged)), Err(true));
+    assert_eq!(is_kept(Some(&renamed)), Err(true));
+    assert_eq!(names(), 1);
+    // The signature is looked at once, and what was made without it is good enough then.
+    assert_eq!((is_kept(Some(&good)), names()), (Ok(true), 2));
+    assert_eq!((is_kept(Some(&good)), names()), (Ok(true), 2));
+    assert_eq!(is_kept(Some(&forged)), Err(true));
+    assert_eq!(is_kept(Some(&renamed)), Err(true));
+    assert_eq!(is_kept(None), Ok(true));
+
+    // Other bytes, which nobody signed.
+    index.write(&path, None, base::Epoch(0)).unwrap();
+    assert_eq!(is_kept(Some(&good)), Err(true));
+    assert_eq!(names(), 2);
 }
 
 #[test]

@@ -211,28 +211,55 @@ impl Index {
 }
 
 pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
+    let mut bytes = Vec::new();
+    read(path, |file| file.read_to_end(&mut bytes))?;
+    Ok(bytes)
+}
+
+/// What the bytes of an index come to, without keeping them.
+pub(crate) fn blake3_of(path: &Path) -> Result<blake3::Hash, IndexError> {
+    let mut hasher = blake3::Hasher::new();
+    read(path, |file| {
+        let mut buffer = vec![0; 256 << 10];
+        let mut length = 0;
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(length);
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+            length += count;
+        }
+    })?;
+    Ok(hasher.finalize())
+}
+
+/// Lets `take` have the bytes of an index, to their end, and tell how many they were.
+fn read(
+    path: &Path,
+    take: impl FnOnce(&mut io::Take<File>) -> io::Result<usize>,
+) -> Result<(), IndexError> {
     let failed = |source| IndexError::Read {
         path: path.to_owned(),
         source,
     };
     let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(MAXIMUM_INDEX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAXIMUM_INDEX {
+    let length = take(&mut file.take(MAXIMUM_INDEX + 1)).map_err(failed)?;
+    if length as u64 > MAXIMUM_INDEX {
         return Err(IndexError::TooLarge {
             path: path.to_owned(),
             limit: MAXIMUM_INDEX,
         });
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// An index whose signatures were checked, if they were to be.
 pub(crate) struct IndexFile<'b> {
     reader: Reader<'b>,
     signed: SignedPart<'b>,
+    /// The name of the key that signed it, if that was looked at.
+    pub(crate) signer: Option<&'b str>,
 }
 
 /// What the signatures of an index cover.
@@ -261,27 +288,31 @@ impl<'b> IndexFile<'b> {
     pub(crate) fn check(
         path: &'b Path,
         bytes: &'b [u8],
-        keyring: Option<&Keyring>,
+        keyring: Option<&'b Keyring>,
     ) -> Result<IndexFile<'b>, IndexError> {
         let reader = Reader { path };
         if bytes.starts_with(b"ADB") {
-            let signed = SignedPart::Adb(v3::check(path, bytes, keyring)?);
-            return Ok(IndexFile { reader, signed });
+            let (head, signer) = v3::check(path, bytes, keyring)?;
+            return Ok(IndexFile {
+                reader,
+                signed: SignedPart::Adb(head),
+                signer,
+            });
         }
         if !bytes.starts_with(&[0x1f, 0x8b]) {
             return Err(reader.not_an_index("it begins neither as gzip does nor with ADB"));
         }
         let (signatures, signed) = reader.signatures(bytes)?;
-        if let Some(keyring) = keyring {
-            keyring
-                .verify(&signatures, signed)
-                .map_err(|source| IndexError::Signature {
-                    path: path.to_owned(),
-                    source,
-                })?;
-        }
-        let signed = SignedPart::Members(signed);
-        Ok(IndexFile { reader, signed })
+        let signer = keyring.map(|keyring| keyring.verify(&signatures, signed));
+        let signer = signer.transpose().map_err(|source| IndexError::Signature {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(IndexFile {
+            reader,
+            signed: SignedPart::Members(signed),
+            signer,
+        })
     }
 
     /// The index.

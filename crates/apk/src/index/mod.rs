@@ -6,7 +6,7 @@ pub(crate) mod text;
 mod v3;
 
 pub use archive_file::{DESCRIPTION_LIMIT, FILE_NAME, IndexError, MAXIMUM_INDEX};
-pub(crate) use archive_file::{IndexContents, IndexFile, bytes_of};
+pub(crate) use archive_file::{IndexContents, IndexFile, blake3_of, bytes_of};
 pub use text::TextError;
 pub use v3::{AdbIndex, StoredIndex};
 

@@ -17,25 +17,23 @@ use crate::package::Package;
 use crate::repository::NamePattern;
 use crate::signature::{Keyring, Signer};
 
-/// Nothing of the payload is looked at before its signature was found good.
-pub(super) fn check(
+/// The payload, and the name of the key of `keyring` that signed it. Nothing of it is looked at
+/// before its signature was found good.
+pub(super) fn check<'k>(
     path: &Path,
     bytes: &[u8],
-    keyring: Option<&Keyring>,
-) -> Result<Head, IndexError> {
+    keyring: Option<&'k Keyring>,
+) -> Result<(Head, Option<&'k str>), IndexError> {
     let head = whole(bytes).map_err(|source| IndexError::Adb {
         path: path.to_owned(),
         source,
     })?;
-    if let Some(keyring) = keyring {
-        keyring
-            .verify_adb(&head, INDEX_FILE.id)
-            .map_err(|source| IndexError::Signature {
-                path: path.to_owned(),
-                source,
-            })?;
-    }
-    Ok(head)
+    let signer = keyring.map(|keyring| keyring.verify_adb(&head, INDEX_FILE.id));
+    let signer = signer.transpose().map_err(|source| IndexError::Signature {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((head, signer))
 }
 
 /// What the payload says.

@@ -54,13 +54,11 @@ pub struct Entry {
     /// Extended attributes by full name.
     #[serde(default, skip_serializing_if = "is_default", with = "attributes")]
     pub xattrs: BTreeMap<String, Vec<u8>>,
-    /// SHA-1 of a file's contents (of the target's, for a hard link) or of a symbolic link's
-    /// target, computed and not merely read; `None` for other kinds.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "checksum")]
-    pub checksum: Option<Sha1>,
-    /// SHA-256 of the same, likewise computed. Format 3 alone has it.
+    /// Of a file's contents (of the target's, for a hard link) or of a symbolic link's target,
+    /// computed and not merely read: SHA-1 in format 2, SHA-256 in format 3. `None` for other
+    /// kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Digest>,
+    pub checksum: Option<Identity>,
 }
 
 /// What an entry is.
@@ -133,8 +131,7 @@ impl Entry {
             group: header.group.clone(),
             mtime: header.mtime,
             xattrs: header.xattrs.clone(),
-            checksum,
-            sha256: None,
+            checksum: checksum.map(Identity::Sha1),
         }
     }
 
@@ -169,16 +166,16 @@ impl Entry {
             group: self.group.clone(),
             mtime: self.mtime,
             xattrs: self.xattrs.clone(),
-            checksum: self.checksum,
+            checksum: match self.checksum {
+                Some(Identity::Sha1(checksum)) => Some(checksum),
+                _ => None,
+            },
         }
     }
 
     /// The checksum that an installed database has of it: SHA-1, or in format 3 SHA-256, cut.
     pub fn recorded(&self) -> Option<Identity> {
-        match self.sha256 {
-            Some(digest) => Some(Identity::Sha256(digest).shortened()),
-            None => self.checksum.map(Identity::Sha1),
-        }
+        self.checksum.map(Identity::shortened)
     }
 
     /// Whether it is a directory.
@@ -262,30 +259,5 @@ mod attributes {
                 Ok((name, value))
             })
             .collect()
-    }
-}
-
-mod checksum {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(
-        checksum: &Option<Sha1>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match checksum {
-            Some(checksum) => serializer.collect_str(checksum),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Sha1>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else {
-            return Ok(None);
-        };
-        let mut bytes = [0; 20];
-        hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(Some(Sha1::from_bytes(bytes)))
     }
 }

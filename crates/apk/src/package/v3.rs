@@ -9,9 +9,9 @@ use std::path::Path;
 use archive::tar::{self, WriteError};
 use archive::tree::TreeError;
 use archive::{LimitExceeded, Limits, unpack};
-use base::{Digest, Sha1};
-use sha1::Digest as _;
-use sha2::{Sha256, Sha512};
+use base::Digest;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
 
 use super::pieces::ahead;
 use super::{Entry, EntryKind, MAXIMUM_SCRIPT, Manifest, Package, PackageError, Script};
@@ -20,6 +20,7 @@ use crate::adb::schema::{
     ACL, DIRECTORY, FILE, INFO, PACKAGE_FILE, SCRIPTS, acl, directory, file, package, scripts,
 };
 use crate::adb::{Adb, AdbError, Head, MAXIMUM_PAYLOAD, Object, Reader, Target, decompressed};
+use crate::dependency::Identity;
 
 /// Whose a file is if the system has no user or group of that name, and apk's for it.
 const NOBODY: u64 = 65534;
@@ -177,11 +178,7 @@ impl Package {
                         self.finish(&mut entry, contents, &recorded)?;
                     }
                     EntryKind::HardLink { target } => {
-                        self.link(&known, &entries, &entry, target, &recorded).map(
-                            |(checksum, sha256)| {
-                                (entry.checksum, entry.sha256) = (checksum, sha256);
-                            },
-                        )?;
+                        entry.checksum = self.link(&known, &entries, &entry, target, &recorded)?;
                         each(&entry, &mut io::empty())?;
                     }
                     _ => each(&entry, &mut io::empty())?,
@@ -245,12 +242,8 @@ impl Package {
                 self.damaged(AdbError::Io(error))
             }
         })?;
-        let (sha1, sha256, sha512) = contents.hashes();
-        let actual: &[u8] = match (recorded.len(), &sha512) {
-            (20, _) => sha1.as_bytes(),
-            (64, Some(sha512)) => sha512,
-            _ => sha256.as_bytes(),
-        };
+        let (sha256, other) = contents.hashes();
+        let actual = other.as_deref().unwrap_or(sha256.as_bytes());
         if actual != recorded {
             return Err(PackageError::WrongFileHash {
                 path: self.path().to_owned(),
@@ -259,8 +252,7 @@ impl Package {
                 actual: hex::encode(actual),
             });
         }
-        entry.checksum = Some(sha1);
-        entry.sha256 = Some(sha256);
+        entry.checksum = Some(Identity::Sha256(sha256));
         Ok(())
     }
 
@@ -272,7 +264,7 @@ impl Package {
         entry: &Entry,
         target: &str,
         recorded: &[u8],
-    ) -> Result<(Option<Sha1>, Option<Digest>), PackageError> {
+    ) -> Result<Option<Identity>, PackageError> {
         let file = known
             .places
             .get(target)
@@ -282,14 +274,15 @@ impl Package {
             let reason = format!("is a hard link to `{target}`, which is no earlier file");
             return Err(self.entry(&entry.path, &reason));
         };
-        let differs = file
-            .sha256
-            .is_some_and(|actual| recorded.len() == 32 && actual.as_bytes() != recorded);
+        let differs = match &file.checksum {
+            Some(Identity::Sha256(actual)) => recorded.len() == 32 && actual.as_bytes() != recorded,
+            _ => false,
+        };
         if differs {
             let reason = format!("is a hard link to `{target}`, but says it has another hash");
             return Err(self.entry(&entry.path, &reason));
         }
-        Ok((file.checksum, file.sha256))
+        Ok(file.checksum)
     }
 
     fn directory(&self, name: &str, folder: Object<'_, '_>) -> Result<Entry, PackageError> {
@@ -327,8 +320,8 @@ impl Package {
         } else {
             match Target::from_bytes(target).map_err(damaged)? {
                 Target::Symlink(target) => {
-                    entry.checksum = Some(Sha1::of(target.as_bytes()));
-                    entry.sha256 = Some(Digest::of(target.as_bytes()));
+                    let checksum = Digest::of(target.as_bytes());
+                    entry.checksum = Some(Identity::Sha256(checksum));
                     EntryKind::Symlink { target }
                 }
                 // apk's path of a file in the root is `./NAME`.
@@ -372,7 +365,6 @@ impl Package {
             mtime: 0,
             xattrs: attributes(acl)?,
             checksum: None,
-            sha256: None,
         })
     }
 
@@ -495,30 +487,40 @@ fn attributes(acl: Object<'_, '_>) -> Result<BTreeMap<String, Vec<u8>>, AdbError
     Ok(attributes)
 }
 
-/// A file's contents, hashed while they are read.
+/// A file's contents, hashed while they are read: as the manifest has it, and as is recorded.
 struct Contents<R> {
     inner: R,
-    sha1: sha1::Sha1,
     sha256: Sha256,
-    sha512: Option<Sha512>,
+    other: Option<Other>,
+}
+
+/// What else a file's hash may be recorded as.
+enum Other {
+    Sha1(Sha1),
+    Sha512(Sha512),
 }
 
 impl<R: Read> Contents<R> {
-    /// `recorded` tells by its length whether SHA-512 is asked for.
+    /// `recorded` tells by its length which hash it is.
     fn new(inner: R, recorded: &[u8]) -> Contents<R> {
         Contents {
             inner,
-            sha1: sha1::Sha1::new(),
             sha256: Sha256::new(),
-            sha512: (recorded.len() == 64).then(Sha512::new),
+            other: match recorded.len() {
+                20 => Some(Other::Sha1(Sha1::new())),
+                64 => Some(Other::Sha512(Sha512::new())),
+                _ => None,
+            },
         }
     }
 
-    fn hashes(self) -> (Sha1, Digest, Option<[u8; 64]>) {
+    fn hashes(self) -> (Digest, Option<Vec<u8>>) {
         (
-            Sha1::from_bytes(self.sha1.finalize().into()),
             Digest::from_bytes(self.sha256.finalize().into()),
-            self.sha512.map(|hasher| hasher.finalize().into()),
+            self.other.map(|other| match other {
+                Other::Sha1(hasher) => hasher.finalize().to_vec(),
+                Other::Sha512(hasher) => hasher.finalize().to_vec(),
+            }),
         )
     }
 }
@@ -527,10 +529,11 @@ impl<R: Read> Read for Contents<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let read = buffer.get(..count).unwrap_or_default();
-        self.sha1.update(read);
         self.sha256.update(read);
-        if let Some(sha512) = &mut self.sha512 {
-            sha512.update(read);
+        match &mut self.other {
+            Some(Other::Sha1(hasher)) => hasher.update(read),
+            Some(Other::Sha512(hasher)) => hasher.update(read),
+            None => {}
         }
         Ok(count)
     }

@@ -11,6 +11,8 @@ use base::Sha1;
 use sha1::Digest as _;
 
 use super::pieces::{Filler, Pieces, pieces};
+use crate::dependency::Identity;
+
 use super::{Entry, Manifest, Package, PackageError, Part};
 
 impl Package {
@@ -147,7 +149,8 @@ impl Package {
                     actual,
                 });
             }
-            entry.checksum = self.place(&header, computed, &mut known)?;
+            let checksum = self.place(&header, computed, &mut known)?;
+            entry.checksum = checksum.map(Identity::Sha1);
             entries.push(entry);
         }
         // To the end, so that all of it is hashed.

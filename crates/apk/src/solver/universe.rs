@@ -2,7 +2,6 @@
 #[allow(clippy::disallowed_types)]
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::bucket::bucket;
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
@@ -140,11 +139,10 @@ impl<'a> Universe<'a> {
             let id = builder.package(unindexed.package, &sources);
             builder.packages[id as usize].unindexed = Some(unindexed.kind);
         }
-        for name in sources.reachable.map_or(&[][..], Reachable::names) {
-            builder.name(name);
-        }
+        let names = sources.reachable.map_or(&[][..], Reachable::names);
+        let names: Vec<NameId> = names.iter().map(|name| builder.name(name)).collect();
         for (index, repository) in sources.repositories.iter().enumerate() {
-            builder.repository(index, repository, &sources);
+            builder.repository(index, repository, &sources, &names);
         }
         for (index, installed) in sources.installed.iter().enumerate() {
             builder.installed_tag(builder.installed[index], installed.tag);
@@ -295,14 +293,28 @@ impl<'a> Builder<'a> {
         self.terms.reserve(packages * 6);
     }
 
-    fn repository(&mut self, index: usize, repository: &Repository<'a>, sources: &Sources<'a>) {
+    /// `names` are the ids of those that can be reached.
+    fn repository(
+        &mut self,
+        index: usize,
+        repository: &Repository<'a>,
+        sources: &Sources<'a>,
+        names: &[NameId],
+    ) {
         let bit = match repository.tag {
             None => UNTAGGED,
             Some(tag) => self.tag(tag),
         };
         self.tags_in_use |= bit;
+        let mentioned = sources.reachable.map(|of| of.mentioned(index).iter());
+        let mut mentioned = mentioned.map(|places| places.map(|place| names[*place as usize]));
         for (position, candidate) in repository.packages.iter().enumerate() {
-            let id = self.package(candidate, sources);
+            let id = match &mut mentioned {
+                Some(ids) => {
+                    self.package_with(candidate, sources, |_, _| ids.next().unwrap_or_default())
+                }
+                None => self.package(candidate, sources),
+            };
             let package = &mut self.packages[id as usize];
             package.tags |= bit;
             package.repository_tags |= bit;
@@ -348,27 +360,55 @@ impl<'a> Builder<'a> {
         id
     }
 
-    /// The package of that identity, or else a new one. As in apk, either way its names are
-    /// mentioned now.
     fn package(&mut self, candidate: &'a Candidate, sources: &Sources<'a>) -> PackageId {
-        let id = self.packages.len() as PackageId;
+        self.package_with(candidate, sources, Builder::name)
+    }
+
+    /// The package of that identity, or else a new one. As in apk, either way its names are
+    /// mentioned now: `id` gives that of each in turn.
+    fn package_with(
+        &mut self,
+        candidate: &'a Candidate,
+        sources: &Sources<'a>,
+        mut id: impl FnMut(&mut Self, &'a str) -> NameId,
+    ) -> PackageId {
+        let package = self.packages.len() as PackageId;
+        let mut known = package;
         if let Some(identity) = candidate.identity {
             // apk tells packages apart by the first 20 bytes, which is all that a database keeps.
-            let known = *self.by_identity.entry(identity.shortened()).or_insert(id);
-            if known != id {
-                self.mention(candidate);
-                return known;
+            known = *self
+                .by_identity
+                .entry(identity.shortened())
+                .or_insert(package);
+        }
+        let first = self.terms.len();
+        let name = id(self, &candidate.name);
+        let [depends, provides, install_if] = [
+            &candidate.depends,
+            &candidate.provides,
+            &candidate.install_if,
+        ]
+        .map(|dependencies| {
+            let start = self.terms.len() as u32;
+            for dependency in dependencies {
+                let name = id(self, &dependency.name);
+                self.terms.push(Term { name, dependency });
             }
+            start..self.terms.len() as u32
+        });
+        if known != package {
+            self.terms.truncate(first);
+            return known;
         }
         let suits = candidate.arch.is_empty()
             || candidate.arch == "noarch"
             || sources.arches.contains(&candidate.arch.as_str());
-        let package = Package {
+        self.packages.push(Package {
             candidate,
-            name: self.name(&candidate.name),
-            depends: self.terms(&candidate.depends),
-            provides: self.terms(&candidate.provides),
-            install_if: self.terms(&candidate.install_if),
+            name,
+            depends,
+            provides,
+            install_if,
             rank: 0,
             place: None,
             tags: 0,
@@ -382,26 +422,8 @@ impl<'a> Builder<'a> {
                 .provides
                 .iter()
                 .any(|provided| provided.version().is_none()),
-        };
-        self.packages.push(package);
-        id
-    }
-
-    fn mention(&mut self, candidate: &'a Candidate) {
-        self.name(&candidate.name);
-        let terms = candidate.depends.iter().chain(&candidate.provides);
-        for term in terms.chain(&candidate.install_if) {
-            self.name(&term.name);
-        }
-    }
-
-    fn terms(&mut self, dependencies: &'a [Arc<Dependency>]) -> Range<u32> {
-        let start = self.terms.len() as u32;
-        for dependency in dependencies {
-            let name = self.name(&dependency.name);
-            self.terms.push(Term { name, dependency });
-        }
-        start..self.terms.len() as u32
+        });
+        package
     }
 
     fn finish(self, sources: Sources<'a>) -> Universe<'a> {

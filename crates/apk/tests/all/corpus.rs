@@ -102,7 +102,7 @@ fn packages_are_unpacked() {
         for entry in &manifest.entries {
             if let EntryKind::File { .. } = entry.kind {
                 let bytes = fs::read(folder.path().join(&entry.path)).unwrap();
-                assert_eq!(entry.checksum, Some(Sha1::of(&bytes)));
+                assert_eq!(entry.checksum, Some(Sha1::of(&bytes).into()));
             }
         }
     }

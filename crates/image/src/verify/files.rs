@@ -393,7 +393,12 @@ fn compare(
         _ => true,
     };
     let mut changes = Vec::new();
-    if !same_size || original.checksum != found.checksum {
+    let same_content = match (&original.checksum, &found.checksum) {
+        (Some(original), Some(found)) => found.is(original),
+        (None, None) => true,
+        _ => false,
+    };
+    if !same_size || !same_content {
         if !(AMENDED.contains(&path) && matches!(header.kind, EntryKind::File { .. })) {
             return Err("has other contents than in its package".to_owned());
         }

@@ -30,7 +30,7 @@ pub(super) use options::heads;
 use variant::Variant;
 
 /// How often a request is solved anew at most.
-const MOST_ATTEMPTS: u32 = 1_000;
+const MOST_ATTEMPTS: u32 = 10_000;
 /// How many packages and names are looked at in all.
 const MOST_WORK: u64 = 2_000_000;
 /// Of how many conflicts causes are looked for: with more, there are as many things to change.

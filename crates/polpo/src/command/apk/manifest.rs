@@ -159,10 +159,7 @@ impl Listed {
         let everything = manifest.datahash.is_none();
         let files = manifest.entries.iter().filter_map(|entry| {
             let checksum = match entry.kind {
-                EntryKind::File { .. } | EntryKind::HardLink { .. } => {
-                    let sha256 = entry.sha256.map(Identity::Sha256);
-                    sha256.or(entry.checksum.map(Identity::Sha1))
-                }
+                EntryKind::File { .. } | EntryKind::HardLink { .. } => entry.checksum,
                 EntryKind::Directory => return None,
                 _ if everything => None,
                 _ => return None,
