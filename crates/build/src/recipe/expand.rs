@@ -104,6 +104,8 @@ impl Expansion<'_> {
         let uses = written.uses.as_ref().filter(|uses| !uses.is_empty());
         // Where steps are spelled out, `uses` only tells where they came from.
         let named = uses.filter(|_| written.pipeline.is_empty());
+        let is_left = named.is_some() && self.library.is_closed();
+        let named = named.filter(|_| !is_left);
         let definition = match named {
             Some(uses) => Some(self.definition(uses, around)?),
             None => None,
@@ -123,7 +125,17 @@ impl Expansion<'_> {
 
         let declared = inner.map_or(&written.inputs, |inner| &inner.inputs);
         let mut scope = Scope::inside(outer);
-        let with = self.inputs(written, declared, outer, &mut scope, place, inner_place);
+        let with = if is_left {
+            let given = written.with.iter().flat_map(|with| with.iter());
+            given
+                .filter_map(|(name, text)| {
+                    let value = substitute(text, outer, place, self.problems)?;
+                    Some((name.value.clone(), value))
+                })
+                .collect()
+        } else {
+            self.inputs(written, declared, outer, &mut scope, place, inner_place)
+        };
 
         let mut runs = true;
         for (step, place) in [(Some(written), place), (inner, inner_place)] {

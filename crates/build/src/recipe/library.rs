@@ -25,6 +25,7 @@ pub(crate) struct Definition {
 #[derive(Debug, Default)]
 pub struct PipelineLibrary {
     folders: Vec<PathBuf>,
+    is_closed: bool,
     loaded: Mutex<BTreeMap<String, Result<Arc<Definition>, LibraryError>>>,
 }
 
@@ -62,8 +63,21 @@ impl PipelineLibrary {
     pub fn new(folders: Vec<PathBuf>) -> PipelineLibrary {
         PipelineLibrary {
             folders,
-            loaded: Mutex::default(),
+            ..PipelineLibrary::default()
         }
+    }
+
+    /// Looks for nothing: steps that use a pipeline keep its name and what they give it.
+    pub fn closed() -> PipelineLibrary {
+        PipelineLibrary {
+            is_closed: true,
+            ..PipelineLibrary::default()
+        }
+    }
+
+    /// Whether pipelines are left as they are.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// The names of the pipelines built in, sorted.

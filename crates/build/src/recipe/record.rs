@@ -16,13 +16,13 @@ macro_rules! record {
     ($(
         $(#[$meta:meta])*
         $name:ident as $what:literal {
-            $($(#[$doc:meta])* $kind:ident $field:ident : $type:ty = $key:literal,)*
+            $($(#[doc = $doc:literal])* $kind:ident $field:ident : $type:ty = $key:literal,)*
         }
     )*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name {
-            $($(#[$doc])* pub $field: record!(@type $kind $type),)*
+            $($(#[doc = $doc])* pub $field: record!(@type $kind $type),)*
         }
 
         impl yaml::Decode for $name {
@@ -41,6 +41,16 @@ macro_rules! record {
                 (!entries.is_empty()).then_some(yaml::Item::Map(entries))
             }
 
+            fn form() -> super::form::Form {
+                const FIELDS: &[super::form::FieldForm] = &[$(super::form::FieldForm {
+                    key: $key,
+                    about: &[$($doc),*],
+                    is_required: record!(@required $kind),
+                    form: <$type as super::shape::Shape>::form,
+                },)*];
+                super::form::Form::Record(FIELDS)
+            }
+
             fn change_texts(&mut self, change: &mut dyn FnMut(&mut super::text::Text)) {
                 $(self.$field.change_texts(change);)*
             }
@@ -48,6 +58,8 @@ macro_rules! record {
     )*};
     (@type optional $type:ty) => { Option<$type> };
     (@type $kind:ident $type:ty) => { $type };
+    (@required required) => { true };
+    (@required $kind:ident) => { false };
     (@take required $fields:ident $decoder:ident $key:literal) => {
         $fields.required($key, $decoder)
     };

@@ -3,6 +3,7 @@
 
 use yaml::{Item, Spanned};
 
+use super::form::Form;
 use super::text::{Duration, Text, TextMap};
 use super::update::Period;
 use super::written::{Cpe, NamedList};
@@ -13,6 +14,11 @@ pub(crate) trait Shape {
     /// nothing.
     fn item(&self) -> Option<Item>;
 
+    /// What may be written.
+    fn form() -> Form
+    where
+        Self: Sized;
+
     /// Calls `change` with each text that is a value: keys stay.
     fn change_texts(&mut self, _change: &mut dyn FnMut(&mut Text)) {}
 }
@@ -20,6 +26,10 @@ pub(crate) trait Shape {
 impl Shape for bool {
     fn item(&self) -> Option<Item> {
         self.then_some(Item::Bool(true))
+    }
+
+    fn form() -> Form {
+        Form::Flag
     }
 }
 
@@ -29,6 +39,10 @@ macro_rules! integers {
             fn item(&self) -> Option<Item> {
                 let value = i64::try_from(*self).unwrap_or(i64::MAX);
                 (value != 0).then_some(Item::Integer(value))
+            }
+
+            fn form() -> Form {
+                Form::Integer
             }
         }
     )*};
@@ -41,6 +55,10 @@ impl Shape for Text {
         (!self.is_empty()).then(|| Item::Text(self.value.clone()))
     }
 
+    fn form() -> Form {
+        Form::Text
+    }
+
     fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {
         change(self);
     }
@@ -51,11 +69,19 @@ impl Shape for Duration {
     fn item(&self) -> Option<Item> {
         self.nanoseconds.item()
     }
+
+    fn form() -> Form {
+        Form::Duration
+    }
 }
 
 impl Shape for Period {
     fn item(&self) -> Option<Item> {
         Some(Item::Text(self.word().to_owned()))
+    }
+
+    fn form() -> Form {
+        Form::Choice(&Period::WORDS)
     }
 }
 
@@ -65,6 +91,10 @@ macro_rules! spanned {
         impl Shape for Spanned<$type> {
             fn item(&self) -> Option<Item> {
                 self.value.item()
+            }
+
+            fn form() -> Form {
+                <$type>::form()
             }
 
             fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {
@@ -81,6 +111,10 @@ impl<T: Shape> Shape for Option<T> {
         self.as_ref()?.item()
     }
 
+    fn form() -> Form {
+        T::form()
+    }
+
     fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {
         if let Some(value) = self {
             value.change_texts(change);
@@ -92,6 +126,10 @@ impl<T: Shape> Shape for Vec<T> {
     fn item(&self) -> Option<Item> {
         let items: Vec<Item> = self.iter().map(present).collect();
         (!items.is_empty()).then_some(Item::List(items))
+    }
+
+    fn form() -> Form {
+        Form::List(T::form)
     }
 
     fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {
@@ -110,6 +148,10 @@ impl Shape for TextMap {
         (!entries.is_empty()).then_some(Item::Map(entries))
     }
 
+    fn form() -> Form {
+        Form::Map(Text::form)
+    }
+
     fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {
         self.values_mut().for_each(change);
     }
@@ -122,6 +164,10 @@ impl<T: Shape> Shape for NamedList<T> {
             .map(|(key, value)| (key.value.clone(), present(value)))
             .collect();
         (!entries.is_empty()).then_some(Item::Map(entries))
+    }
+
+    fn form() -> Form {
+        Form::Map(T::form)
     }
 
     fn change_texts(&mut self, change: &mut dyn FnMut(&mut Text)) {

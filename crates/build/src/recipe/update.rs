@@ -147,6 +147,9 @@ pub enum Period {
 }
 
 impl Period {
+    /// All of them, as the format writes them.
+    pub const WORDS: [&str; 3] = ["daily", "weekly", "monthly"];
+
     /// As the format writes it.
     pub fn word(self) -> &'static str {
         match self {
