@@ -1,5 +1,7 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
+pub(crate) mod recipe;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     Build(Build),
     /// Test built packages as their recipes say, each in a fresh guest
     Test(Test),
+    /// Read, compile and ask recipes
+    #[command(subcommand)]
+    Recipe(recipe::Recipe),
     /// Assemble, inspect and run images
     #[command(subcommand)]
     Image(Image),

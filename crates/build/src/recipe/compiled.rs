@@ -46,8 +46,20 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::resolve`].
     pub fn compile(&self, options: &ResolveOptions<'_>) -> Result<Item, Vec<Problem>> {
+        self.compile_with_warnings(options)
+            .map(|(compiled, _)| compiled)
+    }
+
+    /// As [`Recipe::compile`]; the second value holds what is worth a warning.
+    ///
+    /// # Errors
+    /// As [`Recipe::resolve`].
+    pub fn compile_with_warnings(
+        &self,
+        options: &ResolveOptions<'_>,
+    ) -> Result<(Item, Vec<Problem>), Vec<Problem>> {
         let resolved = self.resolve_with_scope(options)?;
-        Ok(compiled(self, &resolved))
+        Ok((compiled(self, &resolved), resolved.warnings))
     }
 }
 

@@ -10,6 +10,8 @@ mod condition;
 mod environment;
 mod expand;
 mod form;
+/// Values from outside.
+pub mod inputs;
 mod library;
 mod native;
 mod query;

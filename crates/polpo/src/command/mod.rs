@@ -7,6 +7,9 @@ mod image_build;
 mod image_run;
 mod key_generate;
 mod network;
+mod recipe_compile;
+mod recipe_query;
+mod recipe_show;
 mod recipes;
 mod sign;
 mod source_fetch;
@@ -19,6 +22,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::arguments::recipe::Recipe;
 use crate::arguments::{Command, Image, Key, Source};
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -38,6 +42,9 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
         Command::Sign(arguments) => sign::run(&arguments, session)?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
+        Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
+        Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
+        Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
         Command::Build(arguments) => build::run(&arguments, session).await?,
         Command::Test(arguments) => test::run(&arguments, session).await?,
         Command::Source(Source::Fetch(arguments)) => source_fetch::run(&arguments, session).await?,

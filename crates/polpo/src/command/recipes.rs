@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use attest::spdx::RecipeRecord;
 use base::{Arch, Digest, Problem, SourceText};
-use build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
+use build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe, inputs};
 use store::Origins;
+use yaml::Item;
 
 use crate::arguments::Mirrors;
+use crate::arguments::recipe::RecipeValues;
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
@@ -80,6 +82,86 @@ fn load_one(
         record,
         source_folder,
     }))
+}
+
+/// Reads a recipe and what changes its meaning, and compiles it; the second value holds warnings.
+pub(crate) fn compile(
+    path: &Path,
+    values: &RecipeValues,
+    library: &PipelineLibrary,
+) -> Result<(Item, Vec<Problem>), Failure> {
+    let (recipe, options) = with_values(path, values, library)?;
+    Ok(recipe.compile_with_warnings(&options)?)
+}
+
+/// Reads a recipe and what changes its meaning, and resolves it; the second value holds warnings.
+pub(crate) fn resolve(
+    path: &Path,
+    values: &RecipeValues,
+    library: &PipelineLibrary,
+) -> Result<(ResolvedRecipe, Vec<Problem>), Failure> {
+    let (recipe, options) = with_values(path, values, library)?;
+    Ok(recipe.resolve_with_warnings(&options)?)
+}
+
+/// Reads a recipe and what it is resolved with, with all problems of all files at once. One that is
+/// not meant for the architecture is a failure.
+fn with_values<'l>(
+    path: &Path,
+    values: &RecipeValues,
+    library: &'l PipelineLibrary,
+) -> Result<(Recipe, ResolveOptions<'l>), Failure> {
+    let mut options = ResolveOptions::new(Arch::host(), library);
+    options.build_options = values.build_options.iter().cloned().collect();
+    options.commit.clone_from(&values.git_commit);
+    let mut problems = Vec::new();
+    if let Some(file) = &values.vars_file {
+        match read(file, "file of variables").and_then(inputs::variables) {
+            Ok(vars) => options.vars = vars,
+            Err(more) => problems.extend(more),
+        }
+    }
+    for file in &values.env_files {
+        let environment =
+            read(file, "environment file").and_then(|source| inputs::environment(&source));
+        match environment {
+            Ok(environment) => {
+                for (name, value) in environment {
+                    options.environment.entry(name).or_insert(value);
+                }
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    let recipe = match read(path, "recipe").and_then(Recipe::parse) {
+        Ok(recipe) if problems.is_empty() => recipe,
+        Ok(_) => return Err(Failure::Problems(problems)),
+        Err(more) => {
+            problems.splice(..0, more);
+            return Err(Failure::Problems(problems));
+        }
+    };
+    let usual = || {
+        let mut archs = [Arch::host()].into_iter().chain(Arch::ALL);
+        archs.find(|arch| recipe.targets(*arch))
+    };
+    options.arch = values.arch.or_else(usual).unwrap_or(Arch::host());
+    if recipe.targets(options.arch) {
+        return Ok((recipe, options));
+    }
+    Err(Failure::Usage(format!(
+        "{} is not meant for {}; name another architecture with --arch",
+        path.display(),
+        options.arch
+    )))
+}
+
+fn read(path: &Path, what: &str) -> Result<SourceText, Vec<Problem>> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let message = format!("the {what} {} can't be read: {error}", path.display());
+        vec![Problem::error("unreadable", message).help("check the path")]
+    })?;
+    Ok(SourceText::new(path.display().to_string(), text))
 }
 
 pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {

@@ -6,6 +6,6 @@ mod problem;
 mod progress;
 pub(crate) mod terminal;
 
-pub(crate) use printer::{Format, Printer};
+pub(crate) use printer::{Format, Printer, print_raw};
 pub(crate) use problem::render;
 pub(crate) use progress::{Progress, ProgressKind};

@@ -40,15 +40,20 @@ impl Printer {
         if !out.is_empty() && !out.ends_with('\n') {
             out.push('\n');
         }
-        let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(terminal::for_stdout(&out).as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            // Whoever read the output has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure::failed("the result can't be printed", error)),
-            Ok(()) => Ok(()),
-        }
+        print_raw(&out)
+    }
+}
+
+/// Prints a command's result on stdout as it is, but for what a terminal would obey.
+pub(crate) fn print_raw(out: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(terminal::for_stdout(out).as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // Whoever read the output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::failed("the result can't be printed", error)),
+        Ok(()) => Ok(()),
     }
 }

@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+use base::Arch;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recipe {
+    /// Show what a recipe means: its packages, guest, steps and tests, nothing left to look up
+    #[command(after_help = "\
+Examples:
+  polpo recipe show os/packages/hello.yaml
+  polpo recipe show os/packages/hello.yaml --arch aarch64 --format yaml")]
+    Show(RecipeShow),
+    /// Compile a recipe: melange's format again, pipelines and variables replaced, as JSON
+    #[command(after_help = "\
+Example:
+  polpo recipe compile os/packages/hello.yaml | jq -r '.environment.contents.packages[]'")]
+    Compile(RecipeInput),
+    /// Ask a recipe by a template in Go's language; pipelines are not looked up
+    #[command(after_help = "\
+Examples:
+  polpo recipe query hello.yaml '{{ .Package.Name }}-{{ .Package.FullVersion }}.apk'
+  polpo recipe query hello.yaml '{{ range .Subpackages }}{{ println .Name }}{{ end }}'")]
+    Query(RecipeQuery),
+}
+
+/// A recipe, and what it is resolved with.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeInput {
+    /// Recipe file
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: PathBuf,
+    #[command(flatten)]
+    pub(crate) values: RecipeValues,
+    /// Folder of pipeline definitions that go before the built-in ones; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
+}
+
+/// What changes the meaning of a recipe from outside.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeValues {
+    /// Architecture, in apk's or OCI's name [default: this machine's, else the first that the recipe is
+    /// for]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+    /// YAML file of variables (`NAME: VALUE`) that replace those of the recipe
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vars_file: Option<PathBuf>,
+    /// File of environment variables (`NAME=VALUE`) for the guest, below the recipe's own; may be
+    /// repeated, earlier ones win
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
+    /// Build option of the recipe to enable; may be repeated
+    #[arg(long = "build-option", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) build_options: Vec<String>,
+    /// Commit of the repository that holds the recipe
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) git_commit: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeShow {
+    #[command(flatten)]
+    pub(crate) input: RecipeInput,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RecipeFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeQuery {
+    /// Recipe file
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: PathBuf,
+    /// The question, which is printed with values in the place of `{{ … }}`, and nothing behind
+    #[arg(value_name = "TEMPLATE")]
+    pub(crate) template: String,
+    #[command(flatten)]
+    pub(crate) values: RecipeValues,
+}
+
+/// How a recipe is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RecipeFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// As a recipe again.
+    Yaml,
+    /// For programs.
+    Json,
+}

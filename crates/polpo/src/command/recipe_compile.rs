@@ -1,0 +1,16 @@
+use build::recipe::{PipelineLibrary, Serialized};
+
+use crate::arguments::recipe::RecipeInput;
+use crate::command::recipes;
+use crate::output::failure::Failure;
+use crate::output::print_raw;
+use crate::settings::Session;
+
+pub(crate) fn run(arguments: &RecipeInput, session: &Session<'_>) -> Result<(), Failure> {
+    let library = PipelineLibrary::new(arguments.pipeline_dirs.clone());
+    let (compiled, warnings) = recipes::compile(&arguments.recipe, &arguments.values, &library)?;
+    session.show(&warnings);
+    let json = serde_json::to_string(&Serialized(&compiled))
+        .map_err(|error| Failure::failed("the recipe can't be written as JSON", error))?;
+    print_raw(&format!("{json}\n"))
+}
