@@ -104,8 +104,7 @@ impl Expansion<'_> {
         let uses = written.uses.as_ref().filter(|uses| !uses.is_empty());
         // Where steps are spelled out, `uses` only tells where they came from.
         let named = uses.filter(|_| written.pipeline.is_empty());
-        let is_left = named.is_some() && self.library.is_closed();
-        let named = named.filter(|_| !is_left);
+        let named = named.filter(|_| !self.library.is_closed());
         let definition = match named {
             Some(uses) => Some(self.definition(uses, around)?),
             None => None,
@@ -125,7 +124,8 @@ impl Expansion<'_> {
 
         let declared = inner.map_or(&written.inputs, |inner| &inner.inputs);
         let mut scope = Scope::inside(outer);
-        let with = if is_left {
+        let with = if uses.is_some() && named.is_none() && written.inputs.names().next().is_none() {
+            // Nothing says what the pipeline takes: what it was given is only told.
             let given = written.with.iter().flat_map(|with| with.iter());
             given
                 .filter_map(|(name, text)| {

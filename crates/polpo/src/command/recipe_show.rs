@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use build::recipe::{
@@ -116,12 +117,20 @@ fn steps(name: &str, steps: &[Step], out: &mut String) {
     if !steps.is_empty() {
         let _ = writeln!(out, "  {name}:");
         for (position, step) in steps.iter().enumerate() {
-            self::step(step, &(position + 1).to_string(), "    ", out);
+            let number = (position + 1).to_string();
+            self::step(step, &BTreeMap::new(), &number, "    ", out);
         }
     }
 }
 
-fn step(step: &Step, number: &str, indent: &str, out: &mut String) {
+/// `outer` is the environment of the step around it.
+fn step(
+    step: &Step,
+    outer: &BTreeMap<String, String>,
+    number: &str,
+    indent: &str,
+    out: &mut String,
+) {
     let what = match &step.uses {
         Some(uses) if *uses != step.name => format!("{} ({uses})", step.name),
         _ => step.name.clone(),
@@ -137,6 +146,14 @@ fn step(step: &Step, number: &str, indent: &str, out: &mut String) {
             .replace('\n', &format!("\n{indent}       "));
         let _ = writeln!(out, "{indent}   {name}: {value}");
     }
+    for (name, value) in &step.environment {
+        if outer.get(name) != Some(value) {
+            let value = value
+                .trim_end()
+                .replace('\n', &format!("\n{indent}       "));
+            let _ = writeln!(out, "{indent}   {name}={value}");
+        }
+    }
     if let Action::Run { script } = &step.action {
         for line in script.trim_end().lines() {
             let _ = writeln!(out, "{indent}   | {line}");
@@ -144,6 +161,12 @@ fn step(step: &Step, number: &str, indent: &str, out: &mut String) {
     }
     for (position, inner) in step.steps.iter().enumerate() {
         let number = format!("{number}.{}", position + 1);
-        self::step(inner, &number, &format!("{indent}  "), out);
+        self::step(
+            inner,
+            &step.environment,
+            &number,
+            &format!("{indent}  "),
+            out,
+        );
     }
 }

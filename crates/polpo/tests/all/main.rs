@@ -11,6 +11,7 @@ mod interrupted;
 mod messages;
 mod network;
 mod programs;
+mod recipe;
 mod remote;
 mod spine;
 mod world;
