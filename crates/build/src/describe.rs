@@ -19,6 +19,8 @@ pub struct Origin {
     pub namespace: String,
     /// The digests of the sources that were fetched, by what the recipe says they hash to.
     pub sources: BTreeMap<Expected, Digest>,
+    /// The digests of the sources of which the recipe knows nothing, by their URIs.
+    pub unpinned: BTreeMap<String, Digest>,
     /// The commits of the git repositories that were checked out.
     pub commits: BTreeMap<GitCheckout, String>,
     /// The files beside the recipe, such as patches: their paths in the workspace and digests.
@@ -204,7 +206,10 @@ fn collect(
             name: given(&fetch.purl_name, &package.name),
             version: Some(given(&fetch.purl_version, &package.version)),
             uri: fetch.uri.clone(),
-            digest: origin.sources.get(&fetch.expected).copied(),
+            digest: match &fetch.expected {
+                Some(expected) => origin.sources.get(expected).copied(),
+                None => origin.unpinned.get(&fetch.uri).copied(),
+            },
             commit: None,
             purl: None,
         });

@@ -139,12 +139,10 @@ fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Resul
             environment: step.environment.clone(),
         }),
         Action::Fetch(fetch) => {
-            let source = sources
-                .digest(&fetch.expected)
-                .ok_or_else(|| PlanError::Source {
-                    step: name.clone(),
-                    uri: fetch.uri.clone(),
-                })?;
+            let source = sources.digest(fetch).ok_or_else(|| PlanError::Source {
+                step: name.clone(),
+                uri: fetch.uri.clone(),
+            })?;
             if !fetch.delete {
                 into.push(PlannedStep::Place {
                     name: name.clone(),

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use base::{Digest, Epoch, Reporter};
+use base::{Digest, Epoch, Event, Reporter};
 use regex::Regex;
 use store::{Expected, FetchError, Origin, Origins, Source, Store, StoreError};
 
@@ -17,12 +17,23 @@ use crate::recipe::{Fetch, GitCheckout, SourceRequest};
 /// The file that says which files beside a recipe are none of its own.
 pub const IGNORE_FILE: &str = ".melangeignore";
 
+/// No source whose hash is not known is larger.
+const LARGEST_UNPINNED: u64 = 4 << 30;
+
 /// Sources can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A source can't be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A source without a checksum can't be fetched.
+    #[error("can't fetch {uri}, which has no checksum in the recipe: {refusal}")]
+    Unpinned {
+        /// Where it is.
+        uri: String,
+        /// Why not.
+        refusal: Box<store::Refusal>,
+    },
     /// A repository can't be checked out.
     #[error(transparent)]
     Git(#[from] Box<GitError>),
@@ -62,6 +73,7 @@ pub struct SourceOrigin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     digests: BTreeMap<Expected, Digest>,
+    unpinned: BTreeMap<String, Digest>,
     checkouts: BTreeMap<GitCheckout, CheckedOut>,
     /// Each source once, in the order of the steps.
     pub origins: Vec<SourceOrigin>,
@@ -103,20 +115,76 @@ impl Sources {
         origins: &Origins,
         reporter: &dyn Reporter,
     ) -> Result<(), SourceError> {
-        if self.digests.contains_key(&fetch.expected) {
+        let Some(expected) = fetch.expected else {
+            return self.unknown_file(store, fetch, origins, reporter).await;
+        };
+        if self.digests.contains_key(&expected) {
             return Ok(());
         }
         let source = Source {
             name: fetch.file_name.clone(),
             url: fetch.uri.clone(),
-            expected: fetch.expected,
+            expected,
         };
         let fetched = store::fetch(store, &source, origins, reporter).await?;
-        self.digests.insert(fetch.expected, fetched.digest);
+        self.digests.insert(expected, fetched.digest);
         self.origins.push(SourceOrigin {
             uri: fetch.uri.clone(),
             digest: fetched.digest,
             origin: fetched.origin,
+            commit: None,
+        });
+        Ok(())
+    }
+
+    /// Fetches a file that may be another one each time. Without the network, it is the last one.
+    async fn unknown_file(
+        &mut self,
+        store: &Store,
+        fetch: &Fetch,
+        origins: &Origins,
+        reporter: &dyn Reporter,
+    ) -> Result<(), SourceError> {
+        const RECORD: &str = "unpinned-source";
+        if self.unpinned.contains_key(&fetch.uri) {
+            return Ok(());
+        }
+        let uri = store::without_credentials(&fetch.uri);
+        let key = Digest::of(fetch.uri.as_bytes());
+        let before: Option<Digest> = store.record_get(RECORD, &key)?;
+        let before = before.filter(|digest| origins.network.is_offline() && store.contains(digest));
+        let (digest, origin) = match before {
+            Some(digest) => (digest, Origin::Store),
+            None => {
+                let failed = |refusal| SourceError::Unpinned {
+                    uri: uri.clone(),
+                    refusal: Box::new(refusal),
+                };
+                let url = url::Url::parse(&fetch.uri)
+                    .map_err(|_| failed(store::Refusal::Url(uri.clone())))?;
+                let wanted = store::Wanted {
+                    name: &fetch.file_name,
+                    url: &url,
+                    limit: LARGEST_UNPINNED,
+                    size: None,
+                    expected: None,
+                    only_https: false,
+                };
+                let fetching = origins.network.fetch(store, &wanted, reporter);
+                let arrived = fetching.await.map_err(failed)?;
+                let digest = arrived.digest();
+                arrived.keep(store)?;
+                store.record_put(RECORD, &key, &digest)?;
+                (digest, Origin::Upstream(uri.clone()))
+            }
+        };
+        let message = format!("{uri} has no checksum in the recipe; today it is {digest}");
+        reporter.report(Event::Notice { message: &message });
+        self.unpinned.insert(fetch.uri.clone(), digest);
+        self.origins.push(SourceOrigin {
+            uri: fetch.uri.clone(),
+            digest,
+            origin,
             commit: None,
         });
         Ok(())
@@ -148,8 +216,16 @@ impl Sources {
     }
 
     /// The blob that a step fetches.
-    pub fn digest(&self, expected: &Expected) -> Option<Digest> {
-        self.digests.get(expected).copied()
+    pub fn digest(&self, fetch: &Fetch) -> Option<Digest> {
+        match &fetch.expected {
+            Some(expected) => self.digests.get(expected).copied(),
+            None => self.unpinned.get(&fetch.uri).copied(),
+        }
+    }
+
+    /// The blobs of which the recipe knows nothing, by their URIs.
+    pub fn unpinned(&self) -> &BTreeMap<String, Digest> {
+        &self.unpinned
     }
 
     /// What a step checks out.

@@ -414,6 +414,9 @@ pub(crate) struct SourceFetch {
     pub(crate) recipes: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) mirrors: Mirrors,
+    /// Folder of pipeline definitions that go before the built-in ones; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) target: Target,
     /// How the list is printed

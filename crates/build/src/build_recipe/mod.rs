@@ -414,6 +414,7 @@ async fn execute<E: Executor>(
     let origin = Origin {
         namespace: options.namespace.to_owned(),
         sources: sources.digests().clone(),
+        unpinned: sources.unpinned().clone(),
         commits: sources.commits(),
         files: plan
             .files

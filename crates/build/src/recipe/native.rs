@@ -96,7 +96,7 @@ impl NativeInputs<'_> {
         ]
         .into_iter()
         .find(|digest| !digest.is_empty());
-        let Some(expected) = expected else {
+        if expected.is_none() && self.value("expected-none")?.is_empty() {
             return self.problem(
                 RULE,
                 "expected-none",
@@ -104,9 +104,12 @@ impl NativeInputs<'_> {
                     .to_owned(),
                 "add `expected-sha256` or `expected-sha512`",
             );
+        }
+        let expected: Option<Expected> = match expected {
+            // Digits of the wrong number or kind have been reported.
+            Some(digest) => Some(digest.to_ascii_lowercase().parse().ok()?),
+            None => None,
         };
-        // Digits of the wrong number or kind have been reported.
-        let expected: Expected = expected.to_ascii_lowercase().parse().ok()?;
         Some(Fetch {
             file_name,
             uri,

@@ -925,6 +925,19 @@ fn git_checkout_is_native() {
     ");
 }
 
+#[test]
+fn a_source_of_which_nothing_is_known_is_named_as_such() {
+    let with = BTreeMap::from([
+        ("uri".to_owned(), "https://example.org/x.tar".to_owned()),
+        ("expected-none".to_owned(), "it changes daily".to_owned()),
+    ]);
+    let steps = resolved("fetch", &with);
+    let Action::Fetch(fetch) = &steps[0].action else {
+        panic!()
+    };
+    assert_eq!(fetch.expected, None);
+}
+
 /// Small projects, by the tools themselves.
 #[test]
 fn projects_of_every_build_system_are_built() {

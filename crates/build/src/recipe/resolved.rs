@@ -319,8 +319,8 @@ pub struct Fetch {
     pub uri: String,
     /// The name it gets in the working directory: what follows the URI's last slash.
     pub file_name: String,
-    /// What it must hash to.
-    pub expected: Expected,
+    /// What it must hash to; `None` when the recipe says that nothing is known of it.
+    pub expected: Option<Expected>,
     /// Leading path components that unpacking drops.
     pub strip_components: u32,
     /// Whether it is unpacked.

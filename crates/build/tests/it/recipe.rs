@@ -697,3 +697,47 @@ fn a_recorded_build_is_replayed_to_the_same_packages() {
         panic!("{error}");
     }
 }
+
+/// A source without a checksum is fetched anew where the network may be used; the plan names what
+/// came, and without the network it is the last that came.
+#[test]
+fn sources_without_a_checksum() {
+    let mut workshop = Workshop::new();
+    let served = workshop.path("served");
+    fs::create_dir(&served).unwrap();
+    let server = testkit::Server::of(&served);
+    let uri = server.url("/today.txt");
+    let more = format!(
+        "  - uses: fetch
+    with:
+      uri: {uri}
+      expected-none: it changes
+      extract: false
+  - runs: cp today.txt ${{{{targets.destdir}}}}/usr/bin/today
+"
+    );
+    let recipe = workshop.recipe(&more);
+    let error = workshop.build(&recipe, false).unwrap_err().to_string();
+    assert!(
+        error.contains("has no checksum in the recipe") && error.contains("offline"),
+        "{error}"
+    );
+    let mut plans = Vec::new();
+    for (offline, text) in [(false, "one"), (false, "two"), (true, "three")] {
+        fs::write(served.join("today.txt"), text).unwrap();
+        workshop.origins.network = if offline {
+            store::Network::offline()
+        } else {
+            store::Network::default()
+        };
+        let built = match workshop.build(&recipe, false) {
+            Ok(built) => built,
+            Err(error) => panic!("{error}"),
+        };
+        plans.push(built.plan.sources.last().unwrap().digest);
+    }
+    assert_eq!(
+        plans,
+        [Digest::of(b"one"), Digest::of(b"two"), Digest::of(b"two")]
+    );
+}

@@ -21,7 +21,13 @@ struct Row {
 
 pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Result<(), Failure> {
     let arch = arguments.target.arch.unwrap_or(Arch::host());
-    let loaded = recipes::load(&arguments.recipes, arch, &[], None, session)?;
+    let loaded = recipes::load(
+        &arguments.recipes,
+        arch,
+        &arguments.pipeline_dirs,
+        None,
+        session,
+    )?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut rows: Vec<Row> = Vec::new();

@@ -208,7 +208,7 @@ pipeline:
         panic!()
     };
     assert_eq!(fetch.file_name, "hello%201.2.3.tgz?raw=1");
-    assert_eq!(fetch.expected.algorithm(), "sha512");
+    assert_eq!(fetch.expected.unwrap().algorithm(), "sha512");
     assert_eq!(
         (fetch.strip_components, fetch.extract, fetch.delete),
         (0, false, true)
