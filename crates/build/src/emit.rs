@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::analyse::{self, AnalyseError, Dependencies, PackageView};
 use crate::describe::{self, Origin, one_line};
-use crate::lint::{self, Levels, LintError, LintView};
+use crate::lint::{self, Levels, LintError, LintResults, LintView, ResultsError};
 use crate::recipe::{
     FileCapabilities, GuestRequest, ResolvedPackage, ResolvedRecipe, ResolvedTest, Scriptlets, Step,
 };
@@ -60,6 +60,8 @@ pub struct EmittedPackage {
     pub dependencies: Dependencies,
     /// What linters and analysis have to say; nothing here fails a build.
     pub problems: Vec<Problem>,
+    /// What linters have to say, as programs read it.
+    pub lint: LintResults,
 }
 
 /// Why no packages were made.
@@ -140,11 +142,16 @@ pub enum EmitError {
     /// A package can't be linted.
     #[error(transparent)]
     Lint(#[from] LintError),
+    /// What the linters found can't be kept.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// Required linters found something.
     #[error("{}", refusal(.problems))]
     Rejected {
         /// Everything the linters found in any of the packages, warnings too.
         problems: Vec<Problem>,
+        /// The same as programs read it.
+        results: Vec<LintResults>,
     },
     /// The folder for the packages can't be made.
     #[error("can't make the folder {}: {source}", path.display())]
@@ -177,6 +184,7 @@ struct Draft<'a> {
     test: Option<&'a ResolvedTest>,
     tree: FileTree,
     problems: Vec<Problem>,
+    lint: LintResults,
 }
 
 /// Makes the packages of `recipe`: the main one and its subpackages, in the recipe's order.
@@ -207,6 +215,7 @@ pub fn emit(
                 test,
                 tree: tree(package, folders.get(&package.name).map(PathBuf::as_path))?,
                 problems: describe::check_licences(package),
+                lint: LintResults::new(&package.name, &package.full_version, &[])?,
             };
             draft.lint(recipe, options.levels)?;
             Ok(draft)
@@ -214,10 +223,12 @@ pub fn emit(
         .collect::<Result<Vec<Draft<'_>>, EmitError>>()?;
     let failed = |problem: &Problem| problem.severity == Severity::Error;
     if drafts.iter().any(|draft| draft.problems.iter().any(failed)) {
-        let problems = drafts.into_iter().flat_map(|draft| draft.problems);
-        return Err(EmitError::Rejected {
-            problems: problems.collect(),
-        });
+        let (mut problems, mut results) = (Vec::new(), Vec::new());
+        for draft in drafts {
+            problems.extend(draft.problems);
+            results.push(draft.lint);
+        }
+        return Err(EmitError::Rejected { problems, results });
     }
     for draft in &mut drafts {
         draft.describe(recipe, options)?;
@@ -328,8 +339,11 @@ impl Draft<'_> {
             no_provides: self.package.options.no_provides,
             disabled: &self.package.disabled_checks,
         };
-        let problems = lint::lint(&view, levels)?;
-        self.problems.extend(problems);
+        let findings = lint::lint(&view, levels)?;
+        let name = &self.package.name;
+        self.problems
+            .extend(findings.iter().map(|finding| finding.problem(name)));
+        self.lint = LintResults::new(name, &self.package.full_version, &findings)?;
         Ok(())
     }
 
@@ -410,6 +424,7 @@ impl Draft<'_> {
             written,
             dependencies,
             problems,
+            lint: self.lint.clone(),
         })
     }
 }

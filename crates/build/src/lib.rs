@@ -10,6 +10,7 @@ pub mod guest;
 pub mod lint;
 pub mod plan;
 pub mod planning;
+pub mod published;
 pub mod recipe;
 pub mod recording;
 pub mod sandbox;

@@ -1,5 +1,6 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
+pub(crate) mod lint;
 pub(crate) mod recipe;
 
 use std::ffi::OsString;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Build(Build),
     /// Test built packages as their recipes say, each in a fresh guest
     Test(Test),
+    /// Check finished packages
+    Lint(lint::Lint),
     /// Read, compile and ask recipes
     #[command(subcommand)]
     Recipe(recipe::Recipe),
@@ -223,6 +226,8 @@ pub(crate) struct Build {
     /// Trace each command, and open a shell in the sandbox when a step fails
     #[arg(long)]
     pub(crate) debug: bool,
+    #[command(flatten)]
+    pub(crate) linters: lint::Linters,
     /// Build even what is unchanged, and fail if the result differs from the earlier one
     #[arg(long)]
     pub(crate) rebuild: bool,

@@ -141,13 +141,45 @@ fn interpreters() {
 
 #[test]
 fn programs_that_open_the_systems_openssl() {
-    let (found, _) = analysed("go-fips-bin-0.0.1-r0.apk", Options::default());
-    for need in [
-        "openssl-config-fipshardened",
-        "so:libcrypto.so.3",
-        "so:libc.so.6",
-    ] {
-        assert!(found.runtime.contains(need), "{need}");
+    check(
+        "go-fips-bin-0.0.1-r0.apk",
+        "openssl-config-fipshardened so:ld-linux-x86-64.so.2 so:libc.so.6 so:libcrypto.so.3",
+        "cmd:go-fips-bin=@",
+        "",
+    );
+}
+
+/// The folder that the package names to the loader is one that libraries are provided from.
+#[test]
+fn folders_named_to_the_loader() {
+    let (info, mut tree) = read("ld-so-conf-d-test-1-r1.apk");
+    let library = crate::analyse::tests::compile(
+        "int answer(void) { return 42; }\n",
+        &[
+            "-shared",
+            "-fPIC",
+            "-nostdlib",
+            "-Wl,-soname,libanswer.so.1",
+        ],
+    );
+    for folder in ["my/lib/test", "my/lib/test/deeper", "my/lib"] {
+        let path = TreePath::new(&format!("{folder}/libanswer.so.1")).unwrap();
+        tree.insert_parents(&path, &Node::directory());
+        tree.insert(path, Node::file(library.clone()));
+        let view = PackageView {
+            name: &info.name,
+            version: &info.version,
+            tree: &tree,
+            runtime: &[],
+            provides: &[],
+            options: Options::default(),
+            library_versions: None,
+        };
+        let found = generate(&view, &[]).unwrap();
+        let provided = found.provides.contains("so:libanswer.so.1=1");
+        assert_eq!(provided, folder == "my/lib/test", "{folder}");
+        assert_eq!(found.vendored.contains("so:libanswer.so.1=1"), !provided);
+        tree.remove(&format!("{folder}/libanswer.so.1"));
     }
 }
 

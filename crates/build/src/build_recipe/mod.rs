@@ -18,7 +18,7 @@ use crate::describe::Origin;
 use crate::emit::{EmitError, EmitOptions, emit};
 use crate::executor::{ExecuteError, Executor};
 use crate::guest::{ChooseError, choose};
-use crate::lint::Levels;
+use crate::lint::{Levels, LintResults};
 use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
 use crate::recipe::ResolvedRecipe;
@@ -59,6 +59,8 @@ pub struct BuildOptions<'a> {
     pub recipe: Option<RecipeRecord>,
     /// Which linters run, and which fail the build.
     pub levels: &'a Levels,
+    /// Whether what linters find is also written beside the packages, to `lint-NAME-VERSION.json`.
+    pub persist_lint_results: bool,
     /// Build also what is unchanged, and fail if other packages come out.
     pub rebuild: bool,
 }
@@ -98,6 +100,9 @@ pub struct BuiltRecipe {
 struct BuildRecord {
     packages: Vec<BuiltPackage>,
     log: Digest,
+    /// What linters found.
+    #[serde(default)]
+    lint: Vec<LintResults>,
 }
 
 /// A recipe was not built.
@@ -276,6 +281,7 @@ pub async fn build_recipe<E: Executor>(
             base::Unit::Items,
         );
         publish::publish(store, &record.packages, recipe.arch, options)?;
+        persist_lint_results(recipe, options, &record.lint)?;
         task.unchanged();
         return Ok(BuiltRecipe {
             outcome: Outcome::Unchanged,
@@ -314,6 +320,7 @@ pub async fn build_recipe<E: Executor>(
         }
     }
     publish::publish(store, &record.packages, recipe.arch, options)?;
+    persist_lint_results(recipe, options, &record.lint)?;
     store.record_put("build", &key, &record)?;
     Ok(BuiltRecipe {
         outcome: Outcome::Done,
@@ -430,7 +437,7 @@ async fn execute<E: Executor>(
             .collect::<BTreeMap<_, _>>(),
     };
     let beside = store.temp_dir()?;
-    let emitted = emit(
+    let emitted = match emit(
         recipe,
         &output.trees,
         &EmitOptions {
@@ -442,7 +449,14 @@ async fn execute<E: Executor>(
             library_versions: None,
             strip_origin_name: false,
         },
-    )?;
+    ) {
+        Err(EmitError::Rejected { problems, results }) => {
+            persist_lint_results(recipe, options, &results)?;
+            return Err(EmitError::Rejected { problems, results }.into());
+        }
+        emitted => emitted?,
+    };
+    let mut lint = Vec::new();
     let mut packages = Vec::new();
     let mut problems = Vec::new();
     for package in emitted {
@@ -454,7 +468,27 @@ async fn execute<E: Executor>(
             digest: blob.digest,
         });
         problems.extend(package.problems);
+        lint.push(package.lint);
     }
-    let log = output.log;
-    Ok((plan, BuildRecord { packages, log }, problems))
+    let record = BuildRecord {
+        packages,
+        log: output.log,
+        lint,
+    };
+    Ok((plan, record, problems))
+}
+
+/// Writes what linters found beside the packages, if that is wanted.
+fn persist_lint_results(
+    recipe: &ResolvedRecipe,
+    options: &BuildOptions<'_>,
+    results: &[LintResults],
+) -> Result<(), EmitError> {
+    if options.persist_lint_results {
+        let folder = options.out.join(recipe.arch.apk());
+        for results in results {
+            results.write(&folder)?;
+        }
+    }
+    Ok(())
 }

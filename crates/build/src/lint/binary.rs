@@ -1,7 +1,8 @@
 use archive::tree::{Node, NodeKind, TreePath};
 use base::Arch;
 
-use super::{Finding, LintError, Subject};
+use super::finding::{Details, Foreign, Found, Permission};
+use super::{LintError, Subject};
 
 /// `e_machine` of the machines every distribution builds for, and of the package's own.
 fn machines(arch: Arch) -> Vec<u16> {
@@ -18,23 +19,29 @@ fn machines(arch: Arch) -> Vec<u16> {
     vec![62, 183, own]
 }
 
-pub(super) fn machine(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+pub(super) fn machine(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     let known = machines(subject.package.arch);
-    let paths = subject
+    let binaries = subject
         .elves
         .iter()
         .filter(|(_, elf)| !known.contains(&elf.machine))
-        .map(|(path, elf)| format!("{path} ({})", elf.machine_name()))
+        .map(|(path, elf)| Foreign {
+            path: path.to_string(),
+            arch: elf.machine_name(),
+        })
         .collect();
-    Ok(Finding::at("contains binaries of other machines", paths))
+    Ok(Found::some(
+        "contains binaries of other machines",
+        Details::Machines { binaries },
+    ))
 }
 
 /// Debugging information in packages that aren't there for it.
-pub(super) fn stripped(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+pub(super) fn stripped(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     if subject.is_called(&["-dbg", "-debug", "-debuginfo"]) {
         return Ok(Vec::new());
     }
-    let paths = subject
+    let binaries = subject
         .elves
         .iter()
         .filter(|(path, elf)| {
@@ -42,7 +49,10 @@ pub(super) fn stripped(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError>
         })
         .map(|(path, _)| path.to_string())
         .collect();
-    Ok(Finding::at("contains unstripped binaries", paths))
+    Ok(Found::some(
+        "contains unstripped binaries",
+        Details::Binaries { binaries },
+    ))
 }
 
 fn regular_files<'s>(
@@ -54,19 +64,33 @@ fn regular_files<'s>(
     })
 }
 
-pub(super) fn special_bits(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
-    let paths = regular_files(subject, |node| node.mode & 0o7000 != 0)
-        .map(|(path, node)| format!("{path} ({:04o})", node.mode))
+fn permission(path: &TreePath, node: &Node, permissions: &[(u32, &'static str)]) -> Permission {
+    let set = permissions.iter().filter(|(bits, _)| node.mode & bits != 0);
+    Permission {
+        path: path.to_string(),
+        mode: format!("{:o}", node.mode),
+        permissions: set.map(|(_, name)| *name).collect(),
+    }
+}
+
+pub(super) fn special_bits(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
+    let bits = [(0o4000, "setuid"), (0o2000, "setgid"), (0o1000, "sticky")];
+    let files = regular_files(subject, |node| node.mode & 0o7000 != 0)
+        .map(|(path, node)| permission(path, node, &bits))
         .collect();
-    Ok(Finding::at(
+    Ok(Found::some(
         "contains files with setuid, setgid or sticky bits",
-        paths,
+        Details::Permissions { files },
     ))
 }
 
-pub(super) fn world_writable(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
-    let paths = regular_files(subject, |node| node.mode & 0o002 != 0)
-        .map(|(path, node)| format!("{path} ({:04o})", node.mode))
+pub(super) fn world_writable(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
+    let bits = [(0o002, "world-writable"), (0o111, "executable")];
+    let files = regular_files(subject, |node| node.mode & 0o002 != 0)
+        .map(|(path, node)| permission(path, node, &bits))
         .collect();
-    Ok(Finding::at("contains files that anybody may write", paths))
+    Ok(Found::some(
+        "contains files that anybody may write",
+        Details::Permissions { files },
+    ))
 }

@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use archive::tree::{NodeKind, TreePath};
 use base::Arch;
 
-use super::{Finding, LintError, Subject, extension};
+use super::finding::{Copies, Details, Foreign, Found, Platform};
+use super::{LintError, Subject, extension};
 
-type Findings = Result<Vec<Finding>, LintError>;
+type Findings = Result<Vec<Found>, LintError>;
 
 /// Duplicates of smaller files are not worth a link.
 const MIN_DUPLICATE: u64 = 1024;
@@ -30,7 +31,7 @@ fn in_folder(subject: &Subject<'_>, name: &str, exempt: &[&str]) -> Findings {
         return Ok(Vec::new());
     }
     let paths = subject.files(|path| below(path, &[name]));
-    Ok(Finding::at(format!("installs files in /{name}"), paths))
+    Ok(Found::at(&format!("installs files in /{name}"), paths))
 }
 
 fn by_extension(subject: &Subject<'_>, wanted: &str, what: &str, exempt: &[&str]) -> Findings {
@@ -38,7 +39,7 @@ fn by_extension(subject: &Subject<'_>, wanted: &str, what: &str, exempt: &[&str]
         return Ok(Vec::new());
     }
     let paths = subject.files(|path| extension(path) == wanted);
-    Ok(Finding::at(format!("contains {what}"), paths))
+    Ok(Found::at(&format!("contains {what}"), paths))
 }
 
 pub(super) fn dev(subject: &Subject<'_>) -> Findings {
@@ -89,7 +90,7 @@ pub(super) fn cuda(subject: &Subject<'_>) -> Findings {
             .find_map(|library| name.strip_prefix(library));
         folder(path) == "usr/lib" && version.is_some_and(is_version_suffix)
     });
-    Ok(Finding::at("contains libraries of the CUDA driver", paths))
+    Ok(Found::at("contains libraries of the CUDA driver", paths))
 }
 
 /// Nothing, or `.1`, `.1.2` …
@@ -119,7 +120,7 @@ pub(super) fn documentation(subject: &Subject<'_>) -> Findings {
             || endings.iter().any(|ending| path.as_str().ends_with(ending))
             || [".md", ".doc", ".docx", ".rst"].contains(&extension(path))
     });
-    Ok(Finding::at("contains documentation", paths))
+    Ok(Found::at("contains documentation", paths))
 }
 
 pub(super) fn manual(subject: &Subject<'_>) -> Findings {
@@ -134,7 +135,7 @@ pub(super) fn manual(subject: &Subject<'_>) -> Findings {
         "usr/local/share/info",
     ];
     let paths = subject.files(|path| below(path, &folders));
-    Ok(Finding::at("contains manual or info pages", paths))
+    Ok(Found::at("contains manual or info pages", paths))
 }
 
 pub(super) fn info_index(subject: &Subject<'_>) -> Findings {
@@ -142,13 +143,13 @@ pub(super) fn info_index(subject: &Subject<'_>) -> Findings {
         let path = path.as_str();
         path == "usr/share/info/dir" || path.starts_with("usr/share/info/dir/")
     });
-    Ok(Finding::at("contains the index of info pages", paths))
+    Ok(Found::at("contains the index of info pages", paths))
 }
 
 pub(super) fn sbom(subject: &Subject<'_>) -> Findings {
     let paths = subject
         .files(|path| folder(path) == "var/lib/db/sbom" && !path.as_str().ends_with(".spdx.json"));
-    Ok(Finding::at(
+    Ok(Found::at(
         "installs other files among the SPDX documents",
         paths,
     ))
@@ -159,7 +160,10 @@ pub(super) fn empty(subject: &Subject<'_>) -> Findings {
     if !files.is_empty() || subject.package.no_provides {
         return Ok(Vec::new());
     }
-    Ok(vec![Finding::new("contains no files", Vec::new())])
+    Ok(vec![Found {
+        message: "contains no files".to_owned(),
+        details: Details::None,
+    }])
 }
 
 pub(super) fn temporary(subject: &Subject<'_>) -> Findings {
@@ -177,7 +181,7 @@ pub(super) fn temporary(subject: &Subject<'_>) -> Findings {
         })
         .map(|(path, _)| path.to_string())
         .collect();
-    Ok(Finding::at("installs to temporary folders", paths))
+    Ok(Found::at("installs to temporary folders", paths))
 }
 
 pub(super) fn merged_usr(subject: &Subject<'_>) -> Findings {
@@ -192,7 +196,7 @@ pub(super) fn merged_usr(subject: &Subject<'_>) -> Findings {
         })
         .map(|(path, _)| path.to_string())
         .collect();
-    Ok(Finding::at(
+    Ok(Found::at(
         "installs where the system has links into /usr",
         paths,
     ))
@@ -211,7 +215,7 @@ pub(super) fn untested_modules(subject: &Subject<'_>) -> Findings {
         return Ok(Vec::new());
     }
     let paths = subject.files(|path| below(path, &["usr/lib/pkgconfig", "usr/share/pkgconfig"]));
-    Ok(Finding::at("contains untested pkg-config modules", paths))
+    Ok(Found::at("contains untested pkg-config modules", paths))
 }
 
 pub(super) fn untested_libraries(subject: &Subject<'_>) -> Findings {
@@ -224,7 +228,7 @@ pub(super) fn untested_libraries(subject: &Subject<'_>) -> Findings {
             .and_then(|at| name.get(at + 3..))
             .is_some_and(is_version_suffix)
     });
-    Ok(Finding::at("contains untested shared libraries", paths))
+    Ok(Found::at("contains untested shared libraries", paths))
 }
 
 /// Whether `word` stands in `text`, not within a longer word; digits may follow it.
@@ -239,16 +243,30 @@ fn mentions(text: &str, word: &str) -> bool {
 }
 
 pub(super) fn other_systems(subject: &Subject<'_>) -> Findings {
-    const NAMES: [&str; 10] = [
-        "darwin", "macos", "mac_os", "mac-os", "osx", "os_x", "os-x", "windows", "win32", "win64",
+    const NAMES: [(&str, &str); 10] = [
+        ("darwin", "macos"),
+        ("macos", "macos"),
+        ("mac_os", "macos"),
+        ("mac-os", "macos"),
+        ("osx", "macos"),
+        ("os_x", "macos"),
+        ("os-x", "macos"),
+        ("windows", "windows"),
+        ("win32", "windows"),
+        ("win64", "windows"),
     ];
-    let paths = subject.files(|path| {
-        let path = path.as_str().to_lowercase();
-        NAMES.iter().any(|name| mentions(&path, name))
-    });
-    Ok(Finding::at(
+    let references = subject
+        .files(|_| true)
+        .into_iter()
+        .filter_map(|path| {
+            let lower = path.to_lowercase();
+            let (_, platform) = NAMES.iter().find(|(name, _)| mentions(&lower, name))?;
+            Some(Platform { path, platform })
+        })
+        .collect();
+    Ok(Found::some(
         "contains files for other operating systems",
-        paths,
+        Details::Platforms { references },
     ))
 }
 
@@ -278,10 +296,9 @@ const MACHINES: [(&str, &[Arch]); 19] = [
 pub(super) fn other_machines(subject: &Subject<'_>) -> Findings {
     let supported = ["aarch64", "arm64", "amd64", "x86_64", "x86-64"];
     let arch = subject.package.arch;
-    let paths = subject.files(|path| {
-        let path = path.as_str().to_lowercase();
+    let elsewhere = |path: &str| {
+        let path = path.to_lowercase();
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        let elsewhere = MACHINES.iter().filter(|(_, own)| !own.contains(&arch));
         let separated = |machine: &str| {
             name.match_indices(machine).any(|(start, _)| {
                 let before = name.get(..start).unwrap_or_default();
@@ -290,12 +307,25 @@ pub(super) fn other_machines(subject: &Subject<'_>) -> Findings {
                     && (after.is_empty() || after.starts_with(['-', '_', '.']))
             })
         };
-        elsewhere.into_iter().any(|(machine, _)| {
+        let mut others = MACHINES.iter().filter(|(_, own)| !own.contains(&arch));
+        let found = others.find(|(machine, _)| {
             folders.split('/').any(|folder| folder == *machine)
                 || separated(machine) && !supported.iter().any(|known| path.contains(known))
+        });
+        found.map(|(machine, _)| (*machine).to_owned())
+    };
+    let files = subject
+        .files(|_| true)
+        .into_iter()
+        .filter_map(|path| {
+            let arch = elsewhere(&path)?;
+            Some(Foreign { path, arch })
         })
-    });
-    Ok(Finding::at("contains files for other machines", paths))
+        .collect();
+    Ok(Found::some(
+        "contains files for other machines",
+        Details::Architectures { files },
+    ))
 }
 
 /// Whether a file's name is that of a licence's text.
@@ -343,18 +373,28 @@ pub(super) fn duplicate(subject: &Subject<'_>) -> Findings {
                 .push(path.to_string());
         }
         for paths in by_content.into_values().filter(|paths| paths.len() > 1) {
-            let wasted = size * (paths.len() as u64 - 1);
-            sets.push((wasted, name, paths));
+            sets.push(Copies {
+                basename: name.to_owned(),
+                count: paths.len(),
+                size_bytes: size,
+                wasted_bytes: size * (paths.len() as u64 - 1),
+                paths,
+            });
         }
     }
-    sets.sort_by(|one, other| other.0.cmp(&one.0).then(one.2.cmp(&other.2)));
+    sets.sort_by(|one: &Copies, other: &Copies| {
+        (other.wasted_bytes, &one.paths).cmp(&(one.wasted_bytes, &other.paths))
+    });
     Ok(sets
         .into_iter()
-        .map(|(wasted, name, paths)| {
-            let copies = paths.len();
-            let message =
-                format!("contains {copies} copies of `{name}`, which waste {wasted} bytes");
-            Finding::new(message, paths)
+        .map(|set| Found {
+            message: format!(
+                "contains {} copies of `{}`, which waste {} bytes",
+                set.count, set.basename, set.wasted_bytes
+            ),
+            details: Details::Duplicates {
+                duplicates: vec![set],
+            },
         })
         .collect())
 }

@@ -4,17 +4,25 @@
 //! existing recipes keep working.
 
 mod binary;
+mod finding;
 mod layout;
 mod python;
+mod results;
+mod table;
 
 use std::collections::BTreeMap;
 use std::io;
 
 use archive::tree::{FileTree, TreePath};
-use base::{Arch, Digest, DigestReader, Problem, Severity, did_you_mean};
+use base::{Arch, Digest, DigestReader, Severity, did_you_mean};
 use serde::Serialize;
 
 use crate::analyse::Elf;
+
+use finding::Found;
+pub use finding::{Copies, Details, Finding, Foreign, Permission, Platform};
+pub use results::{LintResult, LintResults, ResultsError};
+pub use table::LINTERS;
 
 /// How much a linter's findings matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,21 +37,19 @@ pub enum Level {
 }
 
 /// A check.
+#[derive(Debug)]
 pub struct Linter {
     /// Its name in `checks.disabled` and `--lint-require`.
     pub name: &'static str,
-    /// What to do about its findings.
-    pub explanation: &'static str,
     /// Its level unless the command line says another.
     pub level: Level,
-    check: fn(&Subject<'_>) -> Result<Vec<Finding>, LintError>,
-}
-
-/// Something a linter found: what it is, and where.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Finding {
-    message: String,
-    paths: Vec<String>,
+    /// What it finds and why that is bad: a sentence.
+    pub explanation: &'static str,
+    /// What to do about its findings, as the beginning of a sentence.
+    pub remedy: &'static str,
+    /// Where its answer differs from that of melange's linter of this name; empty: nowhere.
+    pub difference: &'static str,
+    check: fn(&Subject<'_>) -> Result<Vec<Found>, LintError>,
 }
 
 /// What is checked.
@@ -88,7 +94,7 @@ pub enum LintError {
 fn suggestion(name: &str) -> String {
     match did_you_mean(name, LINTERS.iter().map(|linter| linter.name)) {
         Some(linter) => format!("; did you mean `{linter}`?"),
-        None => "; `polpo recipe lint --list` names them all".to_owned(),
+        None => "; `polpo lint --list` names them all".to_owned(),
     }
 }
 
@@ -109,8 +115,29 @@ impl Default for Levels {
 }
 
 impl Levels {
+    /// As [`Levels::only`] has it; a list that is not given is the usual one.
+    ///
+    /// # Errors
+    /// No linter has one of the names.
+    pub fn chosen(
+        require: Option<&[String]>,
+        warn: Option<&[String]>,
+    ) -> Result<Levels, LintError> {
+        let usual = |level| {
+            let linters = LINTERS.iter().filter(move |linter| linter.level == level);
+            linters.map(|linter| linter.name.to_owned()).collect()
+        };
+        let names = |given: Option<&[String]>, level| -> Vec<String> {
+            given.map_or_else(|| usual(level), <[String]>::to_vec)
+        };
+        Levels::only(&names(require, Level::Require), &names(warn, Level::Warn))
+    }
+
     /// Only the linters named run: those of `require` fail builds, those of `warn` don't. One that
     /// both name is required.
+    ///
+    /// # Errors
+    /// No linter has one of the names.
     pub fn only(require: &[String], warn: &[String]) -> Result<Levels, LintError> {
         let mut levels = BTreeMap::new();
         for (names, level) in [(warn, Level::Warn), (require, Level::Require)] {
@@ -138,13 +165,16 @@ pub fn linter(name: &str) -> Result<&'static Linter, LintError> {
 
 /// Runs the linters over one package. A linter that the package disables counts one level less:
 /// what is required is reported, what is reported is silent; other packages of the recipe are
-/// checked as ever. Problems come in the order of [`LINTERS`]; those of required linters are errors.
-pub fn lint(package: &LintView<'_>, levels: &Levels) -> Result<Vec<Problem>, LintError> {
+/// checked as ever. Findings come in the order of [`LINTERS`]; those of required linters are errors.
+///
+/// # Errors
+/// The package disables a linter that doesn't exist, or a file can't be read.
+pub fn lint(package: &LintView<'_>, levels: &Levels) -> Result<Vec<Finding>, LintError> {
     for name in package.disabled {
         linter(name)?;
     }
     let subject = Subject::read(package)?;
-    let mut problems = Vec::new();
+    let mut findings = Vec::new();
     for linter in &LINTERS {
         let disabled = package.disabled.iter().any(|name| name == linter.name);
         let level = match (levels.of(linter), disabled) {
@@ -157,52 +187,16 @@ pub fn lint(package: &LintView<'_>, levels: &Levels) -> Result<Vec<Problem>, Lin
             Level::Warn => Severity::Warning,
             Level::Require => Severity::Error,
         };
-        for finding in (linter.check)(&subject)? {
-            let mut problem = Problem::error(linter.name, finding.sentence(package.name));
-            problem.severity = severity;
-            problems.push(problem.help(format!(
-                "{}; or list `{}` under `checks.disabled` of this package",
-                linter.explanation, linter.name
-            )));
+        for found in (linter.check)(&subject)? {
+            findings.push(Finding {
+                linter,
+                severity,
+                message: found.message,
+                details: found.details,
+            });
         }
     }
-    Ok(problems)
-}
-
-impl Finding {
-    fn new(message: impl Into<String>, paths: Vec<String>) -> Finding {
-        Finding {
-            message: message.into(),
-            paths,
-        }
-    }
-
-    /// Nothing, where there are no paths.
-    fn at(message: impl Into<String>, paths: Vec<String>) -> Vec<Finding> {
-        if paths.is_empty() {
-            return Vec::new();
-        }
-        vec![Finding::new(message, paths)]
-    }
-
-    fn sentence(&self, package: &str) -> String {
-        const SHOWN: usize = 10;
-        let mut sentence = format!("{package} {}", self.message);
-        let shown: Vec<String> = self
-            .paths
-            .iter()
-            .take(SHOWN)
-            .map(|path| format!("/{path}"))
-            .collect();
-        if !shown.is_empty() {
-            sentence.push_str(": ");
-            sentence.push_str(&shown.join(", "));
-        }
-        if self.paths.len() > SHOWN {
-            sentence.push_str(&format!(" and {} more", self.paths.len() - SHOWN));
-        }
-        sentence
-    }
+    Ok(findings)
 }
 
 /// A package with what several linters want to know of it, read once.
@@ -276,201 +270,6 @@ fn extension(path: &TreePath) -> &str {
         .and_then(|dot| name.get(dot..))
         .unwrap_or_default()
 }
-
-const COMPATIBILITY: &str = "install below /usr instead, or end the package's name in `-compat` if it exists for such paths";
-
-const DOCUMENTATION: &str =
-    "move documentation into a `-doc` package (`split/manpages`, `split/infodir`) or remove it";
-
-/// Every linter, by name.
-pub static LINTERS: [Linter; 30] = [
-    Linter {
-        name: "binaryarch",
-        explanation: "remove binaries of machines that the package isn't built for",
-        level: Level::Warn,
-        check: binary::machine,
-    },
-    Linter {
-        name: "cudaruntimelib",
-        explanation: "leave the driver's libraries to the host, which passes them into containers: \
-                      a package's own would hide them; link against a stub instead",
-        level: Level::Warn,
-        check: layout::cuda,
-    },
-    Linter {
-        name: "dev",
-        explanation: "remove the files: /dev is made when a system starts",
-        level: Level::Require,
-        check: layout::dev,
-    },
-    Linter {
-        name: "dll",
-        explanation: "remove libraries for Windows, or move them into the `-dev` package",
-        level: Level::Warn,
-        check: layout::dll,
-    },
-    Linter {
-        name: "documentation",
-        explanation: DOCUMENTATION,
-        level: Level::Off,
-        check: layout::documentation,
-    },
-    Linter {
-        name: "duplicate",
-        explanation: "make all but one of the files links",
-        level: Level::Warn,
-        check: layout::duplicate,
-    },
-    Linter {
-        name: "dylib",
-        explanation: "remove libraries for macOS, or move them into the `-dev` package",
-        level: Level::Warn,
-        check: layout::dylib,
-    },
-    Linter {
-        name: "empty",
-        explanation: "check that the build installs what it should; a package that is meant to be \
-                      empty says so by `options.no-provides`",
-        level: Level::Off,
-        check: layout::empty,
-    },
-    Linter {
-        name: "infodir",
-        explanation: "remove the index of info pages (`split/infodir` does): each package would \
-                      overwrite the others'",
-        level: Level::Require,
-        check: layout::info_index,
-    },
-    Linter {
-        name: "lddcheck",
-        explanation: "add the pipeline `test/ldd-check` to the package's tests",
-        level: Level::Warn,
-        check: layout::untested_libraries,
-    },
-    Linter {
-        name: "libtool/la-files",
-        explanation: "remove libtool's .la files",
-        level: Level::Require,
-        check: layout::libtool,
-    },
-    Linter {
-        name: "maninfo",
-        explanation: DOCUMENTATION,
-        level: Level::Warn,
-        check: layout::manual,
-    },
-    Linter {
-        name: "nonlinux",
-        explanation: "remove files for other operating systems",
-        level: Level::Warn,
-        check: layout::other_systems,
-    },
-    Linter {
-        name: "object",
-        explanation: "remove object files: they are left over from linking",
-        level: Level::Warn,
-        check: layout::object,
-    },
-    Linter {
-        name: "opt",
-        explanation: COMPATIBILITY,
-        level: Level::Warn,
-        check: layout::opt,
-    },
-    Linter {
-        name: "pkgconf",
-        explanation: "add the pipeline `test/pkgconf` to the package's tests",
-        level: Level::Warn,
-        check: layout::untested_modules,
-    },
-    Linter {
-        name: "python/docs",
-        explanation: "remove documentation from site-packages",
-        level: Level::Warn,
-        check: python::documentation,
-    },
-    Linter {
-        name: "python/multiple",
-        explanation: "split the package, and check that pip doesn't install its dependencies too",
-        level: Level::Warn,
-        check: python::multiple,
-    },
-    Linter {
-        name: "python/test",
-        explanation: "remove tests from the top of site-packages: several packages would install \
-                      them there",
-        level: Level::Warn,
-        check: python::test,
-    },
-    Linter {
-        name: "sbom",
-        explanation: "write nothing but SPDX documents (`.spdx.json`) to /var/lib/db/sbom",
-        level: Level::Warn,
-        check: layout::sbom,
-    },
-    Linter {
-        name: "setuidgid",
-        explanation: "unset the setuid, setgid and sticky bits, or grant capabilities by `setcap`",
-        level: Level::Require,
-        check: binary::special_bits,
-    },
-    Linter {
-        name: "srv",
-        explanation: COMPATIBILITY,
-        level: Level::Warn,
-        check: layout::srv,
-    },
-    Linter {
-        name: "staticarchive",
-        explanation: "remove static libraries, or move them into a `-dev` or `-static` package",
-        level: Level::Warn,
-        check: layout::static_library,
-    },
-    Linter {
-        name: "strip",
-        explanation: "strip the binaries (the pipeline `strip` does)",
-        level: Level::Warn,
-        check: binary::stripped,
-    },
-    Linter {
-        name: "tempdir",
-        explanation: "remove files from temporary folders; folders in /run are made by a snippet \
-                      in /usr/lib/tmpfiles.d",
-        level: Level::Require,
-        check: layout::temporary,
-    },
-    Linter {
-        name: "unsupportedarch",
-        explanation: "remove files for machines that the package isn't built for",
-        level: Level::Warn,
-        check: layout::other_machines,
-    },
-    Linter {
-        name: "usrlocal",
-        explanation: COMPATIBILITY,
-        level: Level::Warn,
-        check: layout::usr_local,
-    },
-    Linter {
-        name: "usrmerge",
-        explanation: "install commands to /usr/bin and libraries to /usr/lib: /bin, /sbin, /lib, \
-                      /lib64 and /usr/sbin are links to them",
-        level: Level::Require,
-        check: layout::merged_usr,
-    },
-    Linter {
-        name: "varempty",
-        explanation: "remove the files: /var/empty is empty by definition",
-        level: Level::Require,
-        check: layout::var_empty,
-    },
-    Linter {
-        name: "worldwrite",
-        explanation: "take away others' permission to write",
-        level: Level::Require,
-        check: binary::world_writable,
-    },
-];
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use super::{Finding, LintError, Subject};
+use super::finding::{Details, Found};
+use super::{LintError, Subject};
 
 /// What lies directly in `usr/lib/python3.*/site-packages`: names and paths.
 fn installed<'s>(subject: &Subject<'s>) -> Vec<(&'s str, String)> {
@@ -28,20 +29,20 @@ fn called(subject: &Subject<'_>, names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn documentation(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+pub(super) fn documentation(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     let paths = called(subject, &["doc", "docs"]);
-    Ok(Finding::at(
+    Ok(Found::at(
         "installs documentation as a Python module",
         paths,
     ))
 }
 
-pub(super) fn test(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+pub(super) fn test(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     let paths = called(subject, &["test", "tests"]);
-    Ok(Finding::at("installs tests as a Python module", paths))
+    Ok(Found::at("installs tests as a Python module", paths))
 }
 
-pub(super) fn multiple(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError> {
+pub(super) fn multiple(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     let mut modules = BTreeSet::new();
     for (name, _) in installed(subject) {
         let metadata = [".egg-info", ".dist-info", ".pth"];
@@ -58,10 +59,14 @@ pub(super) fn multiple(subject: &Subject<'_>) -> Result<Vec<Finding>, LintError>
         return Ok(Vec::new());
     }
     let names: Vec<&str> = modules.into_iter().collect();
+    let count = names.len();
     let message = format!(
-        "installs {} Python modules at once: {}",
-        names.len(),
+        "installs {count} Python modules at once: {}",
         names.join(", ")
     );
-    Ok(vec![Finding::new(message, Vec::new())])
+    let packages = names.into_iter().map(str::to_owned).collect();
+    Ok(vec![Found {
+        message,
+        details: Details::Modules { count, packages },
+    }])
 }

@@ -1,6 +1,8 @@
 use archive::tree::{FileTree, Node, TreePath};
 use base::{Arch, Severity};
 
+use base::Problem;
+
 use super::*;
 
 struct Case {
@@ -57,7 +59,9 @@ impl Case {
             no_provides: self.no_provides,
             disabled: &self.disabled,
         };
-        lint(&view, levels).unwrap()
+        let findings = lint(&view, levels).unwrap();
+        let problems = findings.iter().map(|finding| finding.problem(self.name));
+        problems.collect()
     }
 
     fn fails(&self, linter: &'static str) -> bool {
@@ -86,7 +90,10 @@ fn the_table_is_sorted_and_complete() {
     );
     assert_eq!(at(Level::Off), "documentation empty");
     for linter in &LINTERS {
-        assert!(!linter.explanation.ends_with('.'), "{}", linter.name);
+        assert!(linter.explanation.ends_with('.'), "{}", linter.name);
+        for end in [linter.remedy, linter.difference] {
+            assert!(!end.ends_with('.'), "{}", linter.name);
+        }
     }
 }
 

@@ -240,6 +240,7 @@ test:
             namespace: "polpo",
             recipe: None,
             levels: &self.levels,
+            persist_lint_results: false,
             rebuild: false,
         };
         change(&mut options);

@@ -1,7 +1,6 @@
 use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
-use build::lint::Levels;
 use build::plan::Limits;
 use build::sandbox::InitProgram;
 
@@ -36,7 +35,10 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         trace: arguments.debug,
         shell: arguments.debug,
     };
-    let levels = Levels::default();
+    let levels = arguments
+        .linters
+        .levels()
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     for Loaded {
         path,
         recipe,
@@ -62,6 +64,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             namespace: &arguments.namespace,
             recipe: Some(record),
             levels: &levels,
+            persist_lint_results: arguments.linters.persist_lint_results,
             rebuild: arguments.rebuild,
         };
         let built = interruptible(build_recipe(

@@ -6,6 +6,7 @@ mod completions;
 mod image_build;
 mod image_run;
 mod key_generate;
+mod lint;
 mod network;
 mod recipe_compile;
 mod recipe_query;
@@ -42,6 +43,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
         Command::Sign(arguments) => sign::run(&arguments, session)?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
+        Command::Lint(arguments) => return lint::run(&arguments, session).await,
         Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
