@@ -1,8 +1,10 @@
 //! Packages that were made before, read again to be checked and analysed anew.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use apk::dependency::{Dependency, InvalidDependency};
 use apk::package::{EntryKind, Package, PackageError, PackageInfo};
 use archive::Limits;
 use archive::tar::UnsafePath;
@@ -10,7 +12,7 @@ use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
 use base::{Arch, SourceText};
 use yaml::{Document, Value};
 
-use crate::analyse::Options;
+use crate::analyse::{AnalyseError, Dependencies, Options, PackageView, analyse};
 use crate::emit::RECIPE_FILE;
 use crate::lint::{Finding, Levels, LintError, LintView, lint};
 
@@ -24,6 +26,8 @@ const IN_MEMORY: u64 = 64 << 20;
 pub struct Published {
     /// What the package says of itself.
     pub info: PackageInfo,
+    /// The same as it stands in the package.
+    pub pkginfo: String,
     /// Its files. The bytes of large ones lie in the scratch folder.
     pub tree: FileTree,
     /// What the recipe in it says, if one is in it that can be read.
@@ -39,6 +43,10 @@ pub struct Recorded {
     pub disabled: Vec<String>,
     /// What is not to be generated for it.
     pub options: Options,
+    /// What it says itself that the package needs.
+    pub runtime: Vec<String>,
+    /// What it says itself that the package provides.
+    pub provides: Vec<String>,
 }
 
 /// A package can't be read.
@@ -156,6 +164,7 @@ impl Published {
             .and_then(|bytes| recorded(bytes, &info.name));
         Ok(Published {
             info,
+            pkginfo: package.pkginfo().to_owned(),
             tree,
             recorded,
         })
@@ -186,6 +195,94 @@ impl Published {
     }
 }
 
+/// What packages say of themselves when their files are analysed again, in the same order: all but what
+/// they need, provide and bring along stays as it is. `packages` are of one recipe, as far as they are
+/// there: links of one may lead into another.
+///
+/// What a recipe says itself of needs and provisions is taken from the one in the package; without
+/// one, what no analysis generates is taken over from the package.
+///
+/// # Errors
+/// A file can't be read, or a term isn't in apk's grammar.
+pub fn rescan(packages: &[Published]) -> Result<Vec<(PackageInfo, Dependencies)>, RescanError> {
+    packages
+        .iter()
+        .enumerate()
+        .map(|(position, package)| {
+            let others = packages.iter().enumerate();
+            let siblings: Vec<&FileTree> = others
+                .filter(|(other, _)| *other != position)
+                .map(|(_, other)| &other.tree)
+                .collect();
+            package.rescan(&siblings)
+        })
+        .collect()
+}
+
+/// A package can't be analysed again.
+#[derive(Debug, thiserror::Error)]
+pub enum RescanError {
+    /// A file can't be read.
+    #[error(transparent)]
+    Analyse(#[from] AnalyseError),
+    /// A term of the recipe that isn't in apk's grammar.
+    #[error("`{term}` of package {package}: {source}")]
+    Term {
+        /// The package.
+        package: String,
+        /// The term.
+        term: String,
+        /// What is wrong.
+        source: InvalidDependency,
+    },
+}
+
+/// The kinds of terms that analysis generates.
+const GENERATED: [&str; 5] = ["so:", "so-ver:", "cmd:", "pc:", "linux:"];
+
+impl Published {
+    fn rescan(&self, siblings: &[&FileTree]) -> Result<(PackageInfo, Dependencies), RescanError> {
+        let written = |terms: &[Dependency]| -> Vec<String> {
+            let texts = terms.iter().map(ToString::to_string);
+            texts
+                .filter(|text| !GENERATED.iter().any(|kind| text.starts_with(kind)))
+                .collect()
+        };
+        let recorded = self.recorded.clone().unwrap_or_else(|| Recorded {
+            runtime: written(&self.info.depends),
+            provides: written(&self.info.provides),
+            ..Recorded::default()
+        });
+        let view = PackageView {
+            name: &self.info.name,
+            version: &self.info.version,
+            tree: &self.tree,
+            runtime: &recorded.runtime,
+            provides: &recorded.provides,
+            options: recorded.options,
+            library_versions: None,
+        };
+        let found = analyse(&view, siblings)?;
+        let terms = |texts: &BTreeSet<String>| {
+            let parse = |term: &String| {
+                Dependency::parse_untagged(term).map_err(|source| RescanError::Term {
+                    package: self.info.name.clone(),
+                    term: term.clone(),
+                    source,
+                })
+            };
+            texts.iter().map(parse).collect::<Result<Vec<_>, _>>()
+        };
+        let info = PackageInfo {
+            depends: terms(&found.runtime)?,
+            provides: terms(&found.provides)?,
+            vendored: found.vendored.iter().cloned().collect(),
+            ..self.info.clone()
+        };
+        Ok((info, found))
+    }
+}
+
 /// What the recipe in a control member says of the package `name`: melange's compiled recipe, or the
 /// resolved one, which has its own names for lists of steps.
 fn recorded(bytes: &[u8], name: &str) -> Option<Recorded> {
@@ -211,10 +308,14 @@ fn recorded(bytes: &[u8], name: &str) -> Option<Recorded> {
     let checks = package
         .get("checks")
         .and_then(|checks| checks.get("disabled"));
-    recorded.disabled = list(checks.or(package.get("disabled_checks")))
-        .iter()
-        .filter_map(|node| Some(node.text()?.to_owned()))
-        .collect();
+    let texts = |node: Option<&yaml::Node>| -> Vec<String> {
+        let texts = list(node).iter().filter_map(yaml::Node::text);
+        texts.map(str::to_owned).collect()
+    };
+    let terms = package.get("dependencies").unwrap_or(package);
+    recorded.runtime = texts(terms.get("runtime"));
+    recorded.provides = texts(terms.get("provides"));
+    recorded.disabled = texts(checks.or(package.get("disabled_checks")));
     let option = |name: &str| {
         let options = package.get("options");
         let value = options.and_then(|options| {
@@ -251,6 +352,7 @@ fn uses(node: &yaml::Node, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lint::LintResults;
 
     #[test]
     fn both_forms_of_recipes_tell_of_each_package() {
@@ -259,6 +361,7 @@ package:
   name: x
   options: {no-provides: true}
   checks: {disabled: [dev]}
+  dependencies: {runtime: [busybox], provides: [y=1]}
 test:
   pipeline:
     - pipeline:
@@ -269,7 +372,7 @@ subpackages:
       pipeline: [{uses: test/ldd-check}]
 ";
         let resolved = r#"{"package": {"name": "x", "options": {"no_provides": true},
-            "disabled_checks": ["dev"]},
+            "disabled_checks": ["dev"], "runtime": ["busybox"], "provides": ["y=1"]},
             "test": {"steps": [{"uses": null, "steps": [{"uses": "test/pkgconf"}]}]},
             "subpackages": [{"package": {"name": "x-dev"},
             "test": {"steps": [{"uses": "test/ldd-check"}]}}]}"#;
@@ -277,6 +380,10 @@ subpackages:
             let main = recorded(text.as_bytes(), "x").unwrap();
             assert_eq!(main.tests, ["test/pkgconf"]);
             assert_eq!(main.disabled, ["dev"]);
+            assert_eq!(
+                (&main.runtime[..], &main.provides[..]),
+                (&["busybox".to_owned()][..], &["y=1".to_owned()][..])
+            );
             assert!(main.options.no_provides && !main.options.no_depends);
             let sub = recorded(text.as_bytes(), "x-dev").unwrap();
             assert_eq!(sub.tests, ["test/ldd-check"]);
@@ -285,5 +392,72 @@ subpackages:
         }
         assert_eq!(recorded(b"[", "x"), None);
         assert_eq!(recorded(&[0xff], "x"), None);
+    }
+
+    fn corpus(file: &str) -> PathBuf {
+        let corpus = std::env::var_os("POLPO_CORPUS").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"),
+            PathBuf::from,
+        );
+        corpus.join("apk/packages").join(file)
+    }
+
+    fn read(file: &str) -> (Published, tempfile::TempDir) {
+        let scratch = tempfile::tempdir().unwrap();
+        let limits = Limits::default();
+        let package = Published::read(&corpus(file), scratch.path(), &limits).unwrap();
+        (package, scratch)
+    }
+
+    /// Packages of a distribution pass all that is required, as they pass melange's.
+    #[test]
+    fn real_packages_pass_what_is_required() {
+        for (file, told) in [
+            ("hello-wolfi-2.12.1-r1.apk", "maninfo"),
+            ("kubeflow-pipelines-2.1.3-r7.apk", ""),
+        ] {
+            let (package, _scratch) = read(file);
+            let findings = package.lint(&corpus(file), &Levels::default()).unwrap();
+            assert!(
+                findings
+                    .iter()
+                    .all(|finding| finding.severity == base::Severity::Warning),
+                "{findings:?}"
+            );
+            let names: Vec<&str> = findings.iter().map(|finding| finding.linter.name).collect();
+            assert!(told.is_empty() || names.contains(&told), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn results_lie_in_a_file_called_like_the_package() {
+        let file = "hello-wolfi-2.12.1-r1.apk";
+        let (package, scratch) = read(file);
+        let findings = package.lint(&corpus(file), &Levels::default()).unwrap();
+        let (name, version) = (&package.info.name, &package.info.version);
+        let results = LintResults::new(name, version, &findings).unwrap();
+        let path = results.write(&scratch.path().join("out")).unwrap().unwrap();
+        assert_eq!(path.file_name().unwrap(), "lint-hello-wolfi-2.12.1-r1.json");
+        let read: LintResults = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(read, results);
+        assert_eq!(read.package_name, "hello-wolfi-2.12.1-r1");
+        let pages = &read.findings["maninfo"][0];
+        assert!(!pages.message.is_empty() && !pages.explain.is_empty());
+        assert!(
+            pages.details["paths"]
+                .as_array()
+                .is_some_and(|paths| !paths.is_empty())
+        );
+        let none = LintResults::new("x", "1-r0", &[]).unwrap();
+        assert_eq!(none.write(scratch.path()).unwrap(), None);
+    }
+
+    /// What a distribution's package says of itself is what analysis finds again.
+    #[test]
+    fn real_packages_are_analysed_alike() {
+        let (package, _scratch) = read("hello-wolfi-2.12.1-r1.apk");
+        let before = package.info.clone();
+        let again = rescan(&[package]).unwrap();
+        assert_eq!(again[0].0, before);
     }
 }

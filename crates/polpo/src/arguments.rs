@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Check finished packages
     Lint(lint::Lint),
+    /// Analyse finished packages again: what they need and provide
+    Scan(lint::Scan),
     /// Read, compile and ask recipes
     #[command(subcommand)]
     Recipe(recipe::Recipe),
@@ -77,6 +79,13 @@ pub(crate) enum Command {
     #[command(disable_help_flag = true)]
     Apk {
         /// A command of apk and its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Do what melange's command line asks for: see `polpo melange --help`
+    #[command(disable_help_flag = true)]
+    Melange {
+        /// A command of melange and its options
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
@@ -109,6 +118,8 @@ pub(crate) enum CalledBy {
     Polpo,
     /// That of apk, whose command line it takes.
     Apk,
+    /// That of melange, whose command line it takes.
+    Melange,
 }
 
 impl Command {
@@ -424,6 +435,9 @@ pub(crate) struct SourceFetch {
     pub(crate) pipeline_dirs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Folder that gets a copy of each source, called `sha256:HEX`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) copy_to: Option<PathBuf>,
     /// How the list is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: crate::output::Format,

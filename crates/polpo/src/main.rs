@@ -10,9 +10,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use base::{Event, Reporter};
 use clap::Parser;
 
 use arguments::Arguments;
+use command::apk::Answered;
+use command::melange::{Call, Stop};
 use output::failure::Failure;
 use output::{Progress, ProgressKind};
 use settings::Session;
@@ -25,16 +28,16 @@ fn main() -> ExitCode {
     // A sandbox is entered before any thread exists: namespaces are joined by one thread alone.
     build::sandbox::init_if_requested();
     let words: Vec<OsString> = std::env::args_os().collect();
-    if let Some(words) = for_apk(&words) {
-        let arguments = match command::apk::Arguments::read(words) {
-            Ok(arguments) => arguments,
-            Err(answered) => return answer(&answered),
-        };
-        let progress = arguments.progress();
-        let result = start(|| command::apk::run(&arguments, &progress));
-        return finish(result, &progress);
+    if let Some(words) = after_name(&words, "apk") {
+        return apk(words);
     }
-    let arguments = Arguments::parse_from(words);
+    if let Some(words) = after_name(&words, "melange") {
+        return melange(words);
+    }
+    polpo(Arguments::parse_from(words))
+}
+
+fn polpo(arguments: Arguments) -> ExitCode {
     let mut progress = arguments.global.progress;
     if arguments.command.may_open_shell() && progress != ProgressKind::Json {
         // Bars would be drawn over the shell.
@@ -46,12 +49,70 @@ fn main() -> ExitCode {
     finish(result, &progress)
 }
 
-/// The words of apk's command line: the program goes by that name, or that is its first word.
-fn for_apk(words: &[OsString]) -> Option<&[OsString]> {
-    let name = words.first().map(Path::new).and_then(Path::file_name);
-    if name == Some("apk".as_ref()) {
+fn apk(words: &[OsString]) -> ExitCode {
+    let arguments = match command::apk::Arguments::read(words) {
+        Ok(arguments) => arguments,
+        Err(answered) => return answer(&answered),
+    };
+    let progress = arguments.progress();
+    let result = start(|| command::apk::run(&arguments, &progress));
+    finish(result, &progress)
+}
+
+/// One after the other, until one fails. melange has one exit code for every failure.
+fn melange(words: &[OsString]) -> ExitCode {
+    let progress = Progress::new(ProgressKind::default(), false);
+    let as_melange = |code: ExitCode| match code {
+        code if code == ExitCode::SUCCESS || code == ExitCode::from(130) => code,
+        _ => ExitCode::from(1),
+    };
+    let calls = match command::melange::read(words) {
+        Ok(calls) => calls,
+        Err(Stop::Answered(answered)) => return as_melange(answer(&answered)),
+        Err(Stop::Failure(failure)) => return as_melange(finish(Err(failure), &progress)),
+    };
+    for note in &calls.notes {
+        progress.report(Event::Notice { message: note });
+    }
+    for call in calls.calls {
+        let code = match call {
+            Call::Apk(words) => apk(&words),
+            Call::Polpo(words) => {
+                let words = std::iter::once(OsString::from("polpo")).chain(words);
+                match Arguments::try_parse_from(words) {
+                    Ok(arguments) => polpo(arguments),
+                    Err(error) => answer(&Answered {
+                        text: error.render().to_string(),
+                        refused: error.use_stderr(),
+                    }),
+                }
+            }
+            Call::Sign { key, packages } => finish(
+                command::melange::sign(&key, &packages).map(|()| ExitCode::SUCCESS),
+                &progress,
+            ),
+            Call::SignIndex { key, index, force } => {
+                let signed = command::melange::sign_index(&key, &index, force);
+                if let Ok(false) = signed {
+                    let message = format!("{} is signed already", index.display());
+                    progress.report(Event::Notice { message: &message });
+                }
+                finish(signed.map(|_| ExitCode::SUCCESS), &progress)
+            }
+        };
+        if code != ExitCode::SUCCESS {
+            return as_melange(code);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The words of another program's command line: polpo goes by its name, or that is the first word.
+fn after_name<'w>(words: &'w [OsString], name: &str) -> Option<&'w [OsString]> {
+    let called = words.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|called| called == name) {
         words.get(1..)
-    } else if words.get(1).is_some_and(|word| word == "apk") {
+    } else if words.get(1).is_some_and(|word| word == name) {
         words.get(2..)
     } else {
         None
@@ -69,7 +130,7 @@ fn start<F: Future<Output = Result<ExitCode, Failure>>>(
         .block_on(work())
 }
 
-fn answer(answered: &command::apk::Answered) -> ExitCode {
+fn answer(answered: &Answered) -> ExitCode {
     // Nobody can be told that the stream is gone; the exit code still says how it ended.
     let text = answered.text.as_bytes();
     if answered.refused {

@@ -248,7 +248,7 @@ impl Package {
     }
 
     /// The text of its `.PKGINFO`; empty in format 3.
-    pub(crate) fn pkginfo(&self) -> &str {
+    pub fn pkginfo(&self) -> &str {
         &self.pkginfo
     }
 
@@ -260,6 +260,11 @@ impl Package {
     /// The other files of its control member, such as `.melange.yaml`.
     pub fn extras(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.extras
+    }
+
+    /// The compressed control member, which signatures cover; empty in format 3.
+    pub fn control(&self) -> &[u8] {
+        &self.control
     }
 
     /// Its format.

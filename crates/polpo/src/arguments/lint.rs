@@ -68,3 +68,25 @@ pub(crate) enum LintFormat {
     /// For programs that collect findings of many tools: SARIF 2.1.0.
     Sarif,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polpo scan packages/x86_64/hello-1.0-r0.apk
+  polpo scan --diff packages/x86_64/zlib-*.apk        # exit code 1 if anything differs
+
+Packages of one recipe are given together: links of one may lead into another.")]
+pub(crate) struct Scan {
+    /// Packages: files or URLs
+    #[arg(value_name = "PACKAGE", required = true)]
+    pub(crate) packages: Vec<String>,
+    /// Print what differs from what the packages say
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Print this package alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) package: Option<String>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::Format,
+}

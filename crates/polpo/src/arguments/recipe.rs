@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use base::Arch;
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Recipe {
@@ -68,7 +68,7 @@ pub(crate) struct RecipeShow {
     pub(crate) format: RecipeFormat,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
 pub(crate) struct RecipeQuery {
     /// Recipe file
     #[arg(value_name = "RECIPE")]

@@ -1,14 +1,19 @@
 use clap::CommandFactory;
 
-use super::apk;
+use super::{apk, melange};
 use crate::arguments::{Arguments, CalledBy};
 
 pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
     let apk = apk::Arguments::command();
     let (mut command, name) = match name {
-        // What follows `polpo apk` is what follows `apk`.
-        CalledBy::Polpo => (Arguments::command().mut_subcommand("apk", |_| apk), "polpo"),
+        // What follows `polpo apk` is what follows `apk`, and so with melange.
+        CalledBy::Polpo => {
+            let polpo = Arguments::command().mut_subcommand("apk", |_| apk);
+            let melange = |_| melange::command();
+            (polpo.mut_subcommand("melange", melange), "polpo")
+        }
         CalledBy::Apk => (apk, "apk"),
+        CalledBy::Melange => (melange::command(), "melange"),
     };
     clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
 }

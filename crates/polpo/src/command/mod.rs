@@ -7,11 +7,13 @@ mod image_build;
 mod image_run;
 mod key_generate;
 mod lint;
+pub(crate) mod melange;
 mod network;
 mod recipe_compile;
 mod recipe_query;
 mod recipe_show;
 mod recipes;
+mod scan;
 mod sign;
 mod source_fetch;
 mod source_import;
@@ -43,6 +45,12 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
         Command::Sign(arguments) => sign::run(&arguments, session)?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
+        Command::Melange { .. } => {
+            return Err(Failure::Usage(
+                "`melange` takes options of its own and comes first: polpo melange …".to_owned(),
+            ));
+        }
+        Command::Scan(arguments) => return scan::run(&arguments, session).await,
         Command::Lint(arguments) => return lint::run(&arguments, session).await,
         Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,

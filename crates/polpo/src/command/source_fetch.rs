@@ -1,6 +1,10 @@
+use std::path::Path;
+use std::{fs, io};
+
 use base::{Arch, Epoch};
 use build::source::Sources;
 use serde::Serialize;
+use store::{AtomicFile, Store, WriteError};
 
 use crate::arguments::SourceFetch;
 use crate::command::{interruptible, recipes};
@@ -60,8 +64,33 @@ pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Resul
             }
         }
     }
+    if let Some(folder) = &arguments.copy_to {
+        for row in &rows {
+            copy(&store, &row.digest, folder).map_err(|error| {
+                let what = format!("{} can't be copied to {}", row.uri, folder.display());
+                Failure::failed(what, error)
+            })?;
+        }
+    }
     Printer::new(arguments.format).print(&rows, |rows| {
         let line = |row: &Row| format!("{} {} {}\n", row.recipe, row.digest, row.uri);
         rows.iter().map(line).collect()
     })
+}
+
+/// Copies a source out of the store, unless it is there, under the name that melange's caches have.
+fn copy(
+    store: &Store,
+    digest: &base::Digest,
+    folder: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let path = folder.join(format!("sha256:{}", digest.hex()));
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(WriteError::at("create the folder", folder))?;
+    let mut blob = store.open_verified(digest)?;
+    let mut file = AtomicFile::create(&path)?;
+    io::copy(&mut blob, file.file()).map_err(WriteError::at("write", &path))?;
+    Ok(file.commit()?)
 }

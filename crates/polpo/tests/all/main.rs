@@ -8,6 +8,7 @@ mod apk_query;
 mod apk_system;
 mod apk_terminal;
 mod interrupted;
+mod melange;
 mod messages;
 mod network;
 mod programs;

@@ -51,6 +51,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
+pub(crate) use making::source_date_epoch;
 use options::{Commit, Decision, Global};
 use words::Words;
 

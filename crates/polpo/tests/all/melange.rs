@@ -1,0 +1,225 @@
+//! Called by melange's name, and the commands on finished packages that its scripts use.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use archive::tree::Node;
+use testkit::{Finished, Program};
+
+use crate::yard::{json, package};
+
+/// A folder with `bin/melange`, a recipe and the packages it might have made.
+struct Scene(tempfile::TempDir);
+
+const RECIPE: &str = "\
+package:
+  name: hello
+  version: '1.0'
+  epoch: 2
+  description: says hello
+  copyright: [{license: MIT}]
+pipeline:
+  - runs: 'true'
+subpackages:
+  - name: hello-compat
+    pipeline: [{runs: 'true'}]
+";
+
+impl Scene {
+    fn new() -> Scene {
+        let scene = Scene(tempfile::tempdir().unwrap());
+        let folder = scene.0.path();
+        fs::create_dir(folder.join("bin")).unwrap();
+        let program = env!("CARGO_BIN_EXE_polpo");
+        symlink(program, folder.join("bin/melange")).unwrap();
+        fs::write(folder.join("hello.yaml"), RECIPE).unwrap();
+        let packages = folder.join("packages/x86_64");
+        fs::create_dir_all(&packages).unwrap();
+        let script = Node::file(&b"#!/usr/bin/perl\n"[..]).with_mode(0o755);
+        package("hello", "1.0-r2")
+            .depends("busybox cmd:gone")
+            .node("usr/bin/hello", script)
+            .file("opt/hello/readme", "hello")
+            .write(&packages);
+        package("hello-compat", "1.0-r2")
+            .node("dev/x", Node::file(&b""[..]))
+            .write(&packages);
+        scene
+    }
+
+    fn melange(&self, words: &[&str]) -> Program {
+        Program::new(self.path("bin/melange"))
+            .env("POLPO_PROGRESS", "lines")
+            .env("NO_COLOR", "1")
+            .env("POLPO_STORE", self.0.path().join("store"))
+            .args(words)
+            .folder(self.0.path())
+    }
+
+    fn run(&self, words: &[&str]) -> Finished {
+        self.melange(words).run()
+    }
+
+    fn says(&self, words: &[&str]) -> String {
+        self.melange(words).run().success().stdout
+    }
+
+    fn path(&self, path: &str) -> std::path::PathBuf {
+        self.0.path().join(path)
+    }
+}
+
+const HELLO: &str = "packages/x86_64/hello-1.0-r2.apk";
+const COMPAT: &str = "packages/x86_64/hello-compat-1.0-r2.apk";
+
+fn signed_by(path: &Path, name: &str) -> bool {
+    let bytes = fs::read(path).unwrap();
+    let plain = archive::decompress::open(&bytes[..], archive::Limits::default()).unwrap();
+    let mut reader = archive::tar::Reader::new(plain, archive::Limits::default());
+    let first = reader.next().unwrap().unwrap();
+    first.header().path == format!(".SIGN.RSA256.{name}.pub")
+}
+
+#[test]
+fn recipes_are_asked() {
+    let scene = Scene::new();
+    assert_eq!(
+        scene.says(&["package-version", "hello.yaml"]),
+        "hello-1.0-r2"
+    );
+    let names = "{{ range .Subpackages }}{{ .Name }};{{ end }}";
+    assert_eq!(scene.says(&["query", "hello.yaml", names]), "hello-compat;");
+    fs::rename(scene.path("hello.yaml"), scene.path("melange.yaml")).unwrap();
+    let compiled = scene.says(&["compile", "--arch", "x86_64", "--out-dir", "x"]);
+    assert_eq!(json(&compiled)["package"]["name"], "hello");
+    assert!(scene.says(&["version"]).starts_with("polpo "));
+    assert!(
+        scene
+            .says(&["completion", "bash"])
+            .contains("--persist-lint-results")
+    );
+    // One exit code for every failure, as melange has it.
+    for words in [
+        &["query", "gone.yaml", "x"][..],
+        &["build", "--arch"],
+        &["tarnish"],
+    ] {
+        scene.run(words).code(1);
+    }
+}
+
+#[test]
+fn packages_are_indexed_and_signed() {
+    let scene = Scene::new();
+    scene.says(&["keygen", "--key-size", "2048"]);
+    assert!(scene.path("melange.rsa.pub").exists());
+    let index = "packages/x86_64/APKINDEX.tar.gz";
+    scene.says(&["index", "-o", index, HELLO]);
+    scene.says(&[
+        "index", "-m", "-s", index, "-o", index, "-a", "x86_64", COMPAT,
+    ]);
+    let listed = scene.path(index);
+    let entries = apk::index::Index::read_unverified(&listed).unwrap();
+    let names: Vec<&str> = entries
+        .entries
+        .iter()
+        .map(|entry| entry.info.name.as_str())
+        .collect();
+    assert_eq!(names, ["hello", "hello-compat"]);
+
+    assert!(!signed_by(&listed, "melange.rsa"));
+    scene.says(&["sign-index", index]);
+    assert!(signed_by(&listed, "melange.rsa"));
+    scene.says(&["keygen", "other.rsa"]);
+    let again = scene.run(&["sign-index", "--signing-key", "other.rsa", index]);
+    assert!(again.stderr.contains("is signed already"));
+    assert!(signed_by(&listed, "melange.rsa"));
+    scene.says(&["sign-index", "--signing-key", "other.rsa", "-f", index]);
+    assert!(signed_by(&listed, "other.rsa"));
+
+    let before = apk::package::Package::open(&scene.path(HELLO)).unwrap();
+    scene.says(&["sign", "-k", "melange.rsa", HELLO, COMPAT]);
+    assert!(signed_by(&scene.path(HELLO), "melange.rsa"));
+    let once = fs::read(scene.path(HELLO)).unwrap();
+    let after = apk::package::Package::open(&scene.path(HELLO)).unwrap();
+    assert_eq!(after.identity(), before.identity());
+    after.manifest(&archive::Limits::default()).unwrap();
+    // The signature that is there is replaced, not followed by another.
+    scene.says(&["sign", "-k", "melange.rsa", HELLO]);
+    assert_eq!(fs::read(scene.path(HELLO)).unwrap(), once);
+}
+
+#[test]
+fn packages_are_checked() {
+    let scene = Scene::new();
+    let told = scene.run(&["lint", HELLO]).success();
+    assert!(
+        told.stdout
+            .contains("warning[opt]: hello installs files in /opt: /opt/hello/readme")
+    );
+    let refused = scene
+        .run(&[
+            "lint",
+            "--persist-lint-results",
+            "--out-dir",
+            "results",
+            HELLO,
+            COMPAT,
+        ])
+        .code(1);
+    assert!(
+        refused
+            .stdout
+            .contains("error[dev]: hello-compat installs files in /dev: /dev/x")
+    );
+    let kept =
+        fs::read_to_string(scene.path("results/x86_64/lint-hello-compat-1.0-r2.json")).unwrap();
+    let kept = json(&kept);
+    assert_eq!(kept["package_name"], "hello-compat-1.0-r2");
+    assert_eq!(kept["findings"]["dev"][0]["details"]["paths"][0], "dev/x");
+    let only_opt = scene
+        .run(&["lint", "--lint-require=opt", "--lint-warn=", HELLO, COMPAT])
+        .code(1);
+    assert!(!only_opt.stdout.contains("[dev]"));
+    let unknown = scene.run(&["lint", "--lint-require=optt", HELLO]);
+    assert!(unknown.stderr.contains("did you mean `opt`?"));
+    let missing = scene.run(&["lint", "gone.apk", COMPAT]).code(1);
+    assert!(missing.stderr.contains("gone.apk") && missing.stdout.contains("error[dev]"));
+
+    let polpo = |words: &[&str]| {
+        let program = Program::new(env!("CARGO_BIN_EXE_polpo"));
+        let program = program.env("POLPO_STORE", scene.path("store"));
+        program.args(words).folder(scene.0.path()).run()
+    };
+    let sarif = json(&polpo(&["lint", "--format", "sarif", HELLO, COMPAT]).stdout);
+    let run = &sarif["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    assert!(
+        results
+            .iter()
+            .any(|result| result["ruleId"] == "dev" && result["level"] == "error")
+    );
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(
+        rules.len(),
+        json(&polpo(&["lint", "--list", "--format", "json"]).stdout)
+            .as_array()
+            .unwrap()
+            .len()
+    );
+}
+
+#[test]
+fn packages_are_analysed_again() {
+    let scene = Scene::new();
+    let scanned = scene.says(&["scan", "hello.yaml", "--package", "hello"]);
+    assert!(scanned.contains("depend = cmd:perl\n") && scanned.contains("depend = busybox\n"));
+    assert!(scanned.contains("provides = cmd:hello=1.0-r2\n"));
+    let diff = scene.run(&["scan", "--diff", "hello.yaml"]).code(1);
+    assert_eq!(
+        diff.stdout,
+        "--- hello-1.0-r2.apk\n+++ analysed again\n-depend = cmd:gone\n+depend = cmd:perl\n\
+         +provides = cmd:hello=1.0-r2\n"
+    );
+}
