@@ -7,7 +7,7 @@ use std::fmt;
 use base::{Arch, Digest, Epoch};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::Accounts;
+use crate::recipe::{Accounts, CapabilityChange};
 use crate::recording::Recording;
 
 /// The folder that a build sees its sources in and works in; nothing outside it is kept.
@@ -20,7 +20,7 @@ pub const OUTPUT: &str = "melange-out";
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
 
 /// The present [`BuildPlan::format`]. It rises when the same plan would be carried out otherwise.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything that a build depends on: packages and sources by hash, steps, environment, limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +34,20 @@ pub struct BuildPlan {
     /// What is installed in the guest, in install order: of two packages with the same file, the
     /// later one's is seen.
     pub guest: Vec<GuestPackage>,
-    /// Users and groups that the guest has beyond those of its packages. Steps run as root of a
-    /// user namespace that has no other ids, so these are names to look up, not owners of files.
+    /// Users and groups that the guest has beyond those of its packages, and whom steps run as. That
+    /// is the only id there is in the sandbox; the others are names to look up, not owners of files.
     pub accounts: Accounts,
+    /// Linux capabilities that steps get beyond the usual, or lose.
+    #[serde(default, skip_serializing_if = "CapabilityChange::is_empty")]
+    pub capabilities: CapabilityChange,
     /// Files put into the workspace before the first step: those beside the recipe.
     pub files: Vec<PlacedFile>,
+    /// Links put into the workspace with them, and where they lead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// Empty folders made in the workspace with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<String>,
     /// What the steps unpack and place, each once.
     pub sources: Vec<PlannedSource>,
     /// What is done, in order.
@@ -140,15 +149,33 @@ impl PlannedStep {
     }
 }
 
-/// When a build is stopped. Without a value there is no limit.
+/// What a build may take. Without a value there is no limit, but for processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Seconds of wall time for all steps together.
     pub timeout: Option<u64>,
-    /// Bytes of address space for each process.
+    /// Bytes of memory for all processes together.
     pub memory: Option<u64>,
-    /// Seconds of processor time for each process.
-    pub processor_time: Option<u64>,
+    /// Thousandths of processors.
+    pub processors: Option<u64>,
+    /// Bytes on the disk: the workspace and whatever else is written.
+    pub disk: Option<u64>,
+    /// Processes and threads at once; without a value, [`PROCESSES`](crate::sandbox::PROCESSES).
+    pub processes: Option<u64>,
+}
+
+impl Limits {
+    /// These, and those of `other` where these have none.
+    #[must_use]
+    pub fn or(self, other: &Limits) -> Limits {
+        Limits {
+            timeout: self.timeout.or(other.timeout),
+            memory: self.memory.or(other.memory),
+            processors: self.processors.or(other.processors),
+            disk: self.disk.or(other.disk),
+            processes: self.processes.or(other.processes),
+        }
+    }
 }
 
 /// Whether steps reach the network.
@@ -245,7 +272,10 @@ mod tests {
                 digest: Digest::of(b"busybox"),
             }],
             accounts: Accounts::default(),
+            capabilities: CapabilityChange::default(),
             files: Vec::new(),
+            links: BTreeMap::new(),
+            folders: Vec::new(),
             sources: vec![PlannedSource {
                 uri: "https://example.org/hello-1.tar.gz".into(),
                 digest: Digest::of(b"hello"),
@@ -308,7 +338,7 @@ mod tests {
     #[test]
     fn the_form_of_a_plan_is_pinned() {
         let json = String::from_utf8(plan().canonical_json()).unwrap();
-        insta::assert_snapshot!(&json[..json.find(",\"guest\"").unwrap()], @r#"{"format":1,"arch":"x86_64","epoch":7"#);
+        insta::assert_snapshot!(&json[..json.find(",\"guest\"").unwrap()], @r#"{"format":2,"arch":"x86_64","epoch":7"#);
         insta::assert_snapshot!(&json[json.find("\"steps\"").unwrap()..json.find(",\"environment\":{\"COMP").unwrap()], @r#""steps":[{"unpack":{"name":"fetch","source":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","directory":"/home/build","strip_components":1}},{"run":{"name":"make","script":"make","working_directory":"/home/build","environment":{}}}]"#);
     }
 

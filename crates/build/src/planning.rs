@@ -2,12 +2,10 @@
 
 use base::{Arch, Epoch};
 
-use crate::plan::{
-    BuildPlan, FORMAT, GuestPackage, Limits, Network, PlacedFile, PlannedStep, environment,
-};
-use crate::recipe::{Action, GuestRequest, ResolvedRecipe, ResolvedTest, Step};
+use crate::plan::{BuildPlan, FORMAT, GuestPackage, Limits, Network, PlannedStep, environment};
+use crate::recipe::{Action, CapabilityChange, GuestRequest, ResolvedRecipe, ResolvedTest, Step};
 use crate::recording::Recording;
-use crate::source::Sources;
+use crate::source::{RecipeFiles, Sources};
 use crate::workspace::{WorkspaceError, within_workspace};
 
 /// A recipe can't become a plan.
@@ -39,10 +37,10 @@ pub struct Inputs<'a> {
     /// The solved guest, in install order.
     pub guest: Vec<GuestPackage>,
     /// The files beside the recipe.
-    pub files: Vec<PlacedFile>,
+    pub files: RecipeFiles,
     /// The fetched sources.
     pub sources: &'a Sources,
-    /// Limits; those of the recipe come first where it has its own.
+    /// Limits; where there is none, that of the recipe holds.
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
@@ -57,42 +55,48 @@ pub struct Inputs<'a> {
 pub fn plan_build(recipe: &ResolvedRecipe, inputs: Inputs<'_>) -> Result<BuildPlan, PlanError> {
     let subpackages = recipe.subpackages.iter().flat_map(|sub| &sub.steps);
     let steps = recipe.steps.iter().chain(subpackages);
-    let mut limits = inputs.limits.clone();
-    limits.timeout = recipe.timeout.or(limits.timeout);
     let packages = recipe.packages().map(|package| package.name.clone());
     plan(
         recipe.arch,
         &recipe.environment,
+        recipe.capabilities.clone(),
         Some(inputs.epoch),
         steps,
         packages.collect(),
-        Inputs { limits, ..inputs },
+        Inputs {
+            limits: inputs.limits.or(&recipe.limits),
+            ..inputs
+        },
     )
 }
 
-/// The plan that runs `test`; it makes no packages.
+/// The plan that runs `test` of `recipe`; it makes no packages.
 ///
 /// # Errors
 /// As [`plan_build`].
 pub fn plan_test(
-    arch: Arch,
+    recipe: &ResolvedRecipe,
     test: &ResolvedTest,
     inputs: Inputs<'_>,
 ) -> Result<BuildPlan, PlanError> {
-    let environment = &test.environment;
     plan(
-        arch,
-        environment,
+        recipe.arch,
+        &test.environment,
+        recipe.capabilities.clone(),
         None,
         test.steps.iter(),
         Vec::new(),
-        inputs,
+        Inputs {
+            limits: inputs.limits.or(&recipe.test_limits),
+            ..inputs
+        },
     )
 }
 
 fn plan<'s>(
     arch: Arch,
     request: &GuestRequest,
+    capabilities: CapabilityChange,
     epoch: Option<Epoch>,
     from: impl Iterator<Item = &'s Step>,
     packages: Vec<String>,
@@ -108,7 +112,10 @@ fn plan<'s>(
         epoch: inputs.epoch,
         guest: inputs.guest,
         accounts: request.accounts.clone(),
-        files: inputs.files,
+        capabilities,
+        files: inputs.files.files,
+        links: inputs.files.links,
+        folders: inputs.files.folders,
         sources: inputs.sources.planned(),
         steps,
         environment: environment(&request.environment, epoch),

@@ -257,14 +257,25 @@ impl Sources {
     }
 }
 
-/// Stores the files of `folder` and those beneath, and lists them by path: regular files only, and
-/// none that [`IGNORE_FILE`] names. A missing folder has none.
+/// What lies beside a recipe, all sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecipeFiles {
+    /// Regular files.
+    pub files: Vec<PlacedFile>,
+    /// Symbolic links and their targets.
+    pub links: BTreeMap<String, String>,
+    /// Folders with nothing in them.
+    pub folders: Vec<String>,
+}
+
+/// Stores the files of `folder` and those beneath, and lists them by path with links and empty
+/// folders; none that [`IGNORE_FILE`] names. A missing folder has none.
 ///
 /// # Errors
 /// One can't be read.
-pub fn recipe_files(store: &Store, folder: &Path) -> Result<Vec<PlacedFile>, SourceError> {
+pub fn recipe_files(store: &Store, folder: &Path) -> Result<RecipeFiles, SourceError> {
     let ignored = Ignored::read(&folder.join(IGNORE_FILE))?;
-    let mut files = Vec::new();
+    let mut found = RecipeFiles::default();
     let mut pending = vec![(folder.to_owned(), String::new())];
     while let Some((here, prefix)) = pending.pop() {
         let failed = |source| SourceError::Read {
@@ -276,7 +287,9 @@ pub fn recipe_files(store: &Store, folder: &Path) -> Result<Vec<PlacedFile>, Sou
             Err(error) if error.kind() == io::ErrorKind::NotFound && prefix.is_empty() => break,
             Err(error) => return Err(failed(error)),
         };
+        let mut empty = true;
         for entry in entries {
+            empty = false;
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
             let path = entry.path();
@@ -292,17 +305,26 @@ pub fn recipe_files(store: &Store, folder: &Path) -> Result<Vec<PlacedFile>, Sou
             } else if kind.is_file() {
                 let metadata = entry.metadata().map_err(failed)?;
                 let executable = metadata.permissions().mode() & 0o100 != 0;
-                files.push(PlacedFile {
+                found.files.push(PlacedFile {
                     path: relative,
                     digest: store.put_file(&path)?.digest,
                     // As git sees modes: whoever checked the recipe out, with whatever umask.
                     mode: if executable { 0o755 } else { 0o644 },
                 });
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).map_err(failed)?;
+                let target = target.into_os_string().into_string();
+                let target = target.map_err(|_| SourceError::Name { path })?;
+                found.links.insert(relative, target);
             }
         }
+        if empty && let Some(path) = prefix.strip_suffix('/') {
+            found.folders.push(path.to_owned());
+        }
     }
-    files.sort();
-    Ok(files)
+    found.files.sort();
+    found.folders.sort();
+    Ok(found)
 }
 
 /// The patterns of an ignore file, as gitignore(5) has them.
@@ -413,7 +435,9 @@ mod tests {
         }
         fs::set_permissions(beside.join("fix.patch"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", beside.join("link")).unwrap();
-        let files = recipe_files(&store, &beside).unwrap();
+        fs::create_dir_all(beside.join("empty/inner")).unwrap();
+        let found = recipe_files(&store, &beside).unwrap();
+        let files = &found.files;
         let lines: Vec<String> = files
             .iter()
             .map(|file| format!("{:o} {}", file.mode, file.path))
@@ -423,10 +447,9 @@ mod tests {
             ["644 deep/notes/a", "755 fix.patch", "644 keep.orig"]
         );
         assert_eq!(files[1].digest, Digest::of(b"patch"));
-        assert!(
-            recipe_files(&store, &folder.path().join("none"))
-                .unwrap()
-                .is_empty()
-        );
+        assert_eq!(found.links["link"], "/etc/passwd");
+        assert_eq!(found.folders, ["empty/inner"]);
+        let none = recipe_files(&store, &folder.path().join("none")).unwrap();
+        assert_eq!(none, RecipeFiles::default());
     }
 }

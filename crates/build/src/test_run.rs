@@ -14,7 +14,7 @@ use crate::plan::{Limits, Network};
 use crate::planning::{Inputs, PlanError, plan_test};
 use crate::recipe::{ResolvedPackage, ResolvedRecipe, ResolvedTest};
 use crate::recording::{Recording, RestoreError, SourceLock, restore};
-use crate::source::{SourceError, Sources, recipe_files};
+use crate::source::{RecipeFiles, SourceError, Sources, recipe_files};
 
 /// What a test run is told besides the recipe.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct TestOptions<'a> {
     pub source_folder: Option<&'a Path>,
     /// The time of the plan.
     pub epoch: Epoch,
-    /// Limits of each test.
+    /// Limits of each test; where there is none, that of the recipe holds.
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
@@ -173,7 +173,7 @@ impl<E: Executor> Run<'_, E> {
         .await?;
         let files = match options.source_folder {
             Some(folder) => recipe_files(store, folder)?,
-            None => Vec::new(),
+            None => RecipeFiles::default(),
         };
         let (network, recording) = match options.network {
             Network::Replayed => match options.lock.test(arch, &package.name) {
@@ -192,7 +192,7 @@ impl<E: Executor> Run<'_, E> {
             network,
             recording,
         };
-        let plan = plan_test(self.recipe.arch, test, inputs)?;
+        let plan = plan_test(self.recipe, test, inputs)?;
         let subject = format!("{}-{}", package.name, package.full_version);
         let pinned = matches!(plan.network, Network::Denied | Network::Replayed);
         if pinned

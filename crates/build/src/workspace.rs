@@ -26,6 +26,9 @@ pub enum WorkspaceError {
         "`{0}` is no path within {WORKSPACE}: a source can only be put there, and without `..`"
     )]
     Outside(String),
+    /// The folder to work in is in use.
+    #[error("`{path}` is not empty, so no build can work in it; empty it, or name another folder", path = .0.display())]
+    NotEmpty(PathBuf),
     /// The kernel refused.
     #[error("can't {action} `{path}` in the workspace: {source}{}", escape(source))]
     Io {
@@ -72,9 +75,11 @@ impl BuildFolder {
     /// # Errors
     /// The store can't be written to.
     pub fn new(store: &Store) -> Result<BuildFolder, StoreError> {
-        Ok(BuildFolder {
-            folder: store.temp_dir()?,
-        })
+        let folder = store.temp_dir()?;
+        // Steps may leave programs in it that would run as this user.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))
+            .map_err(store::WriteError::at("set the mode of", folder.path()))?;
+        Ok(BuildFolder { folder })
     }
 
     /// Where it is.
@@ -112,14 +117,22 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Makes it at `path`, with empty folders for `packages`.
+    /// Makes it at `path`, where there may be an empty folder, with empty folders for `packages`.
     pub(crate) fn create(path: &Path, packages: &[String]) -> Result<Workspace, WorkspaceError> {
         let at = |action, source| WorkspaceError::Io {
             action,
             path: WORKSPACE.to_owned(),
             source,
         };
-        fs::create_dir(path).map_err(|error| at("create", error))?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let mut entries = fs::read_dir(path).map_err(|error| at("read", error))?;
+                if entries.next().is_some() {
+                    return Err(WorkspaceError::NotEmpty(path.to_owned()));
+                }
+            }
+            made => made.map_err(|error| at("create", error))?,
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
             .map_err(|error| at("set the mode of", error))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -141,7 +154,7 @@ impl Workspace {
 
     /// Opens the folder at `path`, relative to the workspace and plain; makes what is missing of
     /// it. Links within the workspace are followed.
-    fn folder(&self, path: &str) -> Result<OwnedFd, WorkspaceError> {
+    pub(crate) fn folder(&self, path: &str) -> Result<OwnedFd, WorkspaceError> {
         let at = |action, error: Errno| WorkspaceError::Io {
             action,
             path: format!("{WORKSPACE}/{path}"),
@@ -208,6 +221,17 @@ impl Workspace {
         }
         file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
             .map_err(at("set the mode of"))
+    }
+
+    /// Makes a link at `path`, relative to the workspace and plain.
+    pub(crate) fn link(&self, path: &str, target: &str) -> Result<(), WorkspaceError> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.folder(above)?;
+        rustix::fs::symlinkat(target, &folder, name).map_err(|error| WorkspaceError::Io {
+            action: "create the link",
+            path: format!("{WORKSPACE}/{path}"),
+            source: error.into(),
+        })
     }
 
     /// Unpacks a blob into `directory`, relative to the workspace and plain.

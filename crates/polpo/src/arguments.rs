@@ -1,6 +1,7 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
 pub(crate) mod lint;
+pub(crate) mod machine;
 pub(crate) mod recipe;
 
 use std::ffi::OsString;
@@ -226,9 +227,15 @@ pub(crate) struct Build {
     /// Folder of pipeline definitions that go before the built-in ones; may be repeated
     #[arg(long = "pipeline-dir", value_name = "DIR")]
     pub(crate) pipeline_dirs: Vec<PathBuf>,
-    /// Folder of files that recipes use, such as patches [default: RECIPE without .yaml]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) source_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) values: recipe::GivenValues,
+    /// Package that the guest has besides those of the recipe; may be repeated
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    pub(crate) package_append: Vec<String>,
+    #[command(flatten)]
+    pub(crate) folders: machine::Folders,
+    #[command(flatten)]
+    pub(crate) limits: machine::MachineLimits,
     /// Distribution name used in package URLs of SBOMs
     #[arg(long, default_value = "polpo")]
     pub(crate) namespace: String,
@@ -239,6 +246,15 @@ pub(crate) struct Build {
     pub(crate) debug: bool,
     #[command(flatten)]
     pub(crate) linters: lint::Linters,
+    /// Say in the packages that they come from themselves, not from the recipe's main package
+    #[arg(long)]
+    pub(crate) strip_origin_name: bool,
+    /// Write what the packages need and provide, as JSON, to FILE.ARCH
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dependency_log: Option<PathBuf>,
+    /// Append a line `ARCH|ORIGIN|NAME|VERSION` for each package to OUT_DIR/ARCH/packages.log
+    #[arg(long)]
+    pub(crate) create_build_log: bool,
     /// Build even what is unchanged, and fail if the result differs from the earlier one
     #[arg(long)]
     pub(crate) rebuild: bool,
@@ -306,9 +322,15 @@ pub(crate) struct Test {
     /// Folder of pipeline definitions that go before the built-in ones; may be repeated
     #[arg(long = "pipeline-dir", value_name = "DIR")]
     pub(crate) pipeline_dirs: Vec<PathBuf>,
-    /// Folder of files that recipes use [default: RECIPE without .yaml]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) source_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) values: recipe::GivenValues,
+    /// Package that guests have besides those of the tests; may be repeated
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    pub(crate) test_package_append: Vec<String>,
+    #[command(flatten)]
+    pub(crate) folders: machine::Folders,
+    #[command(flatten)]
+    pub(crate) limits: machine::MachineLimits,
     #[command(flatten)]
     pub(crate) network: StepNetwork,
     #[command(flatten)]

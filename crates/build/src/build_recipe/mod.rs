@@ -23,7 +23,7 @@ use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
 use crate::recipe::ResolvedRecipe;
 use crate::recording::{Recording, RestoreError, restore};
-use crate::source::{SourceError, SourceOrigin, Sources, recipe_files};
+use crate::source::{RecipeFiles, SourceError, SourceOrigin, Sources, recipe_files};
 
 /// Rises when the same recipe and output would become other packages.
 const FORMAT: u32 = 2;
@@ -43,7 +43,7 @@ pub struct BuildOptions<'a> {
     pub source_folder: Option<&'a Path>,
     /// The time of everything.
     pub epoch: Epoch,
-    /// Limits of the build; the recipe's own come first.
+    /// Limits of the build; where there is none, that of the recipe holds.
     pub limits: Limits,
     /// Whether steps reach the network.
     pub network: Network,
@@ -61,6 +61,8 @@ pub struct BuildOptions<'a> {
     pub levels: &'a Levels,
     /// Whether what linters find is also written beside the packages, to `lint-NAME-VERSION.json`.
     pub persist_lint_results: bool,
+    /// Whether packages say that they come from themselves, not from the main package.
+    pub strip_origin_name: bool,
     /// Build also what is unchanged, and fail if other packages come out.
     pub rebuild: bool,
 }
@@ -200,6 +202,8 @@ struct Key<'a> {
     namespace: &'a str,
     record: Option<(&'a str, Digest, &'a Option<String>, &'a Option<String>)>,
     levels: &'a Levels,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strip_origin_name: bool,
 }
 
 /// Builds `recipe` and puts its packages and an index of them into `options.out`, unless the same
@@ -240,7 +244,7 @@ pub async fn build_recipe<E: Executor>(
     .map_err(source_failed)?;
     let files = match options.source_folder {
         Some(folder) => recipe_files(store, folder).map_err(source_failed)?,
-        None => Vec::new(),
+        None => RecipeFiles::default(),
     };
     let recording = match options.network {
         Network::Replayed => options.recording.clone(),
@@ -388,6 +392,7 @@ fn key(recipe: &ResolvedRecipe, options: &BuildOptions<'_>, plan: &BuildPlan) ->
             (path.as_str(), *digest, repository, commit)
         }),
         levels: options.levels,
+        strip_origin_name: options.strip_origin_name,
     };
     Digest::of(&key_bytes(&key))
 }
@@ -447,7 +452,7 @@ async fn execute<E: Executor>(
             signer: options.signer,
             levels: options.levels,
             library_versions: None,
-            strip_origin_name: false,
+            strip_origin_name: options.strip_origin_name,
         },
     ) {
         Err(EmitError::Rejected { problems, results }) => {

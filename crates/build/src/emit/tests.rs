@@ -76,7 +76,8 @@ impl Fixture {
             }],
             test: None,
             capabilities: Default::default(),
-            timeout: None,
+            limits: crate::plan::Limits::default(),
+            test_limits: crate::plan::Limits::default(),
             recipe_digest: Digest::of(b"recipe"),
         };
         let root = tempfile::tempdir().unwrap();

@@ -17,8 +17,8 @@ use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, SandboxError, Standard,
-    User, find_bubblewrap,
+    Bind, Bounds, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, SandboxError,
+    Standard, User, find_bubblewrap,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -44,6 +44,8 @@ pub struct LocalExecutor {
     /// What steps see of this machine besides, such as the caches of clients. It is no part of the
     /// plan: nothing that a build makes may depend on it.
     pub binds: Vec<Bind>,
+    /// Builds work in the folder `ARCH` of this one, and leave it; none works in the store.
+    pub workspace: Option<PathBuf>,
     /// Help in finding faults.
     pub debug: Debug,
     /// Whether output is reported as that of a test.
@@ -64,6 +66,7 @@ impl LocalExecutor {
             guest: GuestMode::default(),
             recorder: RecorderSettings::default(),
             binds: Vec::new(),
+            workspace: None,
             debug: Debug::default(),
             verb: Verb::Build,
         })
@@ -256,6 +259,10 @@ struct Build<'a> {
     /// What stands for the network.
     proxy: Option<Proxy>,
     deadline: Option<Instant>,
+    /// What the build may take; in force once the guest is there.
+    bounds: Option<Bounds>,
+    /// Whom the steps run as.
+    user: User,
 }
 
 impl<'a> Build<'a> {
@@ -282,6 +289,8 @@ impl<'a> Build<'a> {
             },
             proxy: None,
             deadline: None,
+            bounds: None,
+            user: User::default(),
         })
     }
 
@@ -291,15 +300,31 @@ impl<'a> Build<'a> {
             None => Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?,
         };
         let store = &self.executor.store;
+        self.user = super::accounts::run_as(&self.plan.accounts, &layers)?;
         let root = self.guest(&layers)?;
         self.start_proxy()?;
-        let path = self.folder.path().join("workspace");
+        let path = match &self.executor.workspace {
+            Some(above) => kept_folder(above, self.plan.arch)?,
+            None => self.folder.path().join("workspace"),
+        };
+        let limits = &self.plan.limits;
+        self.bounds = Some(Bounds::new(limits, [self.folder.path(), path.as_path()]));
         let workspace =
             Workspace::create(&path, &self.plan.packages).map_err(workspace_error("start"))?;
         for file in &self.plan.files {
             let place = within_workspace(WORKSPACE, &file.path)
                 .and_then(|path| workspace.place(store, &file.digest, &path, file.mode));
             place.map_err(workspace_error("files beside the recipe"))?;
+        }
+        for (link, target) in &self.plan.links {
+            let place =
+                within_workspace(WORKSPACE, link).and_then(|path| workspace.link(&path, target));
+            place.map_err(workspace_error("links beside the recipe"))?;
+        }
+        for folder in &self.plan.folders {
+            let place =
+                within_workspace(WORKSPACE, folder).and_then(|path| workspace.folder(&path));
+            place.map_err(workspace_error("folders beside the recipe"))?;
         }
         let started = Instant::now();
         self.deadline = self
@@ -330,6 +355,13 @@ impl<'a> Build<'a> {
                     return Err(ExecuteError::TimedOut {
                         step: step.name().to_owned(),
                         seconds: self.plan.limits.timeout.unwrap_or_default(),
+                        log: self.keep_log()?.1,
+                    });
+                }
+                Ending::Exceeded(excess) => {
+                    return Err(ExecuteError::Exceeded {
+                        step: step.name().to_owned(),
+                        excess,
                         log: self.keep_log()?.1,
                     });
                 }
@@ -457,17 +489,24 @@ impl<'a> Build<'a> {
             writable: true,
         }];
         binds.extend(self.executor.binds.iter().cloned());
-        if matches!(
+        let read_only = matches!(
             root.root(),
             Root::Folder {
                 read_only: true,
                 ..
             }
-        ) {
+        );
+        // Somebody else than root does not change the guest either.
+        if read_only || self.user.uid != 0 {
             for (name, target) in [("tmp", "/tmp"), ("var-tmp", "/var/tmp")] {
                 let source = self.folder.path().join(name);
                 if !source.exists() {
-                    self.subfolder(name)?;
+                    let folder = self.subfolder(name)?;
+                    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+                    std::fs::set_permissions(folder, mode).map_err(|source| ExecuteError::Io {
+                        action: "set the mode of a folder for temporary files",
+                        source,
+                    })?;
                 }
                 binds.push(Bind {
                     source,
@@ -516,14 +555,15 @@ impl<'a> Build<'a> {
             binds: &binds,
             environment: &whole,
             command: &command,
-            user: User::default(),
+            user: self.user,
+            capabilities: &self.plan.capabilities,
             working_directory: None,
             network: match (&self.proxy, self.plan.network) {
                 (Some(proxy), _) => Connection::Gateway(proxy),
                 (None, Network::Allowed) => Connection::Host,
                 (None, _) => Connection::None,
             },
-            limits: &self.plan.limits,
+            bounds: self.bounds.as_ref(),
             scratch: self.folder.path(),
             standard,
         };
@@ -545,7 +585,9 @@ impl<'a> Build<'a> {
         self.output.end_step();
         (self.output.last_lines, self.output.failed_command) = (lines, command);
         match ending {
-            Ending::Exited(0) | Ending::Cancelled | Ending::TimedOut => Ok(()),
+            Ending::Exited(0) | Ending::Cancelled | Ending::TimedOut | Ending::Exceeded(_) => {
+                Ok(())
+            }
             Ending::Exited(_) => Err(ExecuteError::NoPipefail),
         }
     }
@@ -623,6 +665,20 @@ impl<'a> Build<'a> {
         let path = store.path(&blob.digest).unwrap_or_default();
         Ok((blob.digest, path))
     }
+}
+
+/// The folder of `arch` in a folder that somebody wants workspaces to be in. Nobody else may enter it:
+/// steps may leave programs in it that would run as this user.
+fn kept_folder(above: &Path, arch: base::Arch) -> Result<PathBuf, ExecuteError> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |source| ExecuteError::Io {
+        action: "create the folder of the workspace",
+        source,
+    };
+    let private = above.join(arch.apk());
+    std::fs::create_dir_all(&private).map_err(failed)?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    Ok(private.join("workspace"))
 }
 
 fn log_error(source: io::Error) -> ExecuteError {

@@ -1,5 +1,6 @@
 //! Carrying out a [`BuildPlan`].
 
+mod accounts;
 mod local;
 mod script;
 
@@ -15,7 +16,7 @@ use store::StoreError;
 use crate::guest::GuestError;
 use crate::plan::BuildPlan;
 use crate::recording::{Miss, ProxyError, Recording};
-use crate::sandbox::SandboxError;
+use crate::sandbox::{Excess, SandboxError};
 use crate::workspace::{BuildFolder, WorkspaceError};
 
 pub use local::{Debug, LocalExecutor};
@@ -109,7 +110,7 @@ pub enum ExecuteError {
     )]
     Step(Box<StepFailure>),
     /// Time was up.
-    #[error("time is up: step `{step}` was stopped {seconds} s after the first began\nthe log is `{}`", log.display())]
+    #[error("time is up: step `{step}` was stopped {seconds} s after the first began; allow more with `--timeout` or in `timeout` of the recipe\nthe log is `{}`", log.display())]
     TimedOut {
         /// The step that was running.
         step: String,
@@ -118,9 +119,24 @@ pub enum ExecuteError {
         /// The kept log.
         log: PathBuf,
     },
+    /// A step took more of the machine than it may.
+    #[error("step `{step}` was stopped: {excess}\nthe log is `{}`", log.display())]
+    Exceeded {
+        /// The step.
+        step: String,
+        /// Of what it took too much.
+        excess: Excess,
+        /// The kept log.
+        log: PathBuf,
+    },
     /// The caller lost interest.
     #[error("the build was stopped")]
     Cancelled,
+    /// There is nobody of that name to run the steps.
+    #[error(
+        "`accounts.run-as` names `{0}`, but neither `accounts.users` nor the guest's /etc/passwd has that user: add it to `accounts.users`"
+    )]
+    NoUser(String),
     /// The guest has no shell.
     #[error(
         "the guest has no /bin/sh: add a package that provides one, such as `busybox` or `bash`, to `environment.contents.packages`"

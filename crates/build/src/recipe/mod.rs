@@ -13,6 +13,7 @@ mod form;
 /// Values from outside.
 pub mod inputs;
 mod library;
+mod machine;
 mod native;
 mod query;
 mod record;
@@ -32,6 +33,7 @@ pub use condition::{InvalidCondition, holds};
 pub use expand::absolute;
 pub use form::{FieldForm, Form};
 pub use library::PipelineLibrary;
+pub use machine::{bytes, processors};
 pub use query::query;
 pub use resolve::{Libc, ResolveOptions, usual_variable};
 pub use resolved::*;

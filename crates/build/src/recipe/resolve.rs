@@ -6,9 +6,9 @@ use base::{Arch, Digest, Problem, Severity, did_you_mean};
 use super::expand::{Expansion, Surroundings};
 use super::library::PipelineLibrary;
 use super::resolved::{
-    Accounts, CapabilityChange, Copyright, Cpe, FileCapabilities, Group, GuestRequest, HOME,
-    OUTPUT_FOLDER, PackageOptions, ResolvedPackage, ResolvedRecipe, ResolvedSubpackage,
-    ResolvedTest, Scriptlets, Trigger, User,
+    Accounts, Copyright, Cpe, FileCapabilities, Group, GuestRequest, HOME, OUTPUT_FOLDER,
+    PackageOptions, ResolvedPackage, ResolvedRecipe, ResolvedSubpackage, ResolvedTest, Scriptlets,
+    Trigger, User,
 };
 use super::substitute::{Place, Scope, condition, substitute, substitute_prose};
 use super::text::{Text, TextMap};
@@ -155,10 +155,10 @@ struct Instance<'r> {
     name: Option<String>,
 }
 
-struct Resolver<'r> {
-    recipe: &'r Recipe,
+pub(super) struct Resolver<'r> {
+    pub(super) recipe: &'r Recipe,
     options: &'r ResolveOptions<'r>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl<'r> Resolver<'r> {
@@ -169,7 +169,13 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    fn error(&mut self, rule: &'static str, message: String, span: Range<usize>, help: &str) {
+    pub(super) fn error(
+        &mut self,
+        rule: &'static str,
+        message: String,
+        span: Range<usize>,
+        help: &str,
+    ) {
         let problem = Problem::error(rule, message).at(&self.recipe.source, span, "");
         self.problems.push(match help {
             "" => problem,
@@ -177,7 +183,7 @@ impl<'r> Resolver<'r> {
         });
     }
 
-    fn text(&mut self, text: &Text, scope: &Scope<'_>) -> String {
+    pub(super) fn text(&mut self, text: &Text, scope: &Scope<'_>) -> String {
         substitute(text, scope, self.place(), &mut self.problems).unwrap_or_default()
     }
 
@@ -241,10 +247,11 @@ impl<'r> Resolver<'r> {
         environment.packages.extend(needs);
         deduplicate(&mut environment.packages);
         let test = self.test(contents.test.as_ref(), &package.name, &scope);
-        let capabilities = CapabilityChange {
-            add: self.texts(&contents.capabilities.add, &scope),
-            drop: self.texts(&contents.capabilities.drop, &scope),
-        };
+        let capabilities = self.capabilities(&contents.capabilities, &scope);
+        let written = &contents.package;
+        let timeout = written.timeout.map(|timeout| timeout.seconds());
+        let limits = self.limits(&written.resources, timeout, &scope);
+        let test_limits = self.limits(&written.test_resources, timeout, &scope);
         let recipe = ResolvedRecipe {
             arch: self.options.arch,
             package,
@@ -253,7 +260,8 @@ impl<'r> Resolver<'r> {
             subpackages,
             test,
             capabilities,
-            timeout: contents.package.timeout.map(|timeout| timeout.seconds()),
+            limits,
+            test_limits,
             recipe_digest: Digest::of(self.recipe.source.text().as_bytes()),
         };
         (recipe, scope)

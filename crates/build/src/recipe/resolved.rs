@@ -4,6 +4,8 @@ use base::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 use store::Expected;
 
+use crate::plan::Limits;
+
 /// The build user's home in the guest, where every step starts.
 pub const HOME: &str = "/home/build";
 
@@ -27,8 +29,10 @@ pub struct ResolvedRecipe {
     pub test: Option<ResolvedTest>,
     /// Linux capabilities that build and test steps get or lose.
     pub capabilities: CapabilityChange,
-    /// The time the whole build may take, in seconds.
-    pub timeout: Option<u64>,
+    /// What the build may take of the machine.
+    pub limits: Limits,
+    /// What each test may take of the machine.
+    pub test_limits: Limits,
     /// The digest of the recipe's text.
     pub recipe_digest: Digest,
 }
@@ -261,9 +265,71 @@ pub struct Group {
 pub struct CapabilityChange {
     /// Given beyond the usual.
     pub add: Vec<String>,
-    /// Taken away.
+    /// Taken away; `ALL` are all of the usual.
     pub drop: Vec<String>,
 }
+
+impl CapabilityChange {
+    /// `usual`, changed.
+    pub fn applied(&self, usual: &[&str]) -> Vec<String> {
+        let all = self.drop.iter().any(|name| name == "ALL");
+        let usual = usual.iter().filter(|_| !all).map(|name| (*name).to_owned());
+        let mut capabilities: Vec<String> = usual.chain(self.add.iter().cloned()).collect();
+        capabilities.retain(|name| !self.drop.contains(name));
+        capabilities.sort();
+        capabilities.dedup();
+        capabilities
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.drop.is_empty()
+    }
+}
+
+/// All capabilities there are (`linux/capability.h`).
+pub const CAPABILITIES: [&str; 41] = [
+    "CAP_AUDIT_CONTROL",
+    "CAP_AUDIT_READ",
+    "CAP_AUDIT_WRITE",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_KILL",
+    "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_MAC_ADMIN",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_RAW",
+    "CAP_PERFMON",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYSLOG",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_NICE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_WAKE_ALARM",
+];
 
 /// A test: its own guest, into which the tested package is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,10 +13,10 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
 };
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
-use super::{Entrance, INIT_ARGUMENT, Root, Specification, gateway};
+use super::{Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, gateway};
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
 pub(super) const INIT_FAILED: u8 = 125;
@@ -50,6 +50,9 @@ pub fn init_if_requested() {
 /// Does everything up to becoming bubblewrap; returns only when that failed.
 fn enter(specification: &Specification) -> Result<std::convert::Infallible, InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
+    for group in &specification.restrictions.groups {
+        fs::write(group, std::process::id().to_string()).map_err(failed(Stage::Limit))?;
+    }
     match &specification.entrance {
         Entrance::Fresh(root) => make_namespaces(root)?,
         Entrance::Join(holder) => join(*holder).map_err(failed(Stage::Join))?,
@@ -70,21 +73,7 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         hold().map_err(failed(Stage::Arguments))?;
         std::process::exit(0);
     }
-    let limits = [
-        (Resource::As, specification.memory),
-        (Resource::Cpu, specification.processor_time),
-        (Resource::Core, Some(0)),
-    ];
-    for (resource, limit) in limits {
-        if limit.is_some() {
-            let limit = Rlimit {
-                current: limit,
-                maximum: limit,
-            };
-            rustix::process::setrlimit(resource, limit)
-                .map_err(|error| failed(Stage::Limit)(error.into()))?;
-        }
-    }
+    restrict(&specification.restrictions).map_err(failed(Stage::Limit))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut text = Vec::new();
     for argument in &specification.arguments {
@@ -111,6 +100,57 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         .env_clear()
         .exec();
     Err(InitFailure::new(Stage::Bubblewrap, &error))
+}
+
+/// Sets the limits of each process, and makes this one the first that the kernel kills when the whole
+/// machine has no memory left.
+fn restrict(restrictions: &Restrictions) -> io::Result<()> {
+    const EXPENDABLE: i32 = 500;
+    let limits = [
+        (Resource::Nproc, restrictions.processes),
+        (Resource::Data, restrictions.data),
+        (Resource::Fsize, restrictions.file_size),
+        (Resource::Core, Some(0)),
+    ];
+    for (resource, limit) in limits {
+        let Some(limit) = limit else { continue };
+        // What the caller was given can't be raised.
+        let maximum = rustix::process::getrlimit(resource).maximum;
+        let limit = Some(maximum.map_or(limit, |maximum| maximum.min(limit)));
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        rustix::process::setrlimit(resource, limit)?;
+    }
+    if let Some(thousandths) = restrictions.processors {
+        let wanted = usize::try_from(thousandths.div_ceil(1000)).unwrap_or(usize::MAX);
+        let allowed = rustix::thread::sched_getaffinity(None)?;
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|cpu| allowed.is_set(*cpu))
+            .collect();
+        if wanted < allowed.len() {
+            let mut set = CpuSet::new();
+            // Not the same ones for all builds.
+            let first = std::process::id() as usize;
+            for cpu in allowed
+                .iter()
+                .cycle()
+                .skip(first % allowed.len())
+                .take(wanted)
+            {
+                set.set(*cpu);
+            }
+            rustix::thread::sched_setaffinity(None, &set)?;
+        }
+    }
+    let path = "/proc/self/oom_score_adj";
+    let present = fs::read_to_string(path).ok();
+    let present = present.and_then(|text| text.trim().parse::<i32>().ok());
+    if present.is_some_and(|present| present < EXPENDABLE) {
+        let _ = fs::write(path, EXPENDABLE.to_string());
+    }
+    Ok(())
 }
 
 /// Leaves the caller's user and mount namespaces and mounts the guest.

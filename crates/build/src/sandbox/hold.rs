@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::launch::StartFiles;
 use super::preflight::{InitFailure, SandboxError};
-use super::{Entrance, INIT_ARGUMENT, InitProgram, Root, Specification};
+use super::{Entrance, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification};
 
 /// A root ready for sandboxes. An overlay stays mounted until this is dropped, in namespaces of a
 /// process that does nothing else: mounting and unmounting hundreds of trees costs more than a step.
@@ -40,8 +40,7 @@ impl Held {
             status: files.status.clone(),
             failure: files.failure.clone(),
             gateway: None,
-            memory: None,
-            processor_time: None,
+            restrictions: Restrictions::default(),
         })?;
         let program = &init.program;
         let mut child = Command::new(program)

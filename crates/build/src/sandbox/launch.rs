@@ -14,12 +14,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::bounds::{self, Bounds, Excess};
 use super::enter::INIT_FAILED;
 use super::gateway::{self, Connection, Gateway};
 use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
-use super::{CAPABILITIES, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Root, Specification};
-use crate::plan::Limits;
+use super::{
+    CAPABILITIES, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification,
+};
+use crate::recipe::CapabilityChange;
 
 /// A folder or file of the host that is seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub enum Ending {
     Exited(i32),
     /// The deadline passed, and everything inside was killed.
     TimedOut,
+    /// Too much was taken of the machine, and everything inside was killed.
+    Exceeded(Excess),
     /// The caller lost interest, and everything inside was killed.
     Cancelled,
 }
@@ -95,15 +100,18 @@ pub struct Launch<'a> {
     pub environment: &'a BTreeMap<String, String>,
     /// The command and its arguments.
     pub command: &'a [String],
-    /// Whom the command runs as, in the sandbox's own user namespace. Only uid 0 has the
-    /// [`CAPABILITIES`]; outside, it is the caller all the same.
+    /// Whom the command runs as, in the sandbox's own user namespace; outside, it is the caller all
+    /// the same. Only uid 0 has the [`CAPABILITIES`] and may change the root.
     pub user: User,
+    /// What else it may do, or not. Whatever is given is power over what is made inside alone: the
+    /// sandbox's mounts, network and processes belong to the namespace around its own.
+    pub capabilities: &'a CapabilityChange,
     /// Where the command starts; none means `/`.
     pub working_directory: Option<&'a str>,
     /// What it has of the network.
     pub network: Connection<'a>,
-    /// Limits of each process; `timeout` is not looked at.
-    pub limits: &'a Limits,
+    /// What it may take of the machine; none means all that its caller may.
+    pub bounds: Option<&'a Bounds>,
     /// A folder that only this user can enter, for the few files the start needs.
     pub scratch: &'a Path,
     /// Where the standard streams lead.
@@ -170,6 +178,7 @@ impl Launch<'_> {
             child,
             output: reader,
             gateway,
+            bounds: self.bounds,
         };
         let ending = running
             .wait(deadline, cancel, &mut |bytes| {
@@ -182,7 +191,13 @@ impl Launch<'_> {
         let Ending::Exited(code) = ending else {
             return Ok(ending);
         };
-        if let Some(code) = running.exit_code() {
+        let exit_code = running.exit_code();
+        if exit_code != Some(0)
+            && let Some(excess) = self.bounds.and_then(Bounds::exceeded_at_last)
+        {
+            return Ok(Ending::Exceeded(excess));
+        }
+        if let Some(code) = exit_code {
             return Ok(Ending::Exited(code));
         }
         // The command did not run to its end: either something before it failed, or bubblewrap
@@ -222,8 +237,15 @@ impl Launch<'_> {
             failure: files.failure.clone(),
             gateway: matches!(self.network, Connection::Gateway(_))
                 .then(|| files.folder().to_owned()),
-            memory: self.limits.memory,
-            processor_time: self.limits.processor_time,
+            restrictions: self
+                .bounds
+                .map_or_else(Restrictions::default, |bounds| Restrictions {
+                    groups: bounds.entrances(),
+                    processes: Some(bounds.most_processes()),
+                    data: bounds.data(),
+                    file_size: bounds.limits().disk,
+                    processors: bounds.limits().processors,
+                }),
         }
     }
 
@@ -254,10 +276,9 @@ impl Launch<'_> {
             push(&["--new-session"]);
         }
         push(&["--cap-drop", "ALL"]);
-        if uid == 0 {
-            for capability in CAPABILITIES {
-                push(&["--cap-add", capability]);
-            }
+        let usual = if uid == 0 { &CAPABILITIES[..] } else { &[] };
+        for capability in self.capabilities.applied(usual) {
+            push(&["--cap-add", &capability]);
         }
         if let Some(folder) = self.working_directory {
             push(&["--chdir", folder]);
@@ -280,6 +301,10 @@ impl Launch<'_> {
             "/",
         ]);
         push(&["--proc", "/proc", "--dev", "/dev"]);
+        if let Some(bounds) = self.bounds {
+            let size = bounds.shared_memory().to_string();
+            push(&["--perms", "1777", "--size", &size, "--tmpfs", "/dev/shm"]);
+        }
         for cover in kernel_files::covers() {
             push(&cover.each_ref().map(String::as_str));
         }
@@ -290,6 +315,14 @@ impl Launch<'_> {
         } in self.binds
         {
             push(&[bind(*writable), &source.to_string_lossy(), target]);
+        }
+        if self.bounds.is_some() {
+            // It is memory, and without a limit.
+            push(&["--remount-ro", "/dev"]);
+        }
+        if uid != 0 && !read_only {
+            // All there is belongs to the one user that there is.
+            push(&["--remount-ro", "/"]);
         }
         arguments
     }
@@ -353,7 +386,8 @@ struct Running<'a> {
     status: File,
     said: Vec<u8>,
     /// Process 1 inside. Once it is gone, so is everything else inside.
-    first_process: Option<OwnedFd>,
+    first_process: Option<(Pid, OwnedFd)>,
+    bounds: Option<&'a Bounds>,
 }
 
 /// How long a killed sandbox may take to be gone.
@@ -380,7 +414,7 @@ impl Running<'_> {
             }
         };
         let status = self.child.wait()?;
-        if let Some(first_process) = self.first_process.take() {
+        if let Some((_, first_process)) = self.first_process.take() {
             until_readable(&first_process, Instant::now() + PATIENCE)?;
         }
         self.drain(output);
@@ -404,6 +438,7 @@ impl Running<'_> {
     ) -> io::Result<Option<Ending>> {
         let child = rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
         let mut status_open = true;
+        let mut next_look = self.bounds.map(|_| Instant::now() + bounds::INTERVAL);
         loop {
             let readable = PollFlags::IN;
             let mut descriptors = vec![
@@ -422,8 +457,10 @@ impl Running<'_> {
                 descriptors.push(PollFd::from_borrowed_fd(socket.as_fd(), readable));
                 descriptors.len() - 1
             });
-            let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            poll(&mut descriptors, remaining)?;
+            let until = |at: Instant| at.saturating_duration_since(Instant::now());
+            let remaining = deadline.map(until);
+            let pause = remaining.into_iter().chain(next_look.map(until)).min();
+            poll(&mut descriptors, pause)?;
             let ready: Vec<bool> = descriptors
                 .iter()
                 .map(|descriptor| !descriptor.revents().is_empty())
@@ -449,6 +486,15 @@ impl Running<'_> {
             if remaining.is_some_and(|left| left.is_zero()) {
                 return Ok(Some(Ending::TimedOut));
             }
+            if let Some(bounds) = self.bounds
+                && next_look.is_some_and(|at| at <= Instant::now())
+            {
+                let first_process = self.first_process.as_ref().map(|(pid, _)| *pid);
+                if let Some(excess) = bounds.exceeded(first_process) {
+                    return Ok(Some(Ending::Exceeded(excess)));
+                }
+                next_look = Some(Instant::now() + bounds::INTERVAL);
+            }
         }
     }
 
@@ -468,7 +514,8 @@ impl Running<'_> {
             && let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw)
         {
             // If it is gone already, there is nothing to wait for.
-            self.first_process = rustix::process::pidfd_open(process, PidfdFlags::empty()).ok();
+            let descriptor = rustix::process::pidfd_open(process, PidfdFlags::empty()).ok();
+            self.first_process = descriptor.map(|descriptor| (process, descriptor));
         }
         open
     }
@@ -511,7 +558,7 @@ impl Running<'_> {
         match &self.first_process {
             // The kernel kills all that is inside before process 1 is gone, and bubblewrap ends
             // by itself after that.
-            Some(process) => {
+            Some((_, process)) => {
                 let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
                 let child =
                     rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());

@@ -14,6 +14,8 @@
 //! polpo, so that both get the same result. Every other id is unmapped: `chown` to anyone but root
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
+mod bounds;
+mod control_group;
 mod enter;
 mod gateway;
 mod hold;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use bounds::{Bounds, Excess, PROCESSES};
 pub use enter::init_if_requested;
 pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
@@ -142,6 +145,20 @@ struct Specification {
     /// A folder with a socket that takes the listening socket of a network namespace that is made
     /// for this sandbox: [`gateway`].
     gateway: Option<PathBuf>,
-    memory: Option<u64>,
-    processor_time: Option<u64>,
+    restrictions: Restrictions,
+}
+
+/// What `sandbox-init` lays upon itself before it becomes bubblewrap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Restrictions {
+    /// Files of control groups that take its process's number.
+    groups: Vec<PathBuf>,
+    /// How many processes and threads there may be. The kernel does not hold root to it.
+    processes: Option<u64>,
+    /// Bytes of data for each process.
+    data: Option<u64>,
+    /// Bytes of each file that is written.
+    file_size: Option<u64>,
+    /// Thousandths of processors; as many as it takes are seen.
+    processors: Option<u64>,
 }

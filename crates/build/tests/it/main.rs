@@ -1,7 +1,9 @@
 //! Builds in real sandboxes: bubblewrap and a static busybox must be installed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod git;
+mod limits;
 mod network;
 mod network_clients;
 mod ordinary_user;

@@ -241,6 +241,7 @@ test:
             recipe: None,
             levels: &self.levels,
             persist_lint_results: false,
+            strip_origin_name: false,
             rebuild: false,
         };
         change(&mut options);

@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use polpo_build::guest::GuestMode;
-use polpo_build::plan::Limits;
+use polpo_build::recipe::CapabilityChange;
 use polpo_build::sandbox::{
     Bind, Cancel, Connection, Ending, Held, Launch, Standard, User, find_bubblewrap,
 };
@@ -309,9 +309,10 @@ fn only_a_shell_that_was_asked_for_has_the_terminal() {
             environment: &BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             command: &["/bin/sh", "-c", script].map(str::to_owned),
             user: User::default(),
+            capabilities: &CapabilityChange::default(),
             working_directory: None,
             network: Connection::None,
-            limits: &Limits::default(),
+            bounds: None,
             scratch: &scratch,
             standard,
         };

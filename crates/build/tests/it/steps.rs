@@ -154,7 +154,7 @@ fn a_dropped_build_is_stopped_and_swept() {
     assert_eq!(listing(&temporary).lines().count(), before);
 }
 
-fn processes_with(argument: &str) -> usize {
+pub(crate) fn processes_with(argument: &str) -> usize {
     fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok())
@@ -333,4 +333,45 @@ fn a_guest_may_have_more_packages_than_the_kernel_stacks() {
     );
     let lowest = bench.layers.find("opt/000").unwrap();
     assert_eq!(fs::read(lowest).unwrap(), b"x");
+}
+
+#[test]
+fn links_and_empty_folders_beside_the_recipe_are_there() {
+    let mut bench = Bench::new();
+    bench.plan.links = [
+        ("current".to_owned(), "empty/inner".to_owned()),
+        ("deep/er/host".to_owned(), "/etc/hosts".to_owned()),
+    ]
+    .into();
+    bench.plan.folders = vec!["empty/inner".to_owned()];
+    assert_eq!(
+        bench.run("ls -d current/.; readlink deep/er/host; head -1 deep/er/host"),
+        "current/.\n/etc/hosts\n127.0.0.1\tlocalhost polpo"
+    );
+    bench.plan.links = [("../out".to_owned(), "x".to_owned())].into();
+    bench.step("true");
+    bench.build().unwrap_err();
+}
+
+#[test]
+fn a_workspace_of_ones_own_is_kept() {
+    let mut bench = Bench::new();
+    let above = bench.folder.path().join("work");
+    bench.executor.workspace = Some(above.clone());
+    bench.step("pwd; echo kept > file");
+    let output = bench.build().unwrap();
+    assert_eq!(bench.lines.text(), "/home/build");
+    assert!(output.trees["hello"].starts_with(&above));
+    drop(output);
+    let folder = above.join(base::Arch::host().apk());
+    assert_eq!(
+        fs::read_to_string(folder.join("workspace/file")).unwrap(),
+        "kept\n"
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(&folder.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+    // It is not for a build to take away what is there.
+    bench.step("true");
+    let error = bench.build().unwrap_err().to_string();
+    assert!(error.contains("is not empty"), "{error}");
 }

@@ -9,7 +9,7 @@ use base::{Arch, Digest, Epoch, Event, Reporter};
 use polpo_build::executor::{BuildOutput, ExecuteError, LocalExecutor};
 use polpo_build::guest::{GuestError, Layers};
 use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
-use polpo_build::recipe::Accounts;
+use polpo_build::recipe::{Accounts, CapabilityChange};
 use polpo_build::recording::Recording;
 use polpo_build::sandbox::{Bind, InitProgram};
 use store::Store;
@@ -92,7 +92,10 @@ impl Bench {
                 epoch: Epoch(1),
                 guest: Vec::new(),
                 accounts: Accounts::default(),
+                capabilities: CapabilityChange::default(),
                 files: Vec::new(),
+                links: BTreeMap::new(),
+                folders: Vec::new(),
                 sources: Vec::new(),
                 steps: Vec::new(),
                 environment: environment(&BTreeMap::new(), Some(Epoch(1))),

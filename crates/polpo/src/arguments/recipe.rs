@@ -44,6 +44,13 @@ pub(crate) struct RecipeValues {
     /// for]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
+    #[command(flatten)]
+    pub(crate) given: GivenValues,
+}
+
+/// Values from outside.
+#[derive(Debug, Args)]
+pub(crate) struct GivenValues {
     /// YAML file of variables (`NAME: VALUE`) that replace those of the recipe
     #[arg(long, value_name = "FILE")]
     pub(crate) vars_file: Option<PathBuf>,

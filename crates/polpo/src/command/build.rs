@@ -1,10 +1,13 @@
+use std::fs;
+
 use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
-use build::plan::Limits;
-use build::sandbox::InitProgram;
+use build::sandbox::{Bind, InitProgram};
 
 use crate::arguments::Build;
+use crate::arguments::machine::Folders;
+use crate::command::build_log;
 use crate::command::interruptible;
 use crate::command::network::{Policy, recorder, write_recording};
 use crate::command::recipes::{self, Loaded};
@@ -17,7 +20,8 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         &arguments.recipes,
         arch,
         &arguments.pipeline_dirs,
-        arguments.source_dir.as_deref(),
+        arguments.folders.source_dir.as_deref(),
+        Some(&arguments.values),
         session,
     )?;
     let signer = arguments
@@ -29,7 +33,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
     let access = settings::access(&arguments.repositories, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
-    let mut executor = executor(&store)?;
+    let mut executor = executor(&store, &arguments.folders)?;
     executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {
         trace: arguments.debug,
@@ -39,13 +43,15 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .linters
         .levels()
         .map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut dependencies = Vec::new();
     for Loaded {
         path,
-        recipe,
+        mut recipe,
         record,
         source_folder,
     } in loaded
     {
+        append(&mut recipe.environment.packages, &arguments.package_append);
         let name = format!("{} {}", recipe.package.name, recipe.package.full_version);
         let policy = Policy::of(&arguments.network, &path)?;
         let (network, recording) = policy.build(arch, session)?;
@@ -54,9 +60,9 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             keyring: &keyring,
             access: &access,
             origins: &origins,
-            source_folder: Some(&source_folder),
+            source_folder: (!arguments.folders.empty_workspace).then_some(&*source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),
-            limits: Limits::default(),
+            limits: arguments.limits.limits(),
             network,
             recording,
             out: &arguments.out_dir,
@@ -65,6 +71,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             recipe: Some(record),
             levels: &levels,
             persist_lint_results: arguments.linters.persist_lint_results,
+            strip_origin_name: arguments.strip_origin_name,
             rebuild: arguments.rebuild,
         };
         let built = interruptible(build_recipe(
@@ -77,6 +84,21 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .await?
         .map_err(|error| Failure::failed(format!("{name} was not built"), error))?;
         session.show(&built.problems);
+        let folder = arguments.out_dir.join(arch.apk());
+        dependencies.extend(
+            built
+                .packages
+                .iter()
+                .map(|package| folder.join(&package.file_name)),
+        );
+        if arguments.create_build_log {
+            build_log::append(
+                arch,
+                &recipe.package.name,
+                &built.packages,
+                arguments.strip_origin_name,
+            )?;
+        }
         if policy.records() {
             let recording = built.plan.recording;
             write_recording(&policy, &recording, session, |lock| {
@@ -84,12 +106,40 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             })?;
         }
     }
-    Ok(())
+    match &arguments.dependency_log {
+        Some(path) => build_log::write_dependencies(path, arch, &dependencies),
+        None => Ok(()),
+    }
+}
+
+/// Adds packages to those that a guest has anyway.
+pub(crate) fn append(packages: &mut Vec<String>, more: &[String]) {
+    for package in more {
+        if !packages.contains(package) {
+            packages.push(package.clone());
+        }
+    }
 }
 
 /// Runs sandboxes through this very program.
-pub(crate) fn executor(store: &store::Store) -> Result<LocalExecutor, Failure> {
+pub(crate) fn executor(store: &store::Store, folders: &Folders) -> Result<LocalExecutor, Failure> {
     let what = "no sandbox can be made";
     let init = InitProgram::this().map_err(|error| Failure::failed(what, error))?;
-    LocalExecutor::new(store.clone(), init).map_err(|error| Failure::failed(what, error))
+    let mut executor =
+        LocalExecutor::new(store.clone(), init).map_err(|error| Failure::failed(what, error))?;
+    executor.workspace.clone_from(&folders.workspace_dir);
+    if let Some(cache) = &folders.cache_dir {
+        let source = fs::create_dir_all(cache)
+            .and_then(|()| cache.canonicalize())
+            .map_err(|error| {
+                let what = format!("the folder {} can't be a cache", cache.display());
+                Failure::failed(what, error)
+            })?;
+        executor.binds.push(Bind {
+            source,
+            target: "/var/cache/melange".to_owned(),
+            writable: true,
+        });
+    }
+    Ok(executor)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use archive::unpack::Ownership;
 use base::Arch;
-use build::plan::Limits;
+use build::recipe::CapabilityChange;
 use build::sandbox::{
     Bind, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, Standard, User,
     find_bubblewrap,
@@ -67,6 +67,7 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
         init: &init,
         bubblewrap: &bubblewrap,
         user: user(config, &root).map_err(|error| failed(error.into()))?,
+        capabilities: &CapabilityChange::default(),
         root: &held,
         binds: &binds,
         environment: &environment(config).map_err(|error| failed(error.into()))?,
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
             NetworkArgument::Deny => Connection::None,
             NetworkArgument::Allow => Connection::Host,
         },
-        limits: &Limits::default(),
+        bounds: None,
         scratch: &start,
         standard: Standard::Inherited,
     };
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
         .map_err(|error| failed(error.into()))?;
     Ok(match ending {
         Ending::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Ending::TimedOut | Ending::Cancelled => ExitCode::from(1),
+        Ending::TimedOut | Ending::Cancelled | Ending::Exceeded(_) => ExitCode::from(1),
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod apk;
 mod build;
+mod build_log;
 mod completions;
 mod image_build;
 mod image_run;

@@ -37,8 +37,19 @@ fn text(recipe: &ResolvedRecipe) -> String {
     let mut out = String::new();
     package(&recipe.package, &mut out);
     let _ = writeln!(out, "  architecture: {}", recipe.arch);
-    if let Some(seconds) = recipe.timeout {
+    if let Some(seconds) = recipe.limits.timeout {
         let _ = writeln!(out, "  timeout: {seconds} s");
+    }
+    if let Some(thousandths) = recipe.limits.processors {
+        let _ = writeln!(out, "  processors: {}", thousandths as f64 / 1000.0);
+    }
+    for (what, bytes) in [
+        ("memory", recipe.limits.memory),
+        ("disk", recipe.limits.disk),
+    ] {
+        if let Some(bytes) = bytes {
+            let _ = writeln!(out, "  {what}: {} MiB", bytes >> 20);
+        }
     }
     list("capabilities", &recipe.capabilities.add, &mut out);
     guest("guest", &recipe.environment, &mut out);

@@ -10,7 +10,7 @@ use store::Origins;
 use yaml::Item;
 
 use crate::arguments::Mirrors;
-use crate::arguments::recipe::RecipeValues;
+use crate::arguments::recipe::{GivenValues, RecipeValues};
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
@@ -30,12 +30,16 @@ pub(crate) fn load(
     arch: Arch,
     pipeline_dirs: &[PathBuf],
     source_dir: Option<&Path>,
+    values: Option<&GivenValues>,
     session: &Session<'_>,
 ) -> Result<Vec<Loaded>, Failure> {
     let library = PipelineLibrary::new(pipeline_dirs.to_vec());
-    let options = ResolveOptions::new(arch, &library);
-    let mut loaded = Vec::new();
+    let mut options = ResolveOptions::new(arch, &library);
     let mut problems = Vec::new();
+    if let Some(values) = values {
+        give(&mut options, values, &mut problems);
+    }
+    let mut loaded = Vec::new();
     for path in paths {
         match load_one(path, &options, source_dir) {
             Ok(Some(recipe)) => loaded.push(recipe),
@@ -112,27 +116,8 @@ fn with_values<'l>(
     library: &'l PipelineLibrary,
 ) -> Result<(Recipe, ResolveOptions<'l>), Failure> {
     let mut options = ResolveOptions::new(Arch::host(), library);
-    options.build_options = values.build_options.iter().cloned().collect();
-    options.commit.clone_from(&values.git_commit);
     let mut problems = Vec::new();
-    if let Some(file) = &values.vars_file {
-        match read(file, "file of variables").and_then(inputs::variables) {
-            Ok(vars) => options.vars = vars,
-            Err(more) => problems.extend(more),
-        }
-    }
-    for file in &values.env_files {
-        let environment =
-            read(file, "environment file").and_then(|source| inputs::environment(&source));
-        match environment {
-            Ok(environment) => {
-                for (name, value) in environment {
-                    options.environment.entry(name).or_insert(value);
-                }
-            }
-            Err(more) => problems.extend(more),
-        }
-    }
+    give(&mut options, &values.given, &mut problems);
     let recipe = match read(path, "recipe").and_then(Recipe::parse) {
         Ok(recipe) if problems.is_empty() => recipe,
         Ok(_) => return Err(Failure::Problems(problems)),
@@ -154,6 +139,30 @@ fn with_values<'l>(
         path.display(),
         options.arch
     )))
+}
+
+/// Takes values from outside over.
+fn give(options: &mut ResolveOptions<'_>, values: &GivenValues, problems: &mut Vec<Problem>) {
+    options.build_options = values.build_options.iter().cloned().collect();
+    options.commit.clone_from(&values.git_commit);
+    if let Some(file) = &values.vars_file {
+        match read(file, "file of variables").and_then(inputs::variables) {
+            Ok(vars) => options.vars = vars,
+            Err(more) => problems.extend(more),
+        }
+    }
+    for file in &values.env_files {
+        let environment =
+            read(file, "environment file").and_then(|source| inputs::environment(&source));
+        match environment {
+            Ok(environment) => {
+                for (name, value) in environment {
+                    options.environment.entry(name).or_insert(value);
+                }
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
 }
 
 fn read(path: &Path, what: &str) -> Result<SourceText, Vec<Problem>> {

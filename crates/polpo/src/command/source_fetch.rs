@@ -30,6 +30,7 @@ pub(crate) async fn run(arguments: &SourceFetch, session: &Session<'_>) -> Resul
         arch,
         &arguments.pipeline_dirs,
         None,
+        None,
         session,
     )?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);

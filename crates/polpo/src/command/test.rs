@@ -1,11 +1,10 @@
 use apk::repository::Repository;
 use base::{Arch, Epoch, Outcome, Task, Unit, Verb};
 use build::executor::Debug;
-use build::plan::Limits;
 use build::test_run::{TestError, TestOptions, test_recipe};
 
 use crate::arguments::Test;
-use crate::command::build::executor;
+use crate::command::build::{append, executor};
 use crate::command::interruptible;
 use crate::command::network::{Policy, recorder, write_recording};
 use crate::command::recipes::{self, Loaded};
@@ -18,7 +17,8 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
         &arguments.recipes,
         arch,
         &arguments.pipeline_dirs,
-        arguments.source_dir.as_deref(),
+        arguments.folders.source_dir.as_deref(),
+        Some(&arguments.values),
         session,
     )?;
     let (others, keyring) = settings::repositories(&arguments.repositories, arch)?;
@@ -28,7 +28,7 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     repositories.extend(others);
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
-    let mut executor = executor(&store)?;
+    let mut executor = executor(&store, &arguments.folders)?;
     executor.verb = Verb::Test;
     executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {
@@ -39,11 +39,16 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     let mut failures: Vec<(String, TestError)> = Vec::new();
     for Loaded {
         path,
-        recipe,
+        mut recipe,
         source_folder,
         ..
     } in loaded
     {
+        let more = &arguments.test_package_append;
+        let others = recipe.subpackages.iter_mut().map(|sub| &mut sub.test);
+        for test in std::iter::once(&mut recipe.test).chain(others).flatten() {
+            append(&mut test.environment.packages, more);
+        }
         let policy = Policy::of(&arguments.network, &path)?;
         let (network, lock) = policy.test(arch)?;
         let options = TestOptions {
@@ -51,9 +56,9 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
             keyring: &keyring,
             access: &access,
             origins: &origins,
-            source_folder: Some(&source_folder),
+            source_folder: (!arguments.folders.empty_workspace).then_some(&*source_folder),
             epoch: Epoch(arguments.target.source_date_epoch),
-            limits: Limits::default(),
+            limits: arguments.limits.limits(),
             network,
             lock: &lock,
             again: arguments.again,

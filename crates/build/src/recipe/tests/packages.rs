@@ -1,6 +1,7 @@
 //! What packages and their tests say of themselves.
 
 use super::*;
+use crate::plan::Limits;
 
 #[test]
 fn tests_have_guests_of_their_own() {
@@ -119,4 +120,46 @@ fn architectures() {
         scripts(&resolved.steps),
         ["aarch64-unknown-linux-musl aarch64-unknown-linux-musl arm64"]
     );
+}
+
+#[test]
+fn what_a_recipe_wants_of_the_machine() {
+    let text = |memory: &str, capability: &str| {
+        format!(
+            r#"
+package:
+  name: large
+  version: "1"
+  timeout: 90m
+  resources: {{cpu: 3, memory: {memory}, disk: 20G, cpumodel: new}}
+  test-resources: {{cpu: 500m, memory: 1.5Gi}}
+capabilities: {{add: [{capability}, net_raw], drop: [ALL]}}
+"#
+        )
+    };
+    let resolved = resolve(&text("12Gi", "CAP_SYS_PTRACE"));
+    assert_eq!(
+        resolved.limits,
+        Limits {
+            timeout: Some(5400),
+            memory: Some(12 << 30),
+            processors: Some(3000),
+            disk: Some(20_000_000_000),
+            processes: None,
+        }
+    );
+    assert_eq!(
+        resolved.test_limits,
+        Limits {
+            timeout: Some(5400),
+            memory: Some(3 << 29),
+            processors: Some(500),
+            ..Limits::default()
+        }
+    );
+    assert_eq!(
+        resolved.capabilities.applied(&["CAP_CHOWN"]),
+        ["CAP_NET_RAW", "CAP_SYS_PTRACE"]
+    );
+    insta::assert_snapshot!(problems(&text("much", "CAP_SYS_TRACE")), @"");
 }

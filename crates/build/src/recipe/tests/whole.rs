@@ -426,7 +426,20 @@ test:
         "add": [],
         "drop": []
       },
-      "timeout": 3600,
+      "limits": {
+        "timeout": 3600,
+        "memory": null,
+        "processors": null,
+        "disk": null,
+        "processes": null
+      },
+      "test_limits": {
+        "timeout": 3600,
+        "memory": null,
+        "processors": null,
+        "disk": null,
+        "processes": null
+      },
       "recipe_digest": "sha256:517336d40bac2475c09d14625e2ef43297167692d98b6b2f0c6669dd6c362c09"
     }
     "##);
