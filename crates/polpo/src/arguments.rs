@@ -252,7 +252,7 @@ pub(crate) struct Build {
     /// Write what the packages need and provide, as JSON, to FILE.ARCH
     #[arg(long, value_name = "FILE")]
     pub(crate) dependency_log: Option<PathBuf>,
-    /// Append a line `ARCH|ORIGIN|NAME|VERSION` for each package to OUT_DIR/ARCH/packages.log
+    /// Append a line `ARCH|ORIGIN|NAME|VERSION` for each package to packages.log, in this folder
     #[arg(long)]
     pub(crate) create_build_log: bool,
     /// Build even what is unchanged, and fail if the result differs from the earlier one

@@ -45,7 +45,7 @@ pub(crate) struct Folders {
     /// Do not put the files of the recipe's folder into the workspace
     #[arg(long)]
     pub(crate) empty_workspace: bool,
-    /// Work in DIR/ARCH, which must be empty, and leave there what steps leave
+    /// Work in DIR/ARCH/workspace, which must be empty or missing, and leave there what steps leave
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace_dir: Option<PathBuf>,
     /// Folder that steps see as /var/cache/melange and may write to, for caches of compilers; what

@@ -161,5 +161,12 @@ capabilities: {{add: [{capability}, net_raw], drop: [ALL]}}
         resolved.capabilities.applied(&["CAP_CHOWN"]),
         ["CAP_NET_RAW", "CAP_SYS_PTRACE"]
     );
-    insta::assert_snapshot!(problems(&text("much", "CAP_SYS_TRACE")), @"");
+    insta::assert_snapshot!(problems_of(&text("much", "CAP_SYS_TRACE")), @r"
+    hello.yaml:6:31: `much` is no amount [invalid-resources]
+      `much`
+      help: it is a number of bytes, or one with a unit such as `512Mi`, `8Gi` or `20G`
+    hello.yaml:8:22: there is no capability `CAP_SYS_TRACE` [unknown-capability]
+      `CAP_SYS_TRACE`
+      help: did you mean `CAP_SYS_PTRACE`?
+    ");
 }
