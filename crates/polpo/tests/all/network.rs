@@ -16,13 +16,13 @@ use testkit::{Finished, Program, Reply, Server};
 use crate::world::polpo;
 
 /// A repository of a busybox, a key, and a recipe that fetches by itself.
-struct Shop {
+pub(crate) struct Shop {
     folder: TempDir,
     server: Server,
 }
 
 impl Shop {
-    fn new() -> Shop {
+    pub(crate) fn new() -> Shop {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let key = PrivateKey::generate(Algorithm::Rsa4096).unwrap();
@@ -38,7 +38,10 @@ impl Shop {
         let bin = path("tree/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy(busybox, bin.join("busybox")).unwrap();
-        for name in ["sh", "wget", "mkdir", "cat", "grep", "test", "tr"] {
+        for name in [
+            "sh", "wget", "mkdir", "cat", "grep", "test", "tr", "sleep", "dd", "id", "ls",
+            "readlink",
+        ] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }
         let tree = FileTree::scan(&path("tree")).unwrap();
@@ -98,11 +101,11 @@ test:
         Shop { folder, server }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn run(&self, store: &str, command: &str, more: &[&str]) -> Finished {
+    pub(crate) fn run(&self, store: &str, command: &str, more: &[&str]) -> Finished {
         self.program(store, command).args(more).run()
     }
 
