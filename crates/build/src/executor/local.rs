@@ -678,7 +678,8 @@ fn kept_folder(above: &Path, arch: base::Arch) -> Result<PathBuf, ExecuteError> 
     let private = above.join(arch.apk());
     std::fs::create_dir_all(&private).map_err(failed)?;
     std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
-    Ok(private.join("workspace"))
+    // The sandbox is entered from elsewhere.
+    Ok(private.canonicalize().map_err(failed)?.join("workspace"))
 }
 
 fn log_error(source: io::Error) -> ExecuteError {
