@@ -1,5 +1,5 @@
 # The two commands of the README, and what they are made of.
-.PHONY: demo test bench check
+.PHONY: demo test bench check reproduce
 
 CARGO ?= cargo
 
@@ -16,6 +16,11 @@ bench: ## Measure what polpo costs, as whole processes and inside
 	scripts/install demo
 	$(CARGO) build --release --locked -p polpo
 	scripts/bench
+
+reproduce: ## Build a package of every build system twice and compare
+	scripts/install demo
+	$(CARGO) build --release --locked -p polpo
+	scripts/reproduce
 
 check: ## What CI checks besides the tests
 	scripts/install check

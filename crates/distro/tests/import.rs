@@ -8,7 +8,7 @@ use apk::signature::Signer;
 use archive::Limits;
 use archive::tar::{EntryKind, Header, Writer};
 use base::{Arch, Epoch, Silent, SourceText};
-use distro::seed::{Import, Imported, Lock, LockedPackage, Seed, SeedError, import};
+use distro::seed::{Ground, Import, Imported, Lock, LockedPackage, Seed, SeedError, import};
 use store::Store;
 
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
@@ -81,6 +81,7 @@ struct Case {
     store: Store,
     seed: Seed,
     locked: Vec<LockedPackage>,
+    ground: Option<Ground>,
 }
 
 impl Case {
@@ -94,6 +95,7 @@ impl Case {
             store,
             seed,
             locked: Vec::new(),
+            ground: None,
         }
     }
 
@@ -114,14 +116,32 @@ impl Case {
         self
     }
 
-    fn import(&self, into: &Path, epoch: Epoch) -> Result<Imported, SeedError> {
-        let lock = Lock {
+    /// Another seed, which stands upon this one.
+    fn beneath(self, seed: &str) -> Case {
+        let lock = self.lock();
+        let Case { seed: own, .. } = self;
+        let text = format!("suite: bookworm\nupon: seed.lock.yaml\n{seed}");
+        Case {
+            seed: Seed::parse(SourceText::new("more.yaml", text)).unwrap(),
+            locked: Vec::new(),
+            ground: Some(Ground { seed: own, lock }),
+            ..self
+        }
+    }
+
+    fn lock(&self) -> Lock {
+        Lock {
             suite: "bookworm".to_owned(),
             packages: BTreeMap::from([(Arch::X86_64, self.locked.clone())]),
-        };
+        }
+    }
+
+    fn import(&self, into: &Path, epoch: Epoch) -> Result<Imported, SeedError> {
+        let lock = self.lock();
         let request = Import {
             seed: &self.seed,
             lock: &lock,
+            ground: self.ground.as_ref(),
             arch: Arch::X86_64,
             folder: into,
             signer: &SIGNER,
@@ -339,4 +359,83 @@ fn what_is_missing_is_told() {
     let case = Case::new("packages: [a]").with("a", "", &[("x", 0o644, HardLink("y"))]);
     let error = case.import(out.path(), Epoch(0)).unwrap_err();
     insta::assert_snapshot!(error, @"a (sha256:1a5357480e9860e38fb17873468dabbfeb59357d03417d96726d87aefb442567) can't be converted: `x` is a hard link to `y`, which is not in the package");
+}
+
+#[test]
+fn a_seed_stands_upon_another() {
+    let above = |files: &[(&str, u32, Kind)]| {
+        tool()
+            .beneath("packages: [language]\nmeta-packages: {all: {description: all, depends: [language]}}")
+            .with("language", "Depends: tool (>= 2:1.0), tool-data\n", files)
+    };
+    let case = above(&[
+        ("usr/bin", 0o755, Folder),
+        ("usr/bin/language", 0o755, File("#!/bin/sh\n")),
+    ]);
+    let out = case.folder.path().join("out");
+    assert_eq!(case.import(&out, Epoch(0)).unwrap().packages, 2);
+    let index = Index::read(&out.join("x86_64/APKINDEX.tar.gz"), &SIGNER.keyring()).unwrap();
+    let shown: Vec<String> = index
+        .entries
+        .iter()
+        .map(|entry| {
+            let depends: Vec<String> = entry.info.depends.iter().map(ToString::to_string).collect();
+            format!("{}: {}", entry.info.name, depends.join(" "))
+        })
+        .collect();
+    // The base layout and the ground's own packages are not made again.
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    all: language
+    language: cmd:tool tool-data
+    ");
+    // What is there already belongs to its package.
+    let twice = above(&[
+        ("usr/bin", 0o755, Folder),
+        ("usr/bin/tool", 0o755, File("another")),
+    ]);
+    let error = twice.import(&out, Epoch(0)).unwrap_err();
+    insta::assert_snapshot!(error, @"`usr/bin/tool` is in both language and tool; leave it out of one of them with `omit`, or `ignore` one");
+}
+
+#[test]
+fn what_a_seed_stands_upon_lies_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(at(name), text).unwrap();
+    let shown = |path: &Path| {
+        let ground = Seed::load(path).and_then(|seed| seed.ground(path));
+        let shown = ground.map(|ground| ground.map(|ground| ground.lock.packages.len()));
+        let shown = shown.map_or_else(|error| error.to_string(), |found| format!("{found:?}"));
+        shown.replace(&folder.path().display().to_string(), "")
+    };
+    write("seed.yaml", "suite: bookworm\npackages: [a]\n");
+    write(
+        "seed.lock.yaml",
+        "suite: bookworm\npackages: {x86_64: []}\n",
+    );
+    write(
+        "more.yaml",
+        "suite: bookworm\nupon: seed.lock.yaml\npackages: [b]\n",
+    );
+    write(
+        "most.yaml",
+        "suite: bookworm\nupon: more.lock.yaml\npackages: [c]\n",
+    );
+    write(
+        "other.yaml",
+        "suite: trixie\nupon: seed.lock.yaml\npackages: [c]\n",
+    );
+    write(
+        "odd.yaml",
+        "suite: bookworm\nupon: ../seed.lock.yaml\npackages: [c]\n",
+    );
+    let all = ["seed", "more", "most", "other", "odd"];
+    let all = all.map(|name| shown(&at(&format!("{name}.yaml"))));
+    insta::assert_snapshot!(all.join("\n"), @"
+    None
+    Some(1)
+    /most.yaml stands upon more.lock.yaml, which stands upon another seed itself
+    /other.yaml stands upon seed.lock.yaml, which is of another suite
+    /odd.yaml stands upon ../seed.lock.yaml, which is not called NAME.lock.yaml, as the lock beside NAME.yaml is
+    ");
 }

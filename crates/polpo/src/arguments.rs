@@ -410,9 +410,9 @@ pub(crate) struct SourceLock {
     /// Lock file to write [default: SEED with .lock.yaml]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Architecture, in apk's or OCI's name [default: this machine's]
-    #[arg(long, value_name = "ARCH")]
-    pub(crate) arch: Option<Arch>,
+    /// Architectures, in apk's or OCI's names [default: this machine's]
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub(crate) arch: Vec<Arch>,
 }
 
 #[derive(Debug, Args)]

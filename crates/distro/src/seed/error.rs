@@ -19,6 +19,16 @@ pub enum SeedError {
     /// A configuration file is wrong.
     #[error("{}", listed(.0))]
     Problems(Vec<Problem>),
+    /// A seed can't stand upon what it says it does.
+    #[error("{} stands upon {upon}, which {reason}", path.display())]
+    Upon {
+        /// The seed's file.
+        path: PathBuf,
+        /// The lock it names.
+        upon: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A dependency has no provider in the suite.
     #[error(
         "nothing in {suite} for {arch} satisfies `{relation}`{}; correct the name, or list it under `ignore`",

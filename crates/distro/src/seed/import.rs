@@ -15,7 +15,7 @@ use store::apt::{self, Apt, Lists};
 use store::{AtomicFile, Store, WriteError};
 
 use super::convert::{self, Facts, Terms, write_package};
-use super::{Lock, LockedPackage, Seed, SeedError, dependencies, generate};
+use super::{Ground, Lock, LockedPackage, Seed, SeedError, dependencies, generate};
 
 /// Changes when the conversion itself does, so that what older programs cached is not used.
 const FORMAT: u32 = 3;
@@ -27,6 +27,8 @@ pub struct Import<'i> {
     pub seed: &'i Seed,
     /// Which packages.
     pub lock: &'i Lock,
+    /// What they stand upon: looked at, but not imported again.
+    pub ground: Option<&'i Ground>,
     /// For which architecture.
     pub arch: Arch,
     /// The repository's folder; packages and index go to a folder of the architecture's name in it.
@@ -77,14 +79,24 @@ pub fn import(
         }
     }
     let facts = all_facts(request, locked, store, reporter)?;
+    let ground = ground(request)?;
+    let ground_facts = match &ground {
+        Some((request, locked)) => all_facts(request, locked, store, reporter)?,
+        None => Vec::new(),
+    };
+    let standing = ground.iter().flat_map(|(_, locked)| *locked);
     let known: dependencies::Known<'_> = locked
         .iter()
         .zip(&facts)
+        .chain(standing.zip(&ground_facts))
         .map(|(locked, facts)| (locked.package.as_str(), (locked, facts)))
         .collect();
     let generated = generated(request)?;
     check_owners(&known, &generated)?;
-    let terms = dependencies::terms(request.seed, &known)?;
+    let terms = match &ground {
+        Some((ground, _)) => dependencies::terms(&request.seed.with_ground(ground.seed), &known)?,
+        None => dependencies::terms(request.seed, &known)?,
+    };
     report_unprovided(&known, reporter);
     let jobs: Vec<(&LockedPackage, Terms)> = locked
         .iter()
@@ -98,6 +110,24 @@ pub fn import(
         converted,
         ..imported
     })
+}
+
+/// The ground as if it were to be imported, and its packages.
+fn ground<'i>(
+    request: &Import<'i>,
+) -> Result<Option<(Import<'i>, &'i Vec<LockedPackage>)>, SeedError> {
+    let Some(ground) = request.ground else {
+        return Ok(None);
+    };
+    let locked = ground.lock.packages.get(&request.arch);
+    let locked = locked.ok_or(SeedError::NoArch { arch: request.arch })?;
+    let request = Import {
+        seed: &ground.seed,
+        lock: &ground.lock,
+        ground: None,
+        ..*request
+    };
+    Ok(Some((request, locked)))
 }
 
 /// Names that files need and no package of the seed provides are left out of the dependencies.
@@ -246,7 +276,10 @@ fn generated(request: &Import<'_>) -> Result<Vec<(PackageInfo, FileTree)>, SeedE
     let Import {
         seed, arch, epoch, ..
     } = *request;
-    let mut generated = vec![generate::base_layout(seed, arch, epoch)?];
+    let mut generated = Vec::new();
+    if request.ground.is_none() {
+        generated.push(generate::base_layout(seed, arch, epoch)?);
+    }
     for info in generate::meta_packages(seed, arch, epoch)? {
         generated.push((info, FileTree::new()));
     }

@@ -3,6 +3,7 @@
 //! `seed.yaml` ([`Seed`]) says which packages are wanted and how they are converted; [`resolve`]
 //! turns it into `seed.lock.yaml` ([`Lock`]), which names every .deb by its hash; [`import`]
 //! fetches those and makes a signed apk repository of them. Each step depends on its input alone.
+//! A seed may stand upon another ([`Ground`]), whose packages it does not take again.
 
 mod control;
 mod convert;
@@ -23,7 +24,7 @@ mod version;
 pub use error::SeedError;
 pub use import::{Import, Imported, import};
 pub use lock::{Lock, LockedPackage};
-pub use policy::{MetaPackage, Seed};
+pub use policy::{Ground, MetaPackage, Seed};
 pub use relation::{Operator, Relation};
 pub use resolve::resolve;
 pub use version::{agrees, map_version};

@@ -6,7 +6,7 @@ use std::path::Path;
 use base::{Digest, SourceText};
 use yaml::{Decode, Decoder, Fields, Node};
 
-use super::SeedError;
+use super::{Lock, SeedError};
 
 /// A package that only names others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +48,19 @@ pub struct Seed {
     pub keep: BTreeSet<String>,
     /// Packages made of nothing but dependencies.
     pub meta_packages: BTreeMap<String, MetaPackage>,
+    /// The lock of another seed whose packages are there already, beside this file.
+    pub upon: Option<String>,
     /// The digest of the file.
     pub digest: Digest,
+}
+
+/// A seed that another stands upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// What it holds.
+    pub seed: Seed,
+    /// Its packages.
+    pub lock: Lock,
 }
 
 impl Seed {
@@ -63,6 +74,60 @@ impl Seed {
             source,
         })?;
         Seed::parse(SourceText::new(path.display().to_string(), text))
+    }
+
+    /// The seed that this one, read from `path`, stands upon, if it does.
+    ///
+    /// # Errors
+    /// That can't be read, or stands upon another itself.
+    pub fn ground(&self, path: &Path) -> Result<Option<Ground>, SeedError> {
+        let Some(upon) = &self.upon else {
+            return Ok(None);
+        };
+        let lock_path = path.with_file_name(upon);
+        let stem = upon.strip_suffix(".lock.yaml");
+        let Some(stem) = stem.filter(|stem| !stem.is_empty() && !stem.contains('/')) else {
+            return Err(SeedError::Upon {
+                path: path.to_owned(),
+                upon: upon.clone(),
+                reason: "is not called NAME.lock.yaml, as the lock beside NAME.yaml is",
+            });
+        };
+        let seed = Seed::load(&path.with_file_name(format!("{stem}.yaml")))?;
+        let reason = match () {
+            () if seed.upon.is_some() => "stands upon another seed itself",
+            () if seed.suite != self.suite => "is of another suite",
+            () => {
+                let lock = Lock::load(&lock_path)?;
+                return Ok(Some(Ground { seed, lock }));
+            }
+        };
+        Err(SeedError::Upon {
+            path: path.to_owned(),
+            upon: upon.clone(),
+            reason,
+        })
+    }
+
+    /// What both seeds say of packages and what depends on what; this one's word goes first.
+    pub(super) fn with_ground(&self, ground: &Seed) -> Seed {
+        fn both<V: Clone>(
+            own: &BTreeMap<String, V>,
+            ground: &BTreeMap<String, V>,
+        ) -> BTreeMap<String, V> {
+            let mut both = ground.clone();
+            both.extend(own.clone());
+            both
+        }
+        Seed {
+            ignore: self.ignore.union(&ground.ignore).cloned().collect(),
+            ignore_dependencies: both(&self.ignore_dependencies, &ground.ignore_dependencies),
+            depends: both(&self.depends, &ground.depends),
+            provides: both(&self.provides, &ground.provides),
+            stand_ins: both(&self.stand_ins, &ground.stand_ins),
+            withhold: both(&self.withhold, &ground.withhold),
+            ..self.clone()
+        }
     }
 
     /// Reads the text of a `seed.yaml`.
@@ -98,6 +163,7 @@ impl Decode for Seed {
         let omit = fields.or_default("omit", decoder);
         let keep: Vec<String> = fields.or_default("keep", decoder);
         let meta_packages = fields.or_default("meta-packages", decoder);
+        let upon = fields.optional("upon", decoder);
         fields.finish(decoder);
         Some(Seed {
             suite: suite?,
@@ -113,6 +179,7 @@ impl Decode for Seed {
             omit,
             keep: keep.into_iter().collect(),
             meta_packages,
+            upon,
             digest: Digest::of(&[]),
         })
     }

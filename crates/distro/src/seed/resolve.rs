@@ -7,15 +7,17 @@ use store::Store;
 use store::apt::{Apt, Lists, Package};
 
 use super::relation::Relation;
-use super::{Lock, LockedPackage, Seed, SeedError};
+use super::{Ground, Lock, LockedPackage, Seed, SeedError};
 
-/// Names every .deb that the seed's packages need, for each of `arches`. Recommendations are not
-/// followed. Of alternatives, the first that is taken already is taken, else the first there is.
+/// Names every .deb that the seed's packages need, for each of `arches`, beside those that are in
+/// the `ground` it stands upon. Recommendations are not followed. Of alternatives, the first that
+/// is taken already is taken, else the first there is.
 ///
 /// # Errors
 /// The lists can't be fetched, or a dependency has no provider.
 pub fn resolve(
     seed: &Seed,
+    ground: Option<&Ground>,
     arches: &[Arch],
     offline: bool,
     store: &Store,
@@ -28,7 +30,7 @@ pub fn resolve(
         let suites = [seed.suite.clone()];
         let apt = Apt::open(store, Lists::Packages(*arch), &suites, offline)?;
         let list = apt.packages()?;
-        packages.insert(*arch, closure(seed, *arch, &list)?);
+        packages.insert(*arch, closure(seed, ground, *arch, &list)?);
         task.done();
     }
     Ok(Lock {
@@ -82,7 +84,22 @@ impl<'p> Suite<'p> {
     }
 }
 
-fn closure(seed: &Seed, arch: Arch, list: &[Package]) -> Result<Vec<LockedPackage>, SeedError> {
+fn closure(
+    seed: &Seed,
+    ground: Option<&Ground>,
+    arch: Arch,
+    list: &[Package],
+) -> Result<Vec<LockedPackage>, SeedError> {
+    let given = ground.and_then(|ground| ground.lock.packages.get(&arch));
+    let given: BTreeSet<&str> = given
+        .into_iter()
+        .flatten()
+        .map(|locked| locked.package.as_str())
+        .collect();
+    let seed = &match ground {
+        Some(ground) => seed.with_ground(&ground.seed),
+        None => seed.clone(),
+    };
     let suite = Suite::of(list);
     let unsatisfied = |relation: String, by: Option<&str>| SeedError::Unsatisfied {
         suite: seed.suite.clone(),
@@ -90,7 +107,7 @@ fn closure(seed: &Seed, arch: Arch, list: &[Package]) -> Result<Vec<LockedPackag
         relation,
         by: by.map(str::to_owned),
     };
-    let mut chosen: BTreeSet<&str> = BTreeSet::new();
+    let mut chosen: BTreeSet<&str> = given.clone();
     let mut queue: VecDeque<&Package> = VecDeque::new();
     for name in &seed.packages {
         let package = suite
@@ -128,6 +145,7 @@ fn closure(seed: &Seed, arch: Arch, list: &[Package]) -> Result<Vec<LockedPackag
     }
     Ok(chosen
         .into_iter()
+        .filter(|name| !given.contains(name))
         .filter_map(|name| suite.by_name.get(name))
         .map(|package| LockedPackage {
             package: package.name.clone(),

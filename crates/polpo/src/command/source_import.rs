@@ -13,11 +13,14 @@ pub(crate) fn run(arguments: &SourceImport, session: &Session<'_>) -> Result<(),
     let seed_path = seed_path(arguments)?;
     let seed = Seed::load(&seed_path).map_err(|error| failure(what(), error))?;
     let lock = Lock::load(&arguments.lock).map_err(|error| failure(what(), error))?;
+    let ground = seed.ground(&seed_path);
+    let ground = ground.map_err(|error| failure(what(), error))?;
     let signer = settings::signer(&arguments.signing_key)?;
     let store = session.store()?;
     let request = Import {
         seed: &seed,
         lock: &lock,
+        ground: ground.as_ref(),
         arch: arguments.arch.unwrap_or(Arch::host()),
         folder: &arguments.out_dir,
         signer: &signer,

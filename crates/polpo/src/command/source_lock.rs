@@ -22,18 +22,32 @@ pub(crate) fn failure(what: String, error: SeedError) -> Failure {
 pub(crate) fn run(arguments: &SourceLock, session: &Session<'_>) -> Result<(), Failure> {
     let what = || format!("{} can't be resolved", arguments.seed.display());
     let seed = Seed::load(&arguments.seed).map_err(|error| failure(what(), error))?;
-    let arch = arguments.arch.unwrap_or(Arch::host());
+    let arches = match arguments.arch.as_slice() {
+        [] => &[Arch::host()][..],
+        arches => arches,
+    };
     let store = session.store()?;
-    let lock = resolve(&seed, &[arch], session.offline, &store, session.reporter())
-        .map_err(|error| failure(what(), error))?;
+    let ground = seed.ground(&arguments.seed);
+    let ground = ground.map_err(|error| failure(what(), error))?;
+    let lock = resolve(
+        &seed,
+        ground.as_ref(),
+        arches,
+        session.offline,
+        &store,
+        session.reporter(),
+    )
+    .map_err(|error| failure(what(), error))?;
     let output = arguments
         .output
         .clone()
         .unwrap_or_else(|| lock_path(&arguments.seed));
     lock.save(&output)
         .map_err(|error| failure(format!("{} can't be written", output.display()), error))?;
-    let count = lock.packages.get(&arch).map_or(0, Vec::len);
-    let message = format!("{}: {count} packages for {arch}", output.display());
-    session.progress.report(Event::Notice { message: &message });
+    for (arch, packages) in &lock.packages {
+        let count = packages.len();
+        let message = format!("{}: {count} packages for {arch}", output.display());
+        session.progress.report(Event::Notice { message: &message });
+    }
     Ok(())
 }
