@@ -20,6 +20,7 @@ use crate::lint::{self, Levels, LintError, LintResults, LintView, ResultsError};
 use crate::recipe::{
     FileCapabilities, GuestRequest, ResolvedPackage, ResolvedRecipe, ResolvedTest, Scriptlets, Step,
 };
+use crate::survey::{Survey, SurveyError};
 
 /// The control member's file that holds the resolved recipe.
 pub const RECIPE_FILE: &str = ".melange.yaml";
@@ -183,6 +184,8 @@ struct Draft<'a> {
     steps: &'a [Step],
     test: Option<&'a ResolvedTest>,
     tree: FileTree,
+    /// What its files tell; those that are added later are none that matter.
+    survey: Survey,
     problems: Vec<Problem>,
     lint: LintResults,
 }
@@ -209,11 +212,21 @@ pub fn emit(
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|(package, steps, test)| {
+            let tree = tree(package, folders.get(&package.name).map(PathBuf::as_path))?;
+            let survey = Survey::of(&tree).map_err(|SurveyError { path, source }| {
+                let package = package.name.clone();
+                EmitError::Analyse(AnalyseError {
+                    package,
+                    path,
+                    source,
+                })
+            })?;
             let mut draft = Draft {
                 package,
                 steps,
                 test,
-                tree: tree(package, folders.get(&package.name).map(PathBuf::as_path))?,
+                tree,
+                survey,
                 problems: describe::check_licences(package),
                 lint: LintResults::new(&package.name, &package.full_version, &[])?,
             };
@@ -339,7 +352,7 @@ impl Draft<'_> {
             no_provides: self.package.options.no_provides,
             disabled: &self.package.disabled_checks,
         };
-        let findings = lint::lint(&view, levels)?;
+        let findings = lint::lint_surveyed(&view, &self.survey, levels)?;
         let name = &self.package.name;
         self.problems
             .extend(findings.iter().map(|finding| finding.problem(name)));
@@ -401,7 +414,7 @@ impl Draft<'_> {
             },
             library_versions: options.library_versions,
         };
-        let dependencies = analyse::analyse(&view, &siblings)?;
+        let dependencies = analyse::analyse_surveyed(&view, &self.survey, &siblings)?;
         let mut problems = self.problems.clone();
         problems.extend(dependencies.problems.iter().cloned());
         let info = info(recipe, package, &self.tree, &dependencies, options)?;

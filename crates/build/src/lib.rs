@@ -15,5 +15,6 @@ pub mod recipe;
 pub mod recording;
 pub mod sandbox;
 pub mod source;
+mod survey;
 pub mod test_run;
 pub mod workspace;

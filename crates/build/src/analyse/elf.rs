@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use archive::tree::Content;
@@ -35,23 +36,34 @@ impl Elf {
     /// Errors are those of reading alone.
     pub fn read(content: &Content) -> io::Result<Option<Elf>> {
         match content {
-            Content::Bytes(bytes) => Ok(Elf::parse(&bytes[..])),
+            Content::Bytes(bytes) => Ok(Elf::parse_bytes(bytes)),
             Content::Disk(path) => {
-                let mut file = std::fs::File::open(path)?;
-                let mut magic = [0; 4];
-                match file.read_exact(&mut magic) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                    Err(error) => return Err(error),
+                let mut file = File::open(path)?;
+                let mut start = Vec::new();
+                Read::by_ref(&mut file)
+                    .take(elf::ELFMAG.len() as u64)
+                    .read_to_end(&mut start)?;
+                match Elf::begins(&start) {
+                    true => Elf::parse_file(file),
+                    false => Ok(None),
                 }
-                if magic != elf::ELFMAG {
-                    return Ok(None);
-                }
-                file.seek(SeekFrom::Start(0))?;
-                let cache = ReadCache::new(file);
-                Ok(Elf::parse(&cache))
             }
         }
+    }
+
+    /// Whether a file that begins so is one, if any.
+    pub(crate) fn begins(start: &[u8]) -> bool {
+        start.starts_with(&elf::ELFMAG)
+    }
+
+    pub(crate) fn parse_bytes(bytes: &[u8]) -> Option<Elf> {
+        Elf::parse(bytes)
+    }
+
+    /// Reads the headers of a file, which may have been read from before.
+    pub(crate) fn parse_file(mut file: File) -> io::Result<Option<Elf>> {
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Elf::parse(&ReadCache::new(file)))
     }
 
     fn parse<'d, R: ReadRef<'d>>(data: R) -> Option<Elf> {

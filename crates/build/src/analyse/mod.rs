@@ -18,6 +18,8 @@ use std::io::{self, Read};
 use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
 use base::Problem;
 
+use crate::survey::{Survey, SurveyError};
+
 pub use elf::Elf;
 
 /// Where the loader looks for libraries, besides the folders that `ld.so.conf.d` names.
@@ -109,7 +111,16 @@ pub fn analyse(
     package: &PackageView<'_>,
     siblings: &[&FileTree],
 ) -> Result<Dependencies, AnalyseError> {
-    let mut found = generate(package, siblings)?;
+    analyse_surveyed(package, &survey(package)?, siblings)
+}
+
+/// The same, given what the files tell.
+pub(crate) fn analyse_surveyed(
+    package: &PackageView<'_>,
+    survey: &Survey,
+    siblings: &[&FileTree],
+) -> Result<Dependencies, AnalyseError> {
+    let mut found = generate_surveyed(package, survey, siblings)?;
     found.runtime = without_provided(found.runtime, &found.vendored);
     found.runtime.extend(package.runtime.iter().cloned());
     found.provides.extend(package.provides.iter().cloned());
@@ -122,12 +133,28 @@ pub fn generate(
     package: &PackageView<'_>,
     siblings: &[&FileTree],
 ) -> Result<Dependencies, AnalyseError> {
+    generate_surveyed(package, &survey(package)?, siblings)
+}
+
+fn survey(package: &PackageView<'_>) -> Result<Survey, AnalyseError> {
+    Survey::of(package.tree).map_err(|SurveyError { path, source }| AnalyseError {
+        package: package.name.to_owned(),
+        path,
+        source,
+    })
+}
+
+fn generate_surveyed(
+    package: &PackageView<'_>,
+    survey: &Survey,
+    siblings: &[&FileTree],
+) -> Result<Dependencies, AnalyseError> {
     let mut analysis = Analysis {
         package,
+        survey,
         siblings,
         extra_folders: Vec::new(),
         found: Dependencies::default(),
-        elves: BTreeMap::new(),
     };
     analysis.read_loader_configuration()?;
     for (path, node) in package.tree.iter() {
@@ -135,7 +162,7 @@ pub fn generate(
         analysis.command(path, node);
         analysis.documentation(path);
         analysis.pkg_config(path, node)?;
-        analysis.shebang(path, node)?;
+        analysis.shebang(path, node);
         analysis.kernel(path, node)?;
     }
     analysis.perl();
@@ -177,12 +204,11 @@ fn without_provided(runtime: BTreeSet<String>, provided: &BTreeSet<String>) -> B
 
 struct Analysis<'a> {
     package: &'a PackageView<'a>,
+    survey: &'a Survey,
     siblings: &'a [&'a FileTree],
     /// Folders that the loader searches besides the usual ones.
     extra_folders: Vec<String>,
     found: Dependencies,
-    /// Files of the package that were read as ELF already: several links may lead to one.
-    elves: BTreeMap<TreePath, Option<Elf>>,
 }
 
 impl<'a> Analysis<'a> {
@@ -257,25 +283,24 @@ impl<'a> Analysis<'a> {
         Ok(())
     }
 
-    fn shebang(&mut self, path: &TreePath, node: &Node) -> Result<(), AnalyseError> {
+    fn shebang(&mut self, path: &TreePath, node: &Node) {
         let text = path.as_str();
         let searched = ["usr/bin/", "usr/local/bin/", "usr/local/sbin/"];
         if matches!(node.kind, NodeKind::Symlink { .. })
             || !searched.iter().any(|folder| text.starts_with(folder))
         {
-            return Ok(());
+            return;
         }
-        let Some((_, content)) = file(self.package.tree, path, node) else {
-            return Ok(());
+        let facts =
+            file(self.package.tree, path, node).and_then(|(real, _)| self.survey.get(&real));
+        let Some(facts) = facts else {
+            return;
         };
-        let start =
-            start_of(content, shebang::LENGTH as u64).map_err(|error| self.error(path, error))?;
-        match shebang::interpreter(&start) {
+        match shebang::interpreter(&facts.start) {
             Ok(Some(program)) => self.need(path, "cmd:", &program),
             Ok(None) => {}
             Err(message) => self.warn(path, &message),
         }
-        Ok(())
     }
 
     fn kernel(&mut self, path: &TreePath, node: &Node) -> Result<(), AnalyseError> {

@@ -105,18 +105,9 @@ impl<'a> Analysis<'a> {
         {
             self.library_link(path, target)?;
         }
-        let Some((real, content)) = file(self.package.tree, path, node) else {
-            return Ok(());
-        };
-        let elf = match self.elves.get(&real) {
-            Some(elf) => elf.clone(),
-            None => {
-                let elf = Elf::read(content).map_err(|error| self.error(path, error))?;
-                self.elves.insert(real, elf.clone());
-                elf
-            }
-        };
-        let Some(elf) = elf else {
+        let survey = self.survey;
+        let facts = file(self.package.tree, path, node).and_then(|(real, _)| survey.get(&real));
+        let Some(elf) = facts.and_then(|facts| facts.elf.as_ref()) else {
             return Ok(());
         };
         if let Some(interpreter) = &elf.interpreter {

@@ -1,13 +1,10 @@
 //! The interpreter that a script asks for.
 
-/// The bytes of a script that are looked at; the kernel looks at no more either.
-pub(super) const LENGTH: usize = 80;
-
 /// Interpreters that are links in every distribution and so provided as no `cmd:`, or that several
 /// packages provide in incompatible variants.
 const IGNORED: [&str; 5] = ["python3", "python", "sh", "awk", "luajit"];
 
-/// The interpreter's name, given the first [`LENGTH`] bytes of a file; nothing when it is no
+/// The interpreter's name, given the first bytes of a file; nothing when it is no
 /// script or the interpreter is not depended upon.
 ///
 /// # Errors

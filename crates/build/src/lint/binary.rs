@@ -22,8 +22,7 @@ fn machines(arch: Arch) -> Vec<u16> {
 pub(super) fn machine(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
     let known = machines(subject.package.arch);
     let binaries = subject
-        .elves
-        .iter()
+        .elves()
         .filter(|(_, elf)| !known.contains(&elf.machine))
         .map(|(path, elf)| Foreign {
             path: path.to_string(),
@@ -42,8 +41,7 @@ pub(super) fn stripped(subject: &Subject<'_>) -> Result<Vec<Found>, LintError> {
         return Ok(Vec::new());
     }
     let binaries = subject
-        .elves
-        .iter()
+        .elves()
         .filter(|(path, elf)| {
             elf.has_debugging_information && !path.as_str().starts_with("usr/lib/debug/")
         })

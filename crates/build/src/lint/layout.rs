@@ -1,15 +1,12 @@
 use std::collections::BTreeMap;
 
 use archive::tree::{NodeKind, TreePath};
-use base::Arch;
+use base::{Arch, Digest};
 
 use super::finding::{Copies, Details, Foreign, Found, Platform};
 use super::{LintError, Subject, extension};
 
 type Findings = Result<Vec<Found>, LintError>;
-
-/// Duplicates of smaller files are not worth a link.
-const MIN_DUPLICATE: u64 = 1024;
 
 fn below(path: &TreePath, folders: &[&str]) -> bool {
     folders.iter().any(|folder| {
@@ -329,7 +326,7 @@ pub(super) fn other_machines(subject: &Subject<'_>) -> Findings {
 }
 
 /// Whether a file's name is that of a licence's text.
-fn is_licence(name: &str) -> bool {
+pub(crate) fn is_licence(name: &str) -> bool {
     let name = name.to_lowercase();
     let words = [
         "license",
@@ -347,40 +344,28 @@ fn is_licence(name: &str) -> bool {
 }
 
 pub(super) fn duplicate(subject: &Subject<'_>) -> Findings {
-    // Only files of equal names and sizes are worth reading.
-    let mut candidates: BTreeMap<(&str, u64), Vec<_>> = BTreeMap::new();
-    for (path, node) in subject.package.tree.iter() {
-        if let NodeKind::File { content, size } = &node.kind
-            && *size >= MIN_DUPLICATE
-            && !is_licence(path.file_name())
-        {
-            candidates
-                .entry((path.file_name(), *size))
-                .or_default()
-                .push((path, content));
+    let mut alike: BTreeMap<(&str, Digest), Vec<String>> = BTreeMap::new();
+    // Only files that have a name and a size in common have a digest.
+    for (path, facts) in subject.survey.iter() {
+        if let Some(digest) = facts.digest {
+            let paths = alike.entry((path.file_name(), digest)).or_default();
+            paths.push(path.to_string());
         }
     }
+    let tree = subject.package.tree;
     let mut sets = Vec::new();
-    for ((name, size), files) in candidates {
-        if files.len() < 2 {
+    for ((name, _), paths) in alike {
+        let (Some(first), 2..) = (paths.first(), paths.len()) else {
             continue;
-        }
-        let mut by_content: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for (path, content) in files {
-            by_content
-                .entry(subject.digest(path, content)?)
-                .or_default()
-                .push(path.to_string());
-        }
-        for paths in by_content.into_values().filter(|paths| paths.len() > 1) {
-            sets.push(Copies {
-                basename: name.to_owned(),
-                count: paths.len(),
-                size_bytes: size,
-                wasted_bytes: size * (paths.len() as u64 - 1),
-                paths,
-            });
-        }
+        };
+        let size = tree.get(first).map_or(0, |node| node.size());
+        sets.push(Copies {
+            basename: name.to_owned(),
+            count: paths.len(),
+            size_bytes: size,
+            wasted_bytes: size * (paths.len() as u64 - 1),
+            paths,
+        });
     }
     sets.sort_by(|one: &Copies, other: &Copies| {
         (other.wasted_bytes, &one.paths).cmp(&(one.wasted_bytes, &other.paths))

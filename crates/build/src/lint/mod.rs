@@ -14,15 +14,18 @@ use std::collections::BTreeMap;
 use std::io;
 
 use archive::tree::{FileTree, TreePath};
-use base::{Arch, Digest, DigestReader, Severity, did_you_mean};
+use base::{Arch, Severity, did_you_mean};
 use serde::Serialize;
 
 use crate::analyse::Elf;
 
 use finding::Found;
 pub use finding::{Copies, Details, Finding, Foreign, Permission, Platform};
+pub(crate) use layout::is_licence;
 pub use results::{LintResult, LintResults, ResultsError};
 pub use table::LINTERS;
+
+use crate::survey::{Survey, SurveyError};
 
 /// How much a linter's findings matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -170,10 +173,25 @@ pub fn linter(name: &str) -> Result<&'static Linter, LintError> {
 /// # Errors
 /// The package disables a linter that doesn't exist, or a file can't be read.
 pub fn lint(package: &LintView<'_>, levels: &Levels) -> Result<Vec<Finding>, LintError> {
+    let survey =
+        Survey::of(package.tree).map_err(|SurveyError { path, source }| LintError::Read {
+            package: package.name.to_owned(),
+            path,
+            source,
+        })?;
+    lint_surveyed(package, &survey, levels)
+}
+
+/// The same, given what the files tell.
+pub(crate) fn lint_surveyed(
+    package: &LintView<'_>,
+    survey: &Survey,
+    levels: &Levels,
+) -> Result<Vec<Finding>, LintError> {
     for name in package.disabled {
         linter(name)?;
     }
-    let subject = Subject::read(package)?;
+    let subject = Subject { package, survey };
     let mut findings = Vec::new();
     for linter in &LINTERS {
         let disabled = package.disabled.iter().any(|name| name == linter.name);
@@ -199,34 +217,23 @@ pub fn lint(package: &LintView<'_>, levels: &Levels) -> Result<Vec<Finding>, Lin
     Ok(findings)
 }
 
-/// A package with what several linters want to know of it, read once.
+/// A package and what its files tell.
 struct Subject<'a> {
     package: &'a LintView<'a>,
-    elves: BTreeMap<&'a TreePath, Elf>,
+    survey: &'a Survey,
 }
 
 impl<'a> Subject<'a> {
-    fn read(package: &'a LintView<'a>) -> Result<Subject<'a>, LintError> {
-        let mut elves = BTreeMap::new();
-        for (path, node) in package.tree.iter() {
-            let archive::tree::NodeKind::File { content, size } = &node.kind else {
-                continue;
-            };
+    /// The programs and libraries.
+    fn elves(&self) -> impl Iterator<Item = (&'a TreePath, &'a Elf)> {
+        let tree = self.package.tree;
+        self.survey.iter().filter_map(move |(path, facts)| {
+            let elf = facts.elf.as_ref()?;
             let name = path.file_name();
-            let loaded = node.mode & 0o111 != 0 || name.ends_with(".so") || name.contains(".so.");
-            if !loaded || *size < 4 {
-                continue;
-            }
-            let elf = Elf::read(content).map_err(|source| LintError::Read {
-                package: package.name.to_owned(),
-                path: path.clone(),
-                source,
-            })?;
-            if let Some(elf) = elf {
-                elves.insert(path, elf);
-            }
-        }
-        Ok(Subject { package, elves })
+            let library = name.ends_with(".so") || name.contains(".so.");
+            let loaded = library || tree.get(path.as_str())?.mode & 0o111 != 0;
+            loaded.then_some((path, elf))
+        })
     }
 
     fn is_called(&self, endings: &[&str]) -> bool {
@@ -243,23 +250,6 @@ impl<'a> Subject<'a> {
             .filter(|(path, node)| !node.is_directory() && wanted(path))
             .map(|(path, _)| path.to_string())
             .collect()
-    }
-
-    fn digest(
-        &self,
-        path: &TreePath,
-        content: &archive::tree::Content,
-    ) -> Result<Digest, LintError> {
-        let read = || {
-            let mut reader = DigestReader::new(content.open()?);
-            io::copy(&mut reader, &mut io::sink())?;
-            Ok(reader.finish().1)
-        };
-        read().map_err(|source| LintError::Read {
-            package: self.package.name.to_owned(),
-            path: path.clone(),
-            source,
-        })
     }
 }
 
