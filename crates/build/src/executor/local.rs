@@ -300,6 +300,14 @@ impl<'a> Build<'a> {
             None => Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?,
         };
         let store = &self.executor.store;
+        if self
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, PlannedStep::Run { .. }))
+        {
+            super::foreign::check(self.plan.arch)?;
+        }
         self.user = super::accounts::run_as(&self.plan.accounts, &layers)?;
         let root = self.guest(&layers)?;
         self.start_proxy()?;

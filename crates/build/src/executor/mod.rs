@@ -1,6 +1,7 @@
 //! Carrying out a [`BuildPlan`].
 
 mod accounts;
+mod foreign;
 mod local;
 mod script;
 
@@ -10,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 
-use base::{Digest, Reporter};
+use base::{Arch, Digest, Reporter};
 use store::StoreError;
 
 use crate::guest::GuestError;
@@ -137,6 +138,16 @@ pub enum ExecuteError {
         "`accounts.run-as` names `{0}`, but neither `accounts.users` nor the guest's /etc/passwd has that user: add it to `accounts.users`"
     )]
     NoUser(String),
+    /// The guest's programs don't run on this machine.
+    #[error("this machine ({host}) runs no programs of {arch}: {missing}")]
+    Foreign {
+        /// The guest's architecture.
+        arch: Arch,
+        /// The machine's.
+        host: Arch,
+        /// What is missing, and what to do.
+        missing: &'static str,
+    },
     /// The guest has no shell.
     #[error(
         "the guest has no /bin/sh: add a package that provides one, such as `busybox` or `bash`, to `environment.contents.packages`"
