@@ -481,6 +481,11 @@ impl Signer {
         &self.key_name
     }
 
+    /// The private half, for statements about packages.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     /// The public half.
     pub fn public(&self) -> &PublicKey {
         &self.public

@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 96 << 20;
 /// More signatures than this are not checked.
 const MAX_SIGNATURES: usize = 64;
 
-/// A signed payload. The payload is bytes that nobody may use before [`Envelope::verify`].
+/// A signed payload. The payload is bytes that nobody may trust before [`Envelope::verify`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
     payload_type: String,
@@ -196,6 +196,12 @@ impl Envelope {
     /// The signatures, unchecked.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    /// The payload's type and the payload, unchecked: for whoever finds out otherwise whether it is
+    /// true.
+    pub fn unverified(&self) -> (&str, &[u8]) {
+        (&self.payload_type, &self.payload)
     }
 
     /// The payload when at least one of `trusted` has signed it.

@@ -526,6 +526,17 @@ fn scripts(given: &Scriptlets) -> BTreeMap<Script, Vec<u8>> {
 /// The resolved recipe as JSON, which is YAML too: what made the package, without anything of the
 /// machine that made it.
 fn recipe_record(recipe: &ResolvedRecipe) -> Result<Vec<u8>, EmitError> {
+    let recipe = published(recipe);
+    let mut bytes = serde_json::to_vec_pretty(&recipe).map_err(|error| EmitError::Describe {
+        package: recipe.package.name.clone(),
+        source: error.into(),
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The recipe without anything of the machine that reads it.
+pub fn published(recipe: &ResolvedRecipe) -> ResolvedRecipe {
     let mut recipe = recipe.clone();
     forget_host(&mut recipe.environment);
     let tests = recipe
@@ -536,12 +547,7 @@ fn recipe_record(recipe: &ResolvedRecipe) -> Result<Vec<u8>, EmitError> {
     for test in tests.flatten() {
         forget_host(&mut test.environment);
     }
-    let mut bytes = serde_json::to_vec_pretty(&recipe).map_err(|error| EmitError::Describe {
-        package: recipe.package.name.clone(),
-        source: error.into(),
-    })?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    recipe
 }
 
 /// Drops repositories and keys that are folders and files of the machine, and passwords in URLs.

@@ -2,6 +2,7 @@
 
 pub mod analyse;
 pub mod build_recipe;
+pub mod compare;
 pub mod describe;
 pub mod emit;
 pub mod executor;
@@ -10,8 +11,10 @@ pub mod guest;
 pub mod lint;
 pub mod plan;
 pub mod planning;
+pub mod provenance;
 pub mod published;
 pub mod recipe;
+pub mod rebuild;
 pub mod recording;
 pub mod sandbox;
 pub mod source;

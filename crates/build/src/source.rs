@@ -77,6 +77,8 @@ pub struct Sources {
     checkouts: BTreeMap<GitCheckout, CheckedOut>,
     /// Each source once, in the order of the steps.
     pub origins: Vec<SourceOrigin>,
+    /// What sources without a checksum were before, by their URIs: they must be the same.
+    recorded: BTreeMap<String, Digest>,
 }
 
 impl Sources {
@@ -92,7 +94,26 @@ impl Sources {
         epoch: Epoch,
         reporter: &dyn Reporter,
     ) -> Result<Sources, SourceError> {
-        let mut sources = Sources::default();
+        Sources::fetch_recorded(store, wanted, origins, epoch, BTreeMap::new(), reporter).await
+    }
+
+    /// As [`Sources::fetch`], where it is known what sources without a checksum were before: these
+    /// are had by hash, as the others are.
+    ///
+    /// # Errors
+    /// One can't be had anywhere.
+    pub async fn fetch_recorded(
+        store: &Store,
+        wanted: &[SourceRequest<'_>],
+        origins: &Origins,
+        epoch: Epoch,
+        recorded: BTreeMap<String, Digest>,
+        reporter: &dyn Reporter,
+    ) -> Result<Sources, SourceError> {
+        let mut sources = Sources {
+            recorded,
+            ..Sources::default()
+        };
         for request in wanted {
             match request {
                 SourceRequest::Fetch(fetch) => {
@@ -147,6 +168,22 @@ impl Sources {
     ) -> Result<(), SourceError> {
         const RECORD: &str = "unpinned-source";
         if self.unpinned.contains_key(&fetch.uri) {
+            return Ok(());
+        }
+        if let Some(digest) = self.recorded.get(&fetch.uri) {
+            let source = Source {
+                name: fetch.file_name.clone(),
+                url: fetch.uri.clone(),
+                expected: Expected::Sha256(*digest),
+            };
+            let fetched = store::fetch(store, &source, origins, reporter).await?;
+            self.unpinned.insert(fetch.uri.clone(), fetched.digest);
+            self.origins.push(SourceOrigin {
+                uri: fetch.uri.clone(),
+                digest: fetched.digest,
+                origin: fetched.origin,
+                commit: None,
+            });
             return Ok(());
         }
         let uri = store::without_credentials(&fetch.uri);

@@ -61,6 +61,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Build packages from recipes, in a sandbox without network
     Build(Build),
+    /// Build a package again from what is recorded of it, and say where it differs
+    Rebuild(Rebuild),
     /// Test built packages as their recipes say, each in a fresh guest
     Test(Test),
     /// Check finished packages
@@ -258,6 +260,47 @@ pub(crate) struct Build {
     /// Build even what is unchanged, and fail if the result differs from the earlier one
     #[arg(long)]
     pub(crate) rebuild: bool,
+    /// Put a statement of how it was made (in-toto, SLSA v1) beside each package:
+    /// PACKAGE.apk.intoto.jsonl, a DSSE envelope signed with the signing key
+    #[arg(long)]
+    pub(crate) generate_provenance: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polpo rebuild packages/x86_64/hello-2.10-r0.apk -r build/seed -k ~/.config/polpo/keys
+  polpo rebuild hello-2.10-r0.apk --format json --out-dir /tmp/again
+
+The recipe is the one in the package. PACKAGE.apk.intoto.jsonl beside it (`polpo build
+--generate-provenance`) says which guest packages, sources and recorded downloads to use, by hash;
+without it the guest is chosen anew. The exit code is 1 when the packages differ.")]
+pub(crate) struct Rebuild {
+    /// The package
+    #[arg(value_name = "PACKAGE.apk")]
+    pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) repositories: Repositories,
+    #[command(flatten)]
+    pub(crate) mirrors: Mirrors,
+    /// Folder of the files that lay beside the recipe, where the store has them no more
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_dir: Option<PathBuf>,
+    /// Statement of how the package was made [default: PACKAGE.apk.intoto.jsonl, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provenance: Option<PathBuf>,
+    /// Public key that the statement may be signed by, besides those of the keyring; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Private RSA key to sign the result with; without one, signatures are not compared
+    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// Folder that what was built again is kept in, below ARCH/
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out_dir: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::Format,
 }
 
 /// What steps have of the network.

@@ -304,6 +304,35 @@ impl SourceRecord {
 }
 
 impl RecipeRecord {
+    /// The recipe that `document` says its package was made of, if it says so in the way of
+    /// [`PackageRecord::document`].
+    pub fn from_document(document: &Document) -> Option<RecipeRecord> {
+        let described = document.relationships.iter().find(|relationship| {
+            relationship.relationship_type == "DESCRIBED_BY"
+                && document
+                    .document_describes
+                    .contains(&relationship.spdx_element_id)
+        })?;
+        let mut packages = document.packages.iter();
+        let recipe = packages.find(|package| package.id == described.related_spdx_element)?;
+        let checksum = recipe
+            .checksums
+            .iter()
+            .find(|checksum| checksum.algorithm == "SHA256")?;
+        let repository = recipe
+            .download_location
+            .strip_prefix("git+")
+            .and_then(|location| location.split_once('#'))
+            .and_then(|(location, _)| location.rsplit_once('@'))
+            .map(|(repository, _)| repository.to_owned());
+        Some(RecipeRecord {
+            path: recipe.name.clone(),
+            digest: checksum.checksum_value.parse().ok()?,
+            repository,
+            commit: recipe.version_info.clone(),
+        })
+    }
+
     fn element(&self) -> Package {
         let hex = self.digest.hex();
         let id = spdx_id(&format!(

@@ -21,9 +21,12 @@ use crate::guest::{ChooseError, choose};
 use crate::lint::{Levels, LintResults};
 use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
+use crate::provenance::ProvenanceError;
 use crate::recipe::ResolvedRecipe;
 use crate::recording::{Recording, RestoreError, restore};
 use crate::source::{RecipeFiles, SourceError, SourceOrigin, Sources, recipe_files};
+
+pub(crate) use publish::copy_out;
 
 /// Rises when the same recipe and output would become other packages.
 const FORMAT: u32 = 2;
@@ -65,6 +68,8 @@ pub struct BuildOptions<'a> {
     pub strip_origin_name: bool,
     /// Build also what is unchanged, and fail if other packages come out.
     pub rebuild: bool,
+    /// Put a statement of how it was made beside each package, signed with the signer's key.
+    pub provenance: bool,
 }
 
 /// A package that is in the repository now.
@@ -99,12 +104,12 @@ pub struct BuiltRecipe {
 
 /// What is kept of a build, under its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct BuildRecord {
-    packages: Vec<BuiltPackage>,
-    log: Digest,
+pub(crate) struct BuildRecord {
+    pub(crate) packages: Vec<BuiltPackage>,
+    pub(crate) log: Digest,
     /// What linters found.
     #[serde(default)]
-    lint: Vec<LintResults>,
+    pub(crate) lint: Vec<LintResults>,
 }
 
 /// A recipe was not built.
@@ -181,6 +186,9 @@ pub enum BuildError {
     /// The index can't be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// It can't be stated how the packages were made.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceError),
     /// A package of the repository is no good.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -221,6 +229,84 @@ pub async fn build_recipe<E: Executor>(
     let package = || recipe.package.name.clone();
     // Not only when all is built.
     publish::present_index(recipe.arch, options)?;
+    let (plan, sources) = prepare(store, recipe, options, reporter).await?;
+
+    // What comes over the network now is not in the plan: it may give something else today.
+    let pinned = matches!(plan.network, Network::Denied | Network::Replayed);
+    if pinned
+        && !options.rebuild
+        && let Some(record) = built_before(store, &key(recipe, options, &plan))?
+    {
+        let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
+        let task = base::Task::start(
+            reporter,
+            base::Verb::Build,
+            &subject,
+            None,
+            base::Unit::Items,
+        );
+        publish::publish(store, &record.packages, recipe.arch, options)?;
+        persist_lint_results(recipe, options, &record.lint)?;
+        publish::state(recipe, &plan, &record.packages, options)?;
+        task.unchanged();
+        return Ok(BuiltRecipe {
+            outcome: Outcome::Unchanged,
+            packages: record.packages.clone(),
+            plan,
+            sources: sources.origins,
+            log: record.log,
+            problems: Vec::new(),
+        });
+    }
+
+    let (plan, record, problems) =
+        execute(store, executor, recipe, options, plan, &sources, reporter).await?;
+    let key = key(recipe, options, &plan);
+    if options.rebuild
+        && let Some(before) = built_before(store, &key)?
+    {
+        let differ: Vec<String> = record
+            .packages
+            .iter()
+            .filter(|package| !before.packages.contains(package))
+            .map(|package| package.file_name.clone())
+            .collect();
+        if !differ.is_empty() {
+            let kept = options.out.join(recipe.arch.apk()).join("not-reproducible");
+            for package in &record.packages {
+                if differ.contains(&package.file_name) {
+                    publish::copy_out(store, package, &kept)?;
+                }
+            }
+            return Err(BuildError::NotReproducible {
+                package: package(),
+                files: differ,
+                kept,
+            });
+        }
+    }
+    publish::publish(store, &record.packages, recipe.arch, options)?;
+    persist_lint_results(recipe, options, &record.lint)?;
+    publish::state(recipe, &plan, &record.packages, options)?;
+    store.record_put("build", &key, &record)?;
+    Ok(BuiltRecipe {
+        outcome: Outcome::Done,
+        packages: record.packages,
+        plan,
+        sources: sources.origins,
+        log: record.log,
+        problems,
+    })
+}
+
+/// Chooses the guest, fetches the sources and makes the plan.
+pub(crate) async fn prepare(
+    store: &Store,
+    recipe: &ResolvedRecipe,
+    options: &BuildOptions<'_>,
+    reporter: &dyn Reporter,
+) -> Result<(BuildPlan, Sources), BuildError> {
+    let package = || recipe.package.name.clone();
     let repositories = open_repositories(options, recipe.arch, reporter).await?;
     let wanted = &recipe.environment.packages;
     let guest = choose(options.access, recipe.arch, &repositories, wanted, reporter)
@@ -269,71 +355,7 @@ pub async fn build_recipe<E: Executor>(
         package: package(),
         source,
     })?;
-
-    // What comes over the network now is not in the plan: it may give something else today.
-    let pinned = matches!(plan.network, Network::Denied | Network::Replayed);
-    if pinned
-        && !options.rebuild
-        && let Some(record) = built_before(store, &key(recipe, options, &plan))?
-    {
-        let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
-        let task = base::Task::start(
-            reporter,
-            base::Verb::Build,
-            &subject,
-            None,
-            base::Unit::Items,
-        );
-        publish::publish(store, &record.packages, recipe.arch, options)?;
-        persist_lint_results(recipe, options, &record.lint)?;
-        task.unchanged();
-        return Ok(BuiltRecipe {
-            outcome: Outcome::Unchanged,
-            packages: record.packages.clone(),
-            plan,
-            sources: sources.origins,
-            log: record.log,
-            problems: Vec::new(),
-        });
-    }
-
-    let (plan, record, problems) =
-        execute(store, executor, recipe, options, plan, &sources, reporter).await?;
-    let key = key(recipe, options, &plan);
-    if options.rebuild
-        && let Some(before) = built_before(store, &key)?
-    {
-        let differ: Vec<String> = record
-            .packages
-            .iter()
-            .filter(|package| !before.packages.contains(package))
-            .map(|package| package.file_name.clone())
-            .collect();
-        if !differ.is_empty() {
-            let kept = options.out.join(recipe.arch.apk()).join("not-reproducible");
-            for package in &record.packages {
-                if differ.contains(&package.file_name) {
-                    publish::copy_out(store, package, &kept)?;
-                }
-            }
-            return Err(BuildError::NotReproducible {
-                package: package(),
-                files: differ,
-                kept,
-            });
-        }
-    }
-    publish::publish(store, &record.packages, recipe.arch, options)?;
-    persist_lint_results(recipe, options, &record.lint)?;
-    store.record_put("build", &key, &record)?;
-    Ok(BuiltRecipe {
-        outcome: Outcome::Done,
-        packages: record.packages,
-        plan,
-        sources: sources.origins,
-        log: record.log,
-        problems,
-    })
+    Ok((plan, sources))
 }
 
 /// What is kept under `key`, if all of it is still there.
@@ -346,7 +368,7 @@ fn built_before(store: &Store, key: &Digest) -> Result<Option<BuildRecord>, Stor
 }
 
 /// Reads the indexes. The output repository may be among them before it has one.
-async fn open_repositories(
+pub(crate) async fn open_repositories(
     options: &BuildOptions<'_>,
     arch: base::Arch,
     reporter: &dyn Reporter,
@@ -397,7 +419,8 @@ fn key(recipe: &ResolvedRecipe, options: &BuildOptions<'_>, plan: &BuildPlan) ->
     Digest::of(&key_bytes(&key))
 }
 
-async fn execute<E: Executor>(
+/// Carries the plan out and makes the packages, blobs of the store.
+pub(crate) async fn execute<E: Executor>(
     store: &Store,
     executor: &E,
     recipe: &ResolvedRecipe,

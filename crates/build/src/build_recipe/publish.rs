@@ -7,12 +7,16 @@ use std::path::Path;
 
 use apk::index::{FILE_NAME, Index, IndexEntry, IndexError};
 use apk::package::Package;
-use apk::signature::{Keyring, SignatureError};
+use apk::signature::{Keyring, SignatureError, Signer};
 use base::{Arch, Digest};
 use rustix::fs::FlockOperation;
 use store::{AtomicFile, Store, StoreError, WriteError};
 
 use super::{BuildError, BuildOptions, BuiltPackage};
+use crate::emit::published;
+use crate::plan::BuildPlan;
+use crate::provenance::{self, BuildFacts, Parameters, RecipeFile};
+use crate::recipe::ResolvedRecipe;
 
 /// Puts `packages` into `options.out` and its index. What is there already stays untouched, so a
 /// repository that has them all does not change.
@@ -81,8 +85,42 @@ pub(super) fn present_index(
     }
 }
 
+/// Puts beside each of `packages` how it was made, where that is asked for.
+pub(super) fn state(
+    recipe: &ResolvedRecipe,
+    plan: &BuildPlan,
+    packages: &[BuiltPackage],
+    options: &BuildOptions<'_>,
+) -> Result<(), BuildError> {
+    if !options.provenance {
+        return Ok(());
+    }
+    let facts = BuildFacts {
+        recipe: published(recipe),
+        plan: plan.clone(),
+        parameters: Parameters {
+            architecture: recipe.arch.apk().to_owned(),
+            source_date_epoch: options.epoch.0,
+            namespace: options.namespace.to_owned(),
+            network: plan.network,
+            recipe_file: options.recipe.as_ref().map(RecipeFile::from),
+        },
+    };
+    let folder = options.out.join(recipe.arch.apk());
+    let key = options.signer.map(Signer::key);
+    for package in packages {
+        let version = env!("CARGO_PKG_VERSION");
+        let line = facts.line(&package.file_name, package.digest, version, key)?;
+        let path = provenance::beside(&folder.join(&package.file_name));
+        if fs::read(&path).ok().as_ref() != Some(&line) {
+            store::write_atomically(&path, &line)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes the package's file into `folder`, unless it is there.
-pub(super) fn copy_out(
+pub(crate) fn copy_out(
     store: &Store,
     package: &BuiltPackage,
     folder: &Path,

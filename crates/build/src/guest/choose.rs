@@ -1,5 +1,6 @@
 //! Which packages a guest has, and how they come into the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use apk::dependency::{Dependency, InvalidDependency};
@@ -40,6 +41,15 @@ pub enum ChooseError {
         /// What is wrong with it.
         source: PackageError,
     },
+    /// Packages that a guest had are nowhere any more.
+    #[error(
+        "no repository has these packages of the guest, and neither has the store: {}; name one that has them with `-r`",
+        packages.join(", ")
+    )]
+    Gone {
+        /// The packages, with their identities.
+        packages: Vec<String>,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,8 +77,64 @@ pub async fn choose(
             })
         })
         .collect::<Result<Vec<Dependency>, ChooseError>>()?;
-    let store = access.store();
     let chosen = repository::choose(repositories, arch, &world)?;
+    bring(access, chosen, reporter).await
+}
+
+/// Brings these very packages into the store, from whichever repository lists them: what a guest had
+/// before. One that is in the store is not looked for.
+///
+/// # Errors
+/// No repository lists one, or it can't be had.
+pub async fn bring_recorded(
+    access: &Access,
+    repositories: &[LoadedRepository],
+    recorded: &[GuestPackage],
+    reporter: &dyn Reporter,
+) -> Result<Vec<GuestPackage>, ChooseError> {
+    let mut missing: BTreeMap<&str, &GuestPackage> = recorded
+        .iter()
+        .filter(|package| !access.store().contains(&package.digest))
+        .map(|package| (package.identity.as_str(), package))
+        .collect();
+    let mut chosen = Vec::new();
+    for repository in repositories {
+        if missing.is_empty() {
+            break;
+        }
+        for (place, candidate) in repository.candidates().iter().enumerate() {
+            let identity = candidate.identity.map(|identity| identity.to_string());
+            if identity.is_some_and(|identity| missing.remove(identity.as_str()).is_some()) {
+                chosen.push((repository, repository.entry(place)?));
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let missing = missing.values();
+        return Err(ChooseError::Gone {
+            packages: missing
+                .map(|package| format!("{}-{} ({})", package.name, package.version, package.identity))
+                .collect(),
+        });
+    }
+    let brought = bring(access, chosen, reporter).await?;
+    // Equal identity, equal package, whoever signed it.
+    let found = |package: &GuestPackage| {
+        let mut brought = brought.iter();
+        brought
+            .find(|one| one.identity == package.identity)
+            .unwrap_or(package)
+            .clone()
+    };
+    Ok(recorded.iter().map(found).collect())
+}
+
+async fn bring(
+    access: &Access,
+    chosen: Vec<(&LoadedRepository, IndexEntry)>,
+    reporter: &dyn Reporter,
+) -> Result<Vec<GuestPackage>, ChooseError> {
+    let store = access.store();
     let known = chosen
         .iter()
         .map(|(_, entry)| access.checked(entry))

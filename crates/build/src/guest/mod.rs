@@ -24,7 +24,7 @@ use crate::plan::GuestPackage;
 use crate::recipe::Accounts;
 use crate::sandbox::Root;
 
-pub use choose::{ChooseError, choose};
+pub use choose::{ChooseError, bring_recorded, choose};
 pub use merge::Method;
 use merge::merge;
 use relocate::Shape;

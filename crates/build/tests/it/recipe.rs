@@ -243,6 +243,7 @@ test:
             persist_lint_results: false,
             strip_origin_name: false,
             rebuild: false,
+            provenance: false,
         };
         change(&mut options);
         let store = self.executor.store();

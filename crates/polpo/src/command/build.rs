@@ -73,6 +73,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             persist_lint_results: arguments.linters.persist_lint_results,
             strip_origin_name: arguments.strip_origin_name,
             rebuild: arguments.rebuild,
+            provenance: arguments.generate_provenance,
         };
         let built = interruptible(build_recipe(
             &store,

@@ -10,6 +10,7 @@ mod key_generate;
 mod lint;
 pub(crate) mod melange;
 mod network;
+mod rebuild;
 mod recipe_compile;
 mod recipe_query;
 mod recipe_show;
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
         Command::Build(arguments) => build::run(&arguments, session).await?,
+        Command::Rebuild(arguments) => return rebuild::run(&arguments, session).await,
         Command::Test(arguments) => test::run(&arguments, session).await?,
         Command::Source(Source::Fetch(arguments)) => source_fetch::run(&arguments, session).await?,
         Command::Image(Image::Run(arguments)) => return image_run::run(&arguments, session),
