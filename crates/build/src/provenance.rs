@@ -399,8 +399,8 @@ fn statement(
         path: path.to_owned(),
         source,
     };
-    let enveloped = serde_json::from_slice::<Probe>(line)
-        .is_ok_and(|probe| probe.payload_type.is_some());
+    let enveloped =
+        serde_json::from_slice::<Probe>(line).is_ok_and(|probe| probe.payload_type.is_some());
     if !enveloped {
         let statement = Statement::from_json(line).map_err(wrong)?;
         return Ok((statement, Voucher::Nobody));
@@ -446,8 +446,8 @@ fn facts(statement: Statement<Value>, path: &Path) -> Result<BuildFacts, Provena
     }
     let plan: BuildPlan =
         take(&definition.internal_parameters, "plan").map_err(field("internalParameters.plan"))?;
-    let recipe =
-        take(&definition.external_parameters, "recipe").map_err(field("externalParameters.recipe"))?;
+    let recipe = take(&definition.external_parameters, "recipe")
+        .map_err(field("externalParameters.recipe"))?;
     let parameters = serde_json::from_value(Value::Object(definition.external_parameters))
         .map_err(field("externalParameters"))?;
     let named = provenance
@@ -470,7 +470,10 @@ fn facts(statement: Statement<Value>, path: &Path) -> Result<BuildFacts, Provena
     })
 }
 
-fn take<T: DeserializeOwned>(from: &Map<String, Value>, name: &str) -> Result<T, serde_json::Error> {
+fn take<T: DeserializeOwned>(
+    from: &Map<String, Value>,
+    name: &str,
+) -> Result<T, serde_json::Error> {
     T::deserialize(from.get(name).unwrap_or(&Value::Null))
 }
 

@@ -431,7 +431,10 @@ async fn gather(
     if let Some(folder) = options.source_folder {
         recipe_files(store, folder).map_err(source_failed)?;
     }
-    let missing = plan.files.iter().filter(|file| !store.contains(&file.digest));
+    let missing = plan
+        .files
+        .iter()
+        .filter(|file| !store.contains(&file.digest));
     let missing: Vec<String> = missing.map(|file| file.path.clone()).collect();
     if !missing.is_empty() {
         return Err(RebuildError::Files { files: missing });

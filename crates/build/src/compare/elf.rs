@@ -106,7 +106,10 @@ impl Comparer {
             ),
         );
         let headers = vec![
-            ("the file header", part(0, Some(size_of::<H>() as u64)).unwrap_or_default()),
+            (
+                "the file header",
+                part(0, Some(size_of::<H>() as u64)).unwrap_or_default(),
+            ),
             ("the program headers", segments.unwrap_or_default()),
             ("the section headers", table.unwrap_or_default()),
         ];

@@ -125,7 +125,11 @@ impl Comparer {
         };
         if ours == theirs {
             let words = |member: &Member<'_>| {
-                let how = if member.deflated { "deflated to " } else { "stored in " };
+                let how = if member.deflated {
+                    "deflated to "
+                } else {
+                    "stored in "
+                };
                 Some(format!("{how}{} bytes", member.bytes.len()))
             };
             self.differ(Aspect::Compression, words(one), words(other));
@@ -198,7 +202,10 @@ fn zip(data: &[u8]) -> Option<Members<'_>> {
             (Aspect::Mode, format!("{:04o}", entry.mode().permissions())),
             (Aspect::ModificationTime, entry.last_modified().to_string()),
         ];
-        if !matches!(method, CompressionMethod::Store | CompressionMethod::Deflate) {
+        if !matches!(
+            method,
+            CompressionMethod::Store | CompressionMethod::Deflate
+        ) {
             facts.push((Aspect::Compression, format!("{method:?}")));
         }
         let member = Member {

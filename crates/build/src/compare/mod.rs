@@ -177,7 +177,14 @@ pub fn compare(
     if data_differs {
         let mut differing = BTreeSet::new();
         entries(&ours, &theirs, &mut comparer, &mut differing);
-        look_into(original, rebuilt, &differing, scratch, limits, &mut comparer)?;
+        look_into(
+            original,
+            rebuilt,
+            &differing,
+            scratch,
+            limits,
+            &mut comparer,
+        )?;
         if comparer.is_silent() {
             data_form(&ours.manifest, &theirs.manifest, &mut comparer);
         }
@@ -408,7 +415,7 @@ fn control(original: &Package, rebuilt: &Package, data_differs: bool, comparer: 
         let only = |these: &[&str], those: &[&str]| {
             let values = these.iter().filter(|value| !those.contains(value));
             let values: Vec<&str> = values.copied().take(20).collect();
-            (!values.is_empty()).then(|| values.join(", "))
+            Some(values.join(", ")).filter(|values| !values.is_empty())
         };
         let (mut first, mut second) = (only(one, other), only(other, one));
         if first.is_none() && second.is_none() {

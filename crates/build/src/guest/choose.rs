@@ -113,7 +113,12 @@ pub async fn bring_recorded(
         let missing = missing.values();
         return Err(ChooseError::Gone {
             packages: missing
-                .map(|package| format!("{}-{} ({})", package.name, package.version, package.identity))
+                .map(|package| {
+                    format!(
+                        "{}-{} ({})",
+                        package.name, package.version, package.identity
+                    )
+                })
                 .collect(),
         });
     }

@@ -7,6 +7,7 @@ mod limits;
 mod network;
 mod network_clients;
 mod ordinary_user;
+mod rebuild;
 mod recipe;
 mod sandbox;
 mod steps;

@@ -23,22 +23,22 @@ use tempfile::TempDir;
 
 use crate::support::{Lines, busybox_tree, init_program, listing, runtime};
 
-const EPOCH: Epoch = Epoch(1_700_000_000);
+pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
 
 /// A repository of busybox, a mirror with a source, a recipe.
-struct Workshop {
-    folder: TempDir,
-    executor: LocalExecutor,
-    signer: Signer,
-    keyring: Keyring,
+pub(crate) struct Workshop {
+    pub(crate) folder: TempDir,
+    pub(crate) executor: LocalExecutor,
+    pub(crate) signer: Signer,
+    pub(crate) keyring: Keyring,
     levels: Levels,
-    origins: Origins,
-    source: Digest,
-    lines: Lines,
+    pub(crate) origins: Origins,
+    pub(crate) source: Digest,
+    pub(crate) lines: Lines,
 }
 
 impl Workshop {
-    fn new() -> Workshop {
+    pub(crate) fn new() -> Workshop {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let store = Store::open(path("store")).unwrap();
@@ -141,11 +141,11 @@ impl Workshop {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn recipe(&self, more: &str) -> ResolvedRecipe {
+    pub(crate) fn recipe(&self, more: &str) -> ResolvedRecipe {
         let text = format!(
             "package:
   name: hello
@@ -217,14 +217,29 @@ test:
         self.build_with(recipe, |options| options.rebuild = rebuild)
     }
 
-    fn build_with(
+    pub(crate) fn build_with(
         &self,
         recipe: &ResolvedRecipe,
         change: impl FnOnce(&mut BuildOptions<'_>),
     ) -> Result<BuiltRecipe, BuildError> {
+        self.build_elsewhere(recipe, &self.executor, &self.path("out"), change)
+    }
+
+    /// Builds in the store of another executor.
+    pub(crate) fn build_elsewhere(
+        &self,
+        recipe: &ResolvedRecipe,
+        executor: &LocalExecutor,
+        out: &Path,
+        change: impl FnOnce(&mut BuildOptions<'_>),
+    ) -> Result<BuiltRecipe, BuildError> {
         let repositories = [Repository::folder(self.path("seed"))];
-        let (out, beside) = (self.path("out"), self.path("recipe/hello"));
-        let access = self.access();
+        let beside = self.path("recipe/hello");
+        let access = Access::new(
+            executor.store().clone(),
+            store::Network::offline(),
+            AccessSettings::default(),
+        );
         let mut options = BuildOptions {
             repositories: &repositories,
             keyring: &self.keyring,
@@ -235,7 +250,7 @@ test:
             limits: Limits::default(),
             network: Network::Denied,
             recording: Recording::default(),
-            out: &out,
+            out,
             signer: Some(&self.signer),
             namespace: "polpo",
             recipe: None,
@@ -246,14 +261,8 @@ test:
             provenance: false,
         };
         change(&mut options);
-        let store = self.executor.store();
-        runtime().block_on(build_recipe(
-            store,
-            &self.executor,
-            recipe,
-            &options,
-            &self.lines,
-        ))
+        let store = executor.store();
+        runtime().block_on(build_recipe(store, executor, recipe, &options, &self.lines))
     }
 
     fn test(&self, recipe: &ResolvedRecipe) -> Vec<TestReport> {
