@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock or depends on the order of a map: the same facts give the same bytes.
 
+pub mod cyclonedx;
 pub mod dsse;
 pub mod intoto;
 mod json;

@@ -1,7 +1,9 @@
 //! What a package says of its own origin: the SPDX document that lies in it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
+use apk::package::{EntryKind, Package, PackageError};
 use attest::intoto::JsonError;
 use attest::licence::{CopyrightEntry, Expression, Licence, NO_ASSERTION};
 use attest::spdx::{Document, PackageRecord, RecipeRecord, SourceRecord, package_url};
@@ -35,12 +37,35 @@ pub struct Origin {
     pub licence_texts: BTreeMap<String, String>,
 }
 
+/// Longer documents of a package are not read: 64 MiB.
+const MAX_DOCUMENT: u64 = 64 << 20;
+
 /// Where a package's document lies in it.
 pub fn document_path(package: &ResolvedPackage) -> String {
-    format!(
-        "var/lib/db/sbom/{}-{}.spdx.json",
-        package.name, package.full_version
-    )
+    place(&package.name, &package.full_version)
+}
+
+fn place(name: &str, version: &str) -> String {
+    format!("var/lib/db/sbom/{name}-{version}.spdx.json")
+}
+
+/// The document that lies in a package, if there is one and it makes sense.
+///
+/// # Errors
+/// The package is damaged.
+pub fn packaged_document(package: &Package) -> Result<Option<Document>, PackageError> {
+    let info = package.info();
+    let place = place(&info.name, &info.version);
+    let mut document = None;
+    package.visit(&archive::Limits::default(), |entry, content| {
+        if entry.path == place && matches!(entry.kind, EntryKind::File { .. }) {
+            let mut bytes = Vec::new();
+            let read = content.take(MAX_DOCUMENT).read_to_end(&mut bytes);
+            document = read.ok().and_then(|_| Document::from_json(&bytes).ok());
+        }
+        Ok::<(), PackageError>(())
+    })?;
+    Ok(document)
 }
 
 /// What the document of a package says that was built with the network within reach.

@@ -5,14 +5,13 @@
 //! anew, and the package's SPDX document says of which recipe it was made.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use apk::package::{EntryKind, Format, Package, PackageError};
+use apk::package::{Format, Package, PackageError};
 use apk::repository::{Access, Repository};
 use apk::signature::{Keyring, Signer};
 use archive::Limits as ArchiveLimits;
-use attest::spdx::{Document, RecipeRecord};
+use attest::spdx::RecipeRecord;
 use base::{Digest, Problem, Reporter, SourceText};
 use key::PublicKey;
 use serde::Serialize;
@@ -22,6 +21,7 @@ use crate::build_recipe::{
     BuildError, BuildOptions, BuiltPackage, copy_out, execute, open_repositories, prepare,
 };
 use crate::compare::{CompareError, Comparison, compare};
+use crate::describe::packaged_document;
 use crate::emit::{EmitError, RECIPE_FILE, published};
 use crate::executor::Executor;
 use crate::guest::bring_recorded;
@@ -31,9 +31,6 @@ use crate::provenance::{self, BuildFacts, Parameters, ProvenanceError, Voucher};
 use crate::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use crate::recording::{Recording, restore};
 use crate::source::{Sources, recipe_files};
-
-/// Longer SPDX documents of a package are not read: 64 MiB.
-const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// What a rebuild is told besides the package.
 #[derive(Clone, Debug)]
@@ -271,6 +268,8 @@ pub async fn rebuild<E: Executor>(
         levels: &levels,
         rebuild: true,
         provenance: false,
+        persist_lint_results: false,
+        cyclonedx: false,
     };
     let (plan, sources) = match facts {
         Some(facts) => gather(store, &recipe, facts.plan, &build, reporter).await?,
@@ -373,16 +372,7 @@ fn statement(
 /// What the package itself says of its making.
 fn recorded_parameters(package: &Package) -> Result<Parameters, RebuildError> {
     let info = package.info();
-    let mut document = None;
-    let place = format!("var/lib/db/sbom/{}-{}.spdx.json", info.name, info.version);
-    package.visit(&ArchiveLimits::default(), |entry, content| {
-        if entry.path == place && matches!(entry.kind, EntryKind::File { .. }) {
-            let mut bytes = Vec::new();
-            let read = content.take(MAX_DOCUMENT).read_to_end(&mut bytes);
-            document = read.ok().and_then(|_| Document::from_json(&bytes).ok());
-        }
-        Ok::<(), PackageError>(())
-    })?;
+    let document = packaged_document(package)?;
     let record = document.and_then(|document| RecipeRecord::from_document(&document));
     Ok(Parameters {
         architecture: info.arch.clone(),

@@ -264,6 +264,16 @@ pub(crate) struct Build {
     /// PACKAGE.apk.intoto.jsonl, a DSSE envelope signed with the signing key
     #[arg(long)]
     pub(crate) generate_provenance: bool,
+    /// Forms of the packages' bills of materials: `spdx` (2.3) lies in each package in any case,
+    /// `cyclonedx` (1.6) beside it as PACKAGE.apk.cdx.json
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        value_delimiter = ',',
+        default_value = "spdx"
+    )]
+    pub(crate) sbom_format: Vec<SbomFormat>,
 }
 
 #[derive(Debug, Args)]
@@ -301,6 +311,15 @@ pub(crate) struct Rebuild {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: crate::output::Format,
+}
+
+/// The forms of bills of materials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SbomFormat {
+    /// SPDX 2.3, in the package.
+    Spdx,
+    /// CycloneDX 1.6, beside the package.
+    Cyclonedx,
 }
 
 /// What steps have of the network.

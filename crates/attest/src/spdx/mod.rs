@@ -4,7 +4,7 @@
 //! relationships sorted, `documentNamespace` derived from everything else in it.
 
 mod image;
-mod package;
+pub(crate) mod package;
 
 use serde::{Deserialize, Serialize};
 

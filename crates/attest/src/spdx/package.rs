@@ -421,7 +421,7 @@ impl PackageRecord {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn record(name: &str) -> PackageRecord {

@@ -9,6 +9,7 @@ use apk::index::IndexError;
 use apk::package::PackageError;
 use apk::repository::{Access, LoadedRepository, Location, Repository, RepositoryError};
 use apk::signature::{Keyring, Signer};
+use attest::intoto::JsonError;
 use attest::spdx::RecipeRecord;
 use base::{Digest, Epoch, Outcome, Problem, Reporter};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ pub struct BuildOptions<'a> {
     pub rebuild: bool,
     /// Put a statement of how it was made beside each package, signed with the signer's key.
     pub provenance: bool,
+    /// Put a CycloneDX bill of materials beside each package.
+    pub cyclonedx: bool,
 }
 
 /// A package that is in the repository now.
@@ -189,6 +192,14 @@ pub enum BuildError {
     /// It can't be stated how the packages were made.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
+    /// A package can't be described.
+    #[error("{package} can't be described: {source}")]
+    Describe {
+        /// The package.
+        package: String,
+        /// Why not.
+        source: JsonError,
+    },
     /// A package of the repository is no good.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -247,7 +258,7 @@ pub async fn build_recipe<E: Executor>(
         );
         publish::publish(store, &record.packages, recipe.arch, options)?;
         persist_lint_results(recipe, options, &record.lint)?;
-        publish::state(recipe, &plan, &record.packages, options)?;
+        publish::state(store, recipe, &plan, &record.packages, options)?;
         task.unchanged();
         return Ok(BuiltRecipe {
             outcome: Outcome::Unchanged,
@@ -287,7 +298,7 @@ pub async fn build_recipe<E: Executor>(
     }
     publish::publish(store, &record.packages, recipe.arch, options)?;
     persist_lint_results(recipe, options, &record.lint)?;
-    publish::state(recipe, &plan, &record.packages, options)?;
+    publish::state(store, recipe, &plan, &record.packages, options)?;
     store.record_put("build", &key, &record)?;
     Ok(BuiltRecipe {
         outcome: Outcome::Done,

@@ -8,11 +8,13 @@ use std::path::Path;
 use apk::index::{FILE_NAME, Index, IndexEntry, IndexError};
 use apk::package::Package;
 use apk::signature::{Keyring, SignatureError, Signer};
+use attest::cyclonedx;
 use base::{Arch, Digest};
 use rustix::fs::FlockOperation;
 use store::{AtomicFile, Store, StoreError, WriteError};
 
 use super::{BuildError, BuildOptions, BuiltPackage};
+use crate::describe;
 use crate::emit::published;
 use crate::plan::BuildPlan;
 use crate::provenance::{self, BuildFacts, Parameters, RecipeFile};
@@ -85,13 +87,43 @@ pub(super) fn present_index(
     }
 }
 
-/// Puts beside each of `packages` how it was made, where that is asked for.
+/// Puts a CycloneDX bill of materials beside the package in `folder`: what its SPDX document says.
+fn bill_of_materials(
+    store: &Store,
+    package: &BuiltPackage,
+    folder: &Path,
+) -> Result<(), BuildError> {
+    let path = store
+        .path(&package.digest)
+        .ok_or(StoreError::Missing(package.digest))?;
+    let Some(document) = describe::packaged_document(&Package::open(&path)?)? else {
+        return Ok(());
+    };
+    let bill = cyclonedx::bill_of_materials(&document, &package.file_name, &package.digest);
+    let bill = bill.map_err(|source| BuildError::Describe {
+        package: package.file_name.clone(),
+        source,
+    })?;
+    if let Some(bill) = bill {
+        let name = format!("{}{}", package.file_name, cyclonedx::SUFFIX);
+        store::write_atomically(&folder.join(name), &bill)?;
+    }
+    Ok(())
+}
+
+/// Puts beside each of `packages` what it is made of and how, where that is asked for.
 pub(super) fn state(
+    store: &Store,
     recipe: &ResolvedRecipe,
     plan: &BuildPlan,
     packages: &[BuiltPackage],
     options: &BuildOptions<'_>,
 ) -> Result<(), BuildError> {
+    if options.cyclonedx {
+        for package in packages {
+            bill_of_materials(store, package, &options.out.join(recipe.arch.apk()))?;
+        }
+    }
     if !options.provenance {
         return Ok(());
     }

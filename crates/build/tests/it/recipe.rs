@@ -259,6 +259,7 @@ test:
             strip_origin_name: false,
             rebuild: false,
             provenance: false,
+            cyclonedx: false,
         };
         change(&mut options);
         let store = executor.store();

@@ -5,7 +5,7 @@ use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
 use build::sandbox::{Bind, InitProgram};
 
-use crate::arguments::Build;
+use crate::arguments::{Build, SbomFormat};
 use crate::arguments::machine::Folders;
 use crate::command::build_log;
 use crate::command::interruptible;
@@ -74,6 +74,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             strip_origin_name: arguments.strip_origin_name,
             rebuild: arguments.rebuild,
             provenance: arguments.generate_provenance,
+            cyclonedx: arguments.sbom_format.contains(&SbomFormat::Cyclonedx),
         };
         let built = interruptible(build_recipe(
             &store,
