@@ -27,6 +27,7 @@ use crate::executor::Executor;
 use crate::guest::bring_recorded;
 use crate::lint::Levels;
 use crate::plan::{BuildPlan, Limits, Network, PlannedSource};
+use crate::planning::{Inputs, plan_build};
 use crate::provenance::{self, BuildFacts, Parameters, ProvenanceError, Voucher};
 use crate::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use crate::recording::{Recording, restore};
@@ -159,6 +160,14 @@ pub enum RebuildError {
     OtherRecipe {
         /// The package.
         path: PathBuf,
+    },
+    /// The statement's plan is not what the recipe comes to.
+    #[error(
+        "the plan in the provenance of {package} is not what its recipe comes to: it was changed, or made by another version of polpo; build without it by moving it away"
+    )]
+    OtherPlan {
+        /// The recipe's package.
+        package: String,
     },
     /// Files beside the recipe are missing.
     #[error(
@@ -444,6 +453,23 @@ async fn gather(
         network,
         ..plan
     };
+    // The recipe is what the package is judged by: a statement can't slip other steps in.
+    let inputs = Inputs {
+        epoch: options.epoch,
+        guest: plan.guest.clone(),
+        files: plan.files.clone(),
+        sources: &sources,
+        limits: plan.limits.clone(),
+        network,
+        recording: plan.recording.clone(),
+    };
+    let derived = plan_build(recipe, inputs).map_err(|source| BuildError::Plan {
+        package: package(),
+        source,
+    })?;
+    if derived != plan {
+        return Err(RebuildError::OtherPlan { package: package() });
+    }
     Ok((plan, sources))
 }
 

@@ -14,6 +14,7 @@ use attest::slsa::{PREDICATE_TYPE, Provenance};
 use base::{Arch, Digest};
 use polpo_build::compare::Aspect;
 use polpo_build::executor::LocalExecutor;
+use polpo_build::plan::PlannedStep;
 use polpo_build::provenance::{BuildFacts, ProvenanceError, Voucher, beside};
 use polpo_build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
 use store::Store;
@@ -217,6 +218,17 @@ fn statements_about_something_else_are_refused() {
         ),
         (String::new(), "no statement with the predicate"),
     ];
+    // Steps that the recipe has not, in a plan that is otherwise in order.
+    let mut sly = facts.clone();
+    for step in &mut sly.plan.steps {
+        if let PlannedStep::Run { script, .. } = step {
+            script.push_str("\ntrue");
+        }
+    }
+    let line = sly.line("hello-1.0-r2.apk", digest, "1", None).unwrap();
+    fs::write(&path, line).unwrap();
+    let error = again(&workshop, &package, Again::default()).unwrap_err();
+    assert!(matches!(error, RebuildError::OtherPlan { .. }), "{error}");
     for (changed, wanted) in changes {
         fs::write(&path, changed).unwrap();
         let error = BuildFacts::read(&path, &digest, &[]).unwrap_err();
