@@ -49,6 +49,9 @@ pub struct Parameters {
     pub namespace: String,
     /// What steps had of the network.
     pub network: Network,
+    /// Whether subpackages name themselves as their origin.
+    #[serde(default)]
+    pub strip_origin_name: bool,
     /// The recipe's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe_file: Option<RecipeFile>,

@@ -31,7 +31,7 @@ use crate::planning::{Inputs, plan_build};
 use crate::provenance::{self, BuildFacts, Parameters, ProvenanceError, Voucher};
 use crate::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use crate::recording::{Recording, restore};
-use crate::source::{Sources, recipe_files};
+use crate::source::{RecipeFiles, Sources, recipe_files};
 
 /// What a rebuild is told besides the package.
 #[derive(Clone, Debug)]
@@ -278,6 +278,7 @@ pub async fn rebuild<E: Executor>(
         rebuild: true,
         provenance: false,
         persist_lint_results: false,
+        strip_origin_name: parameters.strip_origin_name,
         cyclonedx: false,
     };
     let (plan, sources) = match facts {
@@ -388,6 +389,7 @@ fn recorded_parameters(package: &Package) -> Result<Parameters, RebuildError> {
         source_date_epoch: info.build_time.unwrap_or_default(),
         namespace: info.maintainer.clone(),
         network: Network::Denied,
+        strip_origin_name: false,
         recipe_file: record.as_ref().map(Into::into),
     })
 }
@@ -457,7 +459,11 @@ async fn gather(
     let inputs = Inputs {
         epoch: options.epoch,
         guest: plan.guest.clone(),
-        files: plan.files.clone(),
+        files: RecipeFiles {
+            files: plan.files.clone(),
+            links: plan.links.clone(),
+            folders: plan.folders.clone(),
+        },
         sources: &sources,
         limits: plan.limits.clone(),
         network,

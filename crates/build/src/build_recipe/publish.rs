@@ -135,6 +135,7 @@ pub(super) fn state(
             source_date_epoch: options.epoch.0,
             namespace: options.namespace.to_owned(),
             network: plan.network,
+            strip_origin_name: options.strip_origin_name,
             recipe_file: options.recipe.as_ref().map(RecipeFile::from),
         },
     };

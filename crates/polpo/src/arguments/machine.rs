@@ -37,7 +37,7 @@ impl MachineLimits {
 }
 
 /// Folders of this machine that steps work in or see.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Folders {
     /// Folder of files that recipes use, such as patches [default: RECIPE without .yaml]
     #[arg(long, value_name = "DIR")]

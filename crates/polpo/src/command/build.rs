@@ -5,8 +5,8 @@ use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
 use build::sandbox::{Bind, InitProgram};
 
-use crate::arguments::{Build, SbomFormat};
 use crate::arguments::machine::Folders;
+use crate::arguments::{Build, SbomFormat};
 use crate::command::build_log;
 use crate::command::interruptible;
 use crate::command::network::{Policy, recorder, write_recording};

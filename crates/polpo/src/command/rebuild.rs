@@ -5,6 +5,7 @@ use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, rebuild};
 use key::PublicKey;
 
 use crate::arguments::Rebuild;
+use crate::arguments::machine::Folders;
 use crate::command::build::executor;
 use crate::command::interruptible;
 use crate::command::recipes;
@@ -29,7 +30,7 @@ pub(crate) async fn run(arguments: &Rebuild, session: &Session<'_>) -> Result<Ex
         trusted.push(key);
     }
     let store = session.store()?;
-    let executor = executor(&store)?;
+    let executor = executor(&store, &Folders::default())?;
     let options = RebuildOptions {
         repositories: &repositories,
         keyring: &keyring,
