@@ -1,6 +1,7 @@
 //! Recipes and builds: decode, resolve, plan, sandbox, analyse, emit.
 
 pub mod analyse;
+pub mod authoring;
 pub mod build_recipe;
 pub mod compare;
 pub mod describe;

@@ -8,12 +8,14 @@
 
 mod decode;
 mod fields;
+mod format;
 mod scalar;
 mod tree;
 mod write;
 
 pub use decode::{Decode, Decoder, Spanned, decode, decode_node, decode_with_warnings};
 pub use fields::Fields;
+pub use format::{InvalidPath, PathPattern, Style, format};
 pub use tree::{DEPTH_LIMIT, Document, Entry, Node, SIZE_LIMIT, Scalar, Value};
 pub use write::{Item, to_string};
 

@@ -164,8 +164,14 @@ fn flat(item: &Item, out: &mut String) {
 fn text(value: &str, out: &mut String) {
     if is_plain(value) {
         out.push_str(value);
-        return;
+    } else {
+        out.push_str(&quoted(value));
     }
+}
+
+/// The text in double quotes.
+pub(crate) fn quoted(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() + 2);
     out.push('"');
     for character in value.chars() {
         match character {
@@ -186,6 +192,7 @@ fn text(value: &str, out: &mut String) {
         }
     }
     out.push('"');
+    out
 }
 
 fn is_plain(value: &str) -> bool {

@@ -22,6 +22,25 @@ Examples:
   polpo recipe query hello.yaml '{{ .Package.Name }}-{{ .Package.FullVersion }}.apk'
   polpo recipe query hello.yaml '{{ range .Subpackages }}{{ println .Name }}{{ end }}'")]
     Query(RecipeQuery),
+    /// Lay recipes out in one form: comments, the order of keys and what they say stay
+    #[command(after_help = "\
+The form is that of the nearest .yam.yaml at or above a recipe, else Wolfi's. What was changed, or
+with --check would be, is printed.
+
+Examples:
+  polpo recipe fmt os/packages
+  polpo recipe fmt --check hello.yaml || echo run polpo recipe fmt")]
+    Fmt(RecipeFmt),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeFmt {
+    /// Recipe files, or folders of them
+    #[arg(value_name = "RECIPE|DIR", required = true)]
+    pub(crate) recipes: Vec<PathBuf>,
+    /// Change nothing: exit code 1 when there is something to change
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// A recipe, and what it is resolved with.

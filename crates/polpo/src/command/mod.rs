@@ -12,6 +12,7 @@ pub(crate) mod melange;
 mod network;
 mod rebuild;
 mod recipe_compile;
+mod recipe_fmt;
 mod recipe_query;
 mod recipe_show;
 mod recipes;
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
+        Command::Recipe(Recipe::Fmt(arguments)) => return recipe_fmt::run(&arguments),
         Command::Build(arguments) => build::run(&arguments, session).await?,
         Command::Rebuild(arguments) => return rebuild::run(&arguments, session).await,
         Command::Test(arguments) => test::run(&arguments, session).await?,

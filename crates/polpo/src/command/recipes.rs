@@ -165,12 +165,42 @@ fn give(options: &mut ResolveOptions<'_>, values: &GivenValues, problems: &mut V
     }
 }
 
-fn read(path: &Path, what: &str) -> Result<SourceText, Vec<Problem>> {
+/// Reads a file that people wrote; `what` it is to be, for messages.
+pub(crate) fn read(path: &Path, what: &str) -> Result<SourceText, Vec<Problem>> {
     let text = fs::read_to_string(path).map_err(|error| {
         let message = format!("the {what} {} can't be read: {error}", path.display());
         vec![Problem::error("unreadable", message).help("check the path")]
     })?;
     Ok(SourceText::new(path.display().to_string(), text))
+}
+
+/// The recipes that paths name: files as they are, and of folders the YAML files right in them that
+/// are not hidden, by name.
+pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let failed = |error| Failure::failed(format!("{} can't be read", path.display()), error);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            let is_yaml = file
+                .extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml");
+            let is_hidden = file
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if is_yaml && !is_hidden && file.is_file() {
+                found.push(file);
+            }
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
 }
 
 pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {

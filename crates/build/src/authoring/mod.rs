@@ -1,0 +1,5 @@
+//! What people who write recipes need: one form for the files, rules that find what is wrong with
+//! them, new versions, new recipes, and a schema for editors.
+
+/// The form of recipe files.
+pub mod style;
