@@ -29,6 +29,10 @@ mod variables;
 pub mod written;
 
 pub use compiled::Serialized;
+pub(crate) use shape::Shape;
+pub(crate) use substitute::{Piece, Scope, pieces};
+pub(crate) use variables::global_scope;
+
 pub use condition::{InvalidCondition, holds};
 pub use expand::absolute;
 pub use form::{FieldForm, Form};

@@ -31,6 +31,47 @@ Examples:
   polpo recipe fmt os/packages
   polpo recipe fmt --check hello.yaml || echo run polpo recipe fmt")]
     Fmt(RecipeFmt),
+    /// Check recipes by rules: exit code 1 when one breaks a rule that is an error
+    #[command(after_help = "\
+The rules are in the reference; a line `#nolint:RULE,RULE` in a recipe excuses it.
+
+Examples:
+  polpo recipe lint os/packages --severity warning
+  polpo recipe lint hello.yaml --format sarif > hello.sarif")]
+    Lint(RecipeLint),
+    /// Print the JSON Schema of recipes, by which editors complete and check them
+    #[command(after_help = "\
+Example:
+  polpo recipe schema > recipe.schema.json")]
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeLint {
+    /// Recipe files, or folders of them
+    #[arg(value_name = "RECIPE|DIR", required = true)]
+    pub(crate) recipes: Vec<PathBuf>,
+    /// Rule to leave out; may be repeated
+    #[arg(long = "skip-rule", value_name = "RULE", value_delimiter = ',')]
+    pub(crate) skip_rules: Vec<String>,
+    /// Least severity of what is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) severity: LeastSeverity,
+    /// How problems are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::ReportFormat,
+}
+
+/// How bad a problem must be to be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LeastSeverity {
+    /// Everything.
+    #[default]
+    Info,
+    /// Warnings and errors.
+    Warning,
+    /// Errors alone.
+    Error,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,9 @@ mod network;
 mod rebuild;
 mod recipe_compile;
 mod recipe_fmt;
+mod recipe_lint;
 mod recipe_query;
+mod recipe_schema;
 mod recipe_show;
 mod recipes;
 mod scan;
@@ -58,6 +60,8 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
+        Command::Recipe(Recipe::Lint(arguments)) => return recipe_lint::run(&arguments, session),
+        Command::Recipe(Recipe::Schema) => recipe_schema::run()?,
         Command::Recipe(Recipe::Fmt(arguments)) => return recipe_fmt::run(&arguments),
         Command::Build(arguments) => build::run(&arguments, session).await?,
         Command::Rebuild(arguments) => return rebuild::run(&arguments, session).await,

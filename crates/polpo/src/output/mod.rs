@@ -4,8 +4,10 @@ pub(crate) mod failure;
 mod printer;
 mod problem;
 mod progress;
+mod report;
 pub(crate) mod terminal;
 
 pub(crate) use printer::{Format, Printer, print_raw};
 pub(crate) use problem::render;
 pub(crate) use progress::{Progress, ProgressKind};
+pub(crate) use report::{KnownRule, ReportFormat, print_problems};
