@@ -1,6 +1,8 @@
 //! What people who write recipes need: one form for the files, rules that find what is wrong with
 //! them, new versions, new recipes, and a schema for editors.
 
+/// New versions of recipes.
+pub mod bump;
 /// Rules for recipe files.
 pub mod lint;
 /// The JSON Schema of recipes.

@@ -93,6 +93,57 @@ pub(super) async fn make(
     })
 }
 
+/// Asks a repository for the commit of a tag.
+pub(super) async fn commit_of_tag(
+    store: &Store,
+    repository: &str,
+    tag: &str,
+) -> Result<String, GitError> {
+    let name = without_credentials(repository);
+    let failed = |source| GitError::Store {
+        repository: name.clone(),
+        source,
+    };
+    let folder = store.temp_dir().map_err(failed)?;
+    let git = Git::new(&name, folder.path(), is_local(repository)).await?;
+    let action = "look for the tag";
+    git.run(
+        action,
+        folder.path(),
+        &["init", "--quiet", "--template="],
+        b"",
+    )
+    .await?;
+    // The URL is in no program's arguments: it may hold a password, or look like an option.
+    let path = folder.path().join(".git/config");
+    let text = format!("[remote \"origin\"]\n{}", setting("url", repository));
+    fs::write(&path, text).map_err(|source| GitError::Io {
+        repository: name.clone(),
+        action: "write",
+        path,
+        source,
+    })?;
+    let reference = format!("refs/tags/{tag}");
+    let peeled = format!("{reference}^{{}}");
+    let arguments = ["ls-remote", "origin", &reference, &peeled];
+    let listed = git.run(action, folder.path(), &arguments, b"").await?;
+    let listed = String::from_utf8_lossy(&listed);
+    let hash_of = |wanted: &str| {
+        listed
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .find(|(_, name)| *name == wanted)
+            .map(|(hash, _)| hash.to_owned())
+    };
+    // An annotated tag is an object of its own that leads to the commit.
+    hash_of(&peeled)
+        .or_else(|| hash_of(&reference))
+        .ok_or_else(|| GitError::Missing {
+            repository: name.clone(),
+            what: format!("tag `{tag}`"),
+        })
+}
+
 impl Checkout<'_> {
     async fn git(&self, action: &str, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
         self.git.run(action, &self.work, arguments, b"").await

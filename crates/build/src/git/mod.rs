@@ -213,6 +213,27 @@ fn dated(epoch: Epoch) -> Epoch {
     Epoch(epoch.0.max(EARLIEST))
 }
 
+/// The commit that the tag `tag` of a repository leads to, asked of the repository itself.
+///
+/// # Errors
+/// The repository can't be asked, or has no such tag.
+pub async fn commit_of_tag(
+    store: &Store,
+    repository: &str,
+    tag: &str,
+    origins: &Origins,
+) -> Result<String, GitError> {
+    let name = without_credentials(repository);
+    let local = is_local(repository);
+    if origins.network.is_offline() && !local {
+        return Err(GitError::Offline { repository: name });
+    }
+    if local && !origins.local_repositories {
+        return Err(GitError::Local { repository: name });
+    }
+    checkout::commit_of_tag(store, repository, tag).await
+}
+
 /// Brings a repository into the store, unless it is there by its commit. One whose recipe names no
 /// commit is asked anew each time the network may be used.
 ///

@@ -44,6 +44,31 @@ Examples:
 Example:
   polpo recipe schema > recipe.schema.json")]
     Schema,
+    /// Give a recipe another version: also its epoch, digests and commits
+    #[command(after_help = "\
+What is fetched by a URI with the version in it is fetched, to be hashed; tags are asked for their
+commits. Everything else in the file, comments included, stays as it is. The version it has already
+counts the epoch up.
+
+Examples:
+  polpo recipe bump os/packages/hello.yaml 2.12.2
+  polpo recipe bump hello.yaml 2.13 --expected-commit 75529e55371f26025040f907cc11852a98d5daba")]
+    Bump(RecipeBump),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeBump {
+    /// Recipe file, which is changed
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: PathBuf,
+    /// Version, without epoch
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: String,
+    /// Commit of the checkouts whose tag has the version in it [default: what the tag is]
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) expected_commit: Option<String>,
+    #[command(flatten)]
+    pub(crate) mirrors: crate::arguments::Mirrors,
 }
 
 #[derive(Debug, Args)]

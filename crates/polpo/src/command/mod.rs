@@ -11,6 +11,7 @@ mod lint;
 pub(crate) mod melange;
 mod network;
 mod rebuild;
+mod recipe_bump;
 mod recipe_compile;
 mod recipe_fmt;
 mod recipe_lint;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
         Command::Recipe(Recipe::Lint(arguments)) => return recipe_lint::run(&arguments, session),
+        Command::Recipe(Recipe::Bump(arguments)) => recipe_bump::run(&arguments, session).await?,
         Command::Recipe(Recipe::Schema) => recipe_schema::run()?,
         Command::Recipe(Recipe::Fmt(arguments)) => return recipe_fmt::run(&arguments),
         Command::Build(arguments) => build::run(&arguments, session).await?,

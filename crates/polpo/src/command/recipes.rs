@@ -1,12 +1,14 @@
 //! What the commands on recipes share: reading one, and where its files lie.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use attest::spdx::RecipeRecord;
 use base::{Arch, Digest, Problem, SourceText};
 use build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe, inputs};
-use store::Origins;
+use store::{AtomicFile, Origins, WriteError};
 use yaml::Item;
 
 use crate::arguments::Mirrors;
@@ -201,6 +203,21 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         files.extend(found);
     }
     Ok(files)
+}
+
+/// Gives a file another text, all at once; a link stays one, and the mode stays.
+pub(crate) fn rewrite(path: &Path, text: &str) -> Result<(), Failure> {
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mode = fs::metadata(&place).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777);
+    AtomicFile::with_mode(&place, mode)
+        .and_then(|mut incoming| {
+            incoming
+                .file()
+                .write_all(text.as_bytes())
+                .map_err(WriteError::at("write", &place))?;
+            incoming.commit()
+        })
+        .map_err(|error| Failure::failed(format!("{} stays as it is", path.display()), error))
 }
 
 pub(crate) fn origins(mirrors: Option<&Mirrors>, session: &Session<'_>) -> Origins {

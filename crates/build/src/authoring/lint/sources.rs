@@ -188,22 +188,21 @@ pub(super) fn identifier(subject: &Subject<'_>, findings: &mut Findings) {
         .filter_map(|step| Subject::input(step, "repository"))
         .map(|text| identified(&subject.value(text)))
         .collect();
-    let identifier = &github.identifier;
+    let identifier = subject.value(&github.identifier);
     if !repositories.is_empty()
         && !repositories
             .iter()
-            .any(|repository| repository.eq_ignore_ascii_case(identifier))
+            .any(|repository| repository.eq_ignore_ascii_case(&identifier))
     {
         findings.add(
             format!(
-                "updates come from `{}`, but {} checked out",
-                identifier.value,
+                "updates come from `{identifier}`, but {} checked out",
                 match repositories.as_slice() {
                     [one] => format!("`{one}` is"),
                     several => format!("`{}` are", several.join("`, `")),
                 }
             ),
-            identifier.span(),
+            github.identifier.span(),
         );
     }
 }
