@@ -360,3 +360,157 @@ impl Edits<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use base::Silent;
+
+    use super::*;
+
+    const RECIPE: &str = "# about hello\npackage:\n  name: hello\n  version: \"1.9\" # upstream's\n  epoch: 3\n\nvar-transforms:\n  - from: ${{package.version}}\n    match: \\.\n    replace: _\n    to: mangled\n\npipeline:\n  - uses: fetch\n    with:\n      # by its version\n      uri: https://example.org/hello-${{vars.mangled}}.tar.gz\n      expected-sha256: aaaa\n      expected-sha512:   'bbbb'\n\n  - uses: fetch\n    with:\n      uri: https://example.org/data.tar.gz\n      expected-sha256: cccc\n\n  - pipeline:\n      - uses: git-checkout\n        with:\n          repository: REPOSITORY\n          tag: v${{package.version}}\n          expected-commit: dddd\n\n  - uses: git-checkout\n    with:\n      repository: REPOSITORY\n      tag: v1\n      expected-commit: eeee\n";
+
+    fn git(folder: &Path, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@b", "-C"])
+            .arg(folder)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    async fn bumped(
+        recipe: &str,
+        version: &str,
+        commit: Option<&str>,
+        store: &Store,
+    ) -> Result<Bumped, BumpError> {
+        let origins = Origins {
+            network: store::Network::offline(),
+            local_repositories: true,
+            ..Origins::default()
+        };
+        let request = BumpRequest {
+            version: version.to_owned(),
+            expected_commit: commit.map(str::to_owned),
+        };
+        let source = SourceText::new("hello.yaml", recipe);
+        bump(&source, &request, store, &origins, &Silent).await
+    }
+
+    #[tokio::test]
+    async fn only_what_follows_the_version_changes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("store")).unwrap();
+        let repository = scratch.path().join("hello");
+        std::fs::create_dir(&repository).unwrap();
+        git(&repository, &["init", "--quiet"]);
+        git(
+            &repository,
+            &["commit", "--quiet", "--allow-empty", "-m", "x"],
+        );
+        git(&repository, &["tag", "-a", "-m", "annotated", "v1.10"]);
+        let commit = git(&repository, &["rev-parse", "HEAD"]);
+        // What the network gave last.
+        let blob = scratch.path().join("blob");
+        std::fs::write(&blob, "the archive").unwrap();
+        let digest = store.put_file(&blob).unwrap().digest;
+        let uri = Digest::of(b"https://example.org/hello-1_10.tar.gz");
+        store.record_put("unpinned-source", &uri, &digest).unwrap();
+
+        let recipe = RECIPE.replace("REPOSITORY", &repository.display().to_string());
+        let found = bumped(&recipe, "1.10", None, &store).await.unwrap();
+        let expected = recipe
+            .replace("\"1.9\"", "\"1.10\"")
+            .replace("epoch: 3", "epoch: 0")
+            .replace("aaaa", &digest.hex())
+            .replace("bbbb", &sha512_of(&store, &digest).unwrap())
+            .replace("dddd", &commit);
+        assert_eq!(found.text, expected);
+        let keys: Vec<&str> = found.changes.iter().map(|change| change.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "version",
+                "epoch",
+                "expected-sha256",
+                "expected-sha512",
+                "expected-commit"
+            ]
+        );
+
+        // The same version: packaged anew, maybe of another commit.
+        let again = bumped(&recipe, "1.9", None, &store).await.unwrap();
+        assert_eq!(again.text, recipe.replace("epoch: 3", "epoch: 4"));
+        let other = "a123456789012345678901234567890123456789";
+        let again = bumped(&recipe, "1.9", Some(other), &store).await.unwrap();
+        let expected = recipe
+            .replace("epoch: 3", "epoch: 4")
+            .replace("dddd", other);
+        assert_eq!(again.text, expected);
+
+        let unknown = bumped(&recipe, "1.11", None, &store).await.unwrap_err();
+        assert!(
+            unknown
+                .to_string()
+                .starts_with("can't fetch https://example.org/hello-1_11.tar.gz"),
+            "{unknown}"
+        );
+    }
+
+    #[tokio::test]
+    async fn versions_and_epochs_of_every_spelling() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("store")).unwrap();
+        for (before, version, after) in [
+            (
+                "package:\n  name: a\n  version: 1.2.3\n",
+                "1.2.4",
+                "package:\n  name: a\n  version: 1.2.4\n",
+            ),
+            (
+                "package:\n  name: a\n  version: 1.2.3\n",
+                "1.10",
+                "package:\n  name: a\n  version: \"1.10\"\n",
+            ),
+            (
+                "package:\n    name: a\n    version: 1.2.3 # x\n",
+                "1.2.3",
+                "package:\n    name: a\n    version: 1.2.3 # x\n    epoch: 1\n",
+            ),
+            (
+                "package:\n  version: '1'\n  epoch: 0x1\n  name: a",
+                "2",
+                "package:\n  version: '2'\n  epoch: 0\n  name: a",
+            ),
+        ] {
+            let found = bumped(before, version, None, &store).await.unwrap();
+            assert_eq!(found.text, after);
+        }
+        for (version, commit, message) in [
+            (
+                "one",
+                None,
+                "`one` is no version of apk's; write one such as `1.2.3` or `1.2_rc1`, without `-rN`",
+            ),
+            (
+                "1-r2",
+                None,
+                "`1-r2` is no version of apk's; write one such as `1.2.3` or `1.2_rc1`, without `-rN`",
+            ),
+            (
+                "1",
+                Some("abc"),
+                "`abc` is no commit: 40 hexadecimal digits",
+            ),
+        ] {
+            let recipe = "package:\n  name: a\n  version: 1\n";
+            let error = bumped(recipe, version, commit, &store).await.unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

@@ -3,6 +3,8 @@
 
 /// New versions of recipes.
 pub mod bump;
+/// Recipes to start from.
+pub mod create;
 /// Rules for recipe files.
 pub mod lint;
 /// The JSON Schema of recipes.

@@ -54,6 +54,55 @@ Examples:
   polpo recipe bump os/packages/hello.yaml 2.12.2
   polpo recipe bump hello.yaml 2.13 --expected-commit 75529e55371f26025040f907cc11852a98d5daba")]
     Bump(RecipeBump),
+    /// Print a recipe to start from, for the source archive at a URL
+    #[command(after_help = "\
+The archive is fetched, to be hashed; its name tells the package's and the version.
+
+Example:
+  polpo recipe new --kind autotools --license Zlib https://zlib.net/fossils/zlib-1.3.1.tar.gz > zlib.yaml")]
+    New(RecipeNew),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeNew {
+    /// Where the source archive is
+    #[arg(value_name = "URL")]
+    pub(crate) uri: String,
+    /// How upstream builds
+    #[arg(long, value_enum)]
+    pub(crate) kind: RecipeKind,
+    /// The package's name [default: what the URL tells]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The version [default: what the URL tells]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+    /// The licence, an SPDX expression
+    #[arg(long, value_name = "LICENCE")]
+    pub(crate) license: Option<String>,
+    #[command(flatten)]
+    pub(crate) mirrors: crate::arguments::Mirrors,
+}
+
+/// How upstream builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RecipeKind {
+    /// `./configure` and `make`.
+    Autotools,
+    /// CMake.
+    Cmake,
+    /// Meson.
+    Meson,
+    /// A Python package.
+    Python,
+    /// A Go program.
+    Go,
+    /// A Rust program.
+    Rust,
+    /// A Perl module.
+    Perl,
+    /// Something else.
+    Other,
 }
 
 #[derive(Debug, Args)]

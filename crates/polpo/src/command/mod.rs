@@ -15,6 +15,7 @@ mod recipe_bump;
 mod recipe_compile;
 mod recipe_fmt;
 mod recipe_lint;
+mod recipe_new;
 mod recipe_query;
 mod recipe_schema;
 mod recipe_show;
@@ -63,6 +64,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,
         Command::Recipe(Recipe::Lint(arguments)) => return recipe_lint::run(&arguments, session),
         Command::Recipe(Recipe::Bump(arguments)) => recipe_bump::run(&arguments, session).await?,
+        Command::Recipe(Recipe::New(arguments)) => recipe_new::run(&arguments, session).await?,
         Command::Recipe(Recipe::Schema) => recipe_schema::run()?,
         Command::Recipe(Recipe::Fmt(arguments)) => return recipe_fmt::run(&arguments),
         Command::Build(arguments) => build::run(&arguments, session).await?,
