@@ -1,16 +1,17 @@
 //! Linting, analysing and packaging 20,000 files of 200 MB.
-#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on fails")]
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::unwrap_used, reason = "nothing is measured then")]
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use base::{Arch, Epoch};
-use build::describe::Origin;
-use build::emit::{EmitOptions, emit};
-use build::lint::Levels;
-use build::recipe::{PipelineLibrary, Recipe, ResolveOptions};
 use criterion::{Criterion, criterion_group, criterion_main};
+use polpo_build::describe::Origin;
+use polpo_build::emit::{EmitOptions, emit};
+use polpo_build::lint::Levels;
+use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions};
 
 const FILES: usize = 20_000;
 const BYTES: usize = 200_000_000;
