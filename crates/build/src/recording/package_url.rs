@@ -96,7 +96,7 @@ fn npm(parts: &[&str]) -> Option<RecordedPackage> {
     }
 }
 
-/// `NAME-VERSION-…​.whl` and `NAME-VERSION.tar.gz` below `packages/`, as files.python.example has them.
+/// `NAME-VERSION-…​.whl` and `NAME-VERSION.tar.gz` below `packages/`.
 fn python(parts: &[&str]) -> Option<RecordedPackage> {
     let file = parts.last().filter(|_| parts.contains(&"packages"))?;
     let normal = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");

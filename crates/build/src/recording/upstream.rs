@@ -54,7 +54,7 @@ pub struct Rewrite {
 /// The text is no [`Rewrite`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` names no mirror of a registry; write `PUBLIC=MIRROR`, both http:// or https:// URLs without a query, such as `https://npm.example=https://npm.example.org/mirror`"
+    "`{0}` names no mirror of a registry; write `PUBLIC=MIRROR`, both http:// or https:// URLs without a query, such as `https://npm.example.net=https://npm.example.org/mirror`"
 )]
 pub struct InvalidRewrite(pub String);
 
@@ -472,23 +472,23 @@ mod tests {
 
     #[test]
     fn mirrors_stand_in_for_registries_and_back() {
-        let rewrite: Rewrite = "https://npm.example=https://me:secret@m.example:443/npm/"
+        let rewrite: Rewrite = "https://npm.example.net=https://me:secret@m.example:443/npm/"
             .parse()
             .unwrap();
         assert_eq!(
             format!("{rewrite:?}"),
-            "https://npm.example/=https://m.example/npm/"
+            "https://npm.example.net/=https://m.example/npm/"
         );
         let url = |text: &str| Url::parse(text).unwrap();
-        let there = rewrite.apply(&url("https://npm.example/a/-/a-1.tgz?x=y"));
+        let there = rewrite.apply(&url("https://npm.example.net/a/-/a-1.tgz?x=y"));
         assert_eq!(
             there,
             Some(url("https://me:secret@m.example/npm/a/-/a-1.tgz?x=y"))
         );
         let back = rewrite.revert(&url("https://m.example/npm/a"));
-        assert_eq!(back, Some(url("https://npm.example/a")));
+        assert_eq!(back, Some(url("https://npm.example.net/a")));
         assert_eq!(
-            rewrite.apply(&url("https://npm.example.evil.example/a")),
+            rewrite.apply(&url("https://npm.example.net.evil.example/a")),
             None
         );
         assert_eq!(rewrite.revert(&url("https://m.example/npmx/a")), None);
@@ -496,7 +496,7 @@ mod tests {
             rewrite.revert_text(
                 r#"{"a":"https://m.example/npm/a","dl":"https://m.example/npm","x":"https://m.example/npmx"}"#
             ),
-            r#"{"a":"https://npm.example/a","dl":"https://npm.example","x":"https://m.example/npmx"}"#
+            r#"{"a":"https://npm.example.net/a","dl":"https://npm.example.net","x":"https://m.example/npmx"}"#
         );
         for wrong in [
             "",

@@ -1,7 +1,7 @@
 //! Real clients of registries: what they get is recorded, and replayed bit for bit.
 //!
-//! The registries are stand-ins behind the public names; the clients are those of this machine, with
-//! nothing but the environment to tell them of the proxy.
+//! The registries are stand-ins behind public names; the clients are those of this machine, told
+//! of a registry as each is told of one, and of the proxy by nothing but the environment.
 
 use std::fs;
 use std::path::Path;
@@ -138,6 +138,8 @@ fn cargo() {
     let script = format!(
         "{path}
         export CARGO_HOME=/home/build/.cargo
+        mkdir .cargo
+        printf '[source.crates-io]\\nreplace-with = \"public\"\\n[source.public]\\nregistry = \"sparse+https://index.crates.example/\"\\n' > .cargo/config.toml
         mkdir src
         printf '[package]\\nname = \"app\"\\nversion = \"0.1.0\"\\nedition = \"2021\"\\n[dependencies]\\ngreet = \"1\"\\n' > Cargo.toml
         echo 'fn main() {{ println!(\"{{}}\", greet::GREETING) }}' > src/main.rs
@@ -162,6 +164,7 @@ fn go() {
     let script = format!(
         "{path}
         export CGO_ENABLED=0 GOFLAGS='-mod=mod -trimpath' GONOSUMDB=example.com GOTOOLCHAIN=local
+        export GOPROXY=https://modules.example
         export GOMODCACHE=/home/build/modules
         printf 'module example.com/app\\n\\ngo 1.18\\n\\nrequire example.com/greet v1.0.0\\n' > go.mod
         printf 'package main\\n\\nimport \"example.com/greet\"\\n\\nfunc main() {{ println(greet.Greeting) }}\\n' > main.go
@@ -185,6 +188,7 @@ fn pip() {
     // An environment has a pip of its own, whatever the machine's packages have.
     let script = format!(
         "{path}
+        export PIP_INDEX_URL=https://python.example/simple
         export PIP_CACHE_DIR=/home/build/.cache/pip PYTHONDONTWRITEBYTECODE=1
         python3 -m venv environment
         environment/bin/pip install --quiet --no-compile --target melange-out/hello/lib greet==1.0.0
@@ -211,7 +215,7 @@ fn npm() {
     let path = with_programs(&mut bench, prefix.to_str().unwrap());
     let script = format!(
         "{path}
-        export npm_config_cache=/home/build/.npm
+        export npm_config_cache=/home/build/.npm npm_config_registry=https://npm.example/
         echo '{{\"name\":\"app\",\"version\":\"1.0.0\"}}' > package.json
         npm install --silent greet@1.0.0
         node -p 'require(\"greet\")'
@@ -238,7 +242,8 @@ fn maven() {
     }
     let script = "
         printf '<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><parent><groupId>com.example</groupId><artifactId>greet</artifactId><version>1.0.0</version><relativePath/></parent><artifactId>app</artifactId><packaging>pom</packaging></project>' > pom.xml
-        mvn -q -B -Dmaven.repo.local=/home/build/repository validate 2>&1
+        printf '<settings><mirrors><mirror><id>all</id><mirrorOf>*</mirrorOf><url>https://maven.example/maven2</url></mirror></mirrors></settings>' > settings.xml
+        mvn -q -B -s settings.xml -Dmaven.repo.local=/home/build/repository validate 2>&1
         cp /home/build/repository/com/example/greet/1.0.0/greet-1.0.0.pom melange-out/hello/";
     let (recording, _) = registries.twice(&mut bench, script);
     insta::assert_snapshot!(urls(&recording), @"
