@@ -405,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_follows_the_version_changes() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(&scratch.path().join("store")).unwrap();
+        let store = Store::open(scratch.path().join("store")).unwrap();
         let repository = scratch.path().join("hello");
         std::fs::create_dir(&repository).unwrap();
         git(&repository, &["init", "--quiet"]);
@@ -465,7 +465,7 @@ mod tests {
     #[tokio::test]
     async fn versions_and_epochs_of_every_spelling() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(&scratch.path().join("store")).unwrap();
+        let store = Store::open(scratch.path().join("store")).unwrap();
         for (before, version, after) in [
             (
                 "package:\n  name: a\n  version: 1.2.3\n",

@@ -81,7 +81,7 @@ fn elf(sections: &[(&str, &[u8])]) -> Vec<u8> {
     names.extend_from_slice(b".shstrtab\0");
     placed.push((name, data.len(), names.len(), 3));
     data.extend_from_slice(&names);
-    while data.len() % 8 != 0 {
+    while !data.len().is_multiple_of(8) {
         data.push(0);
     }
     let table = data.len() as u64;
@@ -128,9 +128,9 @@ fn zip(members: &[(&str, &[u8], u32)]) -> Vec<u8> {
 fn ar(members: &[(&str, &[u8], u32)]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, bytes, time) in members {
-        write!(
+        writeln!(
             out,
-            "{:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "{:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`",
             format!("{name}/"),
             0,
             0,
