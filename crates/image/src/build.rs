@@ -414,35 +414,36 @@ pub fn write_layout(
     root: &Path,
     tag: &str,
 ) -> Result<Descriptor, BuildError> {
-    let layout = Layout::create(root)?;
-    let mut descriptors = Vec::new();
-    for image in images {
-        for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
-            let blob = store
-                .path(&layer.digest)
-                .ok_or(StoreError::Missing(layer.digest))?;
-            layout.put_blob_file(descriptor, &blob)?;
-        }
-        layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
-        layout.put_manifest(&image.manifest)?;
-        descriptors.push(image.descriptor.clone());
-    }
-    let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
-        Ok([descriptor]) => descriptor,
-        Err(mut descriptors) => {
-            descriptors.sort_by_key(|descriptor| {
-                descriptor
-                    .platform
-                    .as_ref()
-                    .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
-            });
-            let mut index = Index::new(descriptors);
-            if let Some(image) = images.first() {
-                index.annotations = image.manifest.annotations.clone();
+    Layout::fill(root, |layout| {
+        let mut descriptors = Vec::new();
+        for image in images {
+            for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
+                let blob = store
+                    .path(&layer.digest)
+                    .ok_or(StoreError::Missing(layer.digest))?;
+                layout.put_blob_file(descriptor, &blob)?;
             }
-            layout.put_index(&index)?
+            layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
+            layout.put_manifest(&image.manifest)?;
+            descriptors.push(image.descriptor.clone());
         }
-    };
-    layout.tag(tag, &tagged)?;
-    Ok(tagged)
+        let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
+            Ok([descriptor]) => descriptor,
+            Err(mut descriptors) => {
+                descriptors.sort_by_key(|descriptor| {
+                    descriptor
+                        .platform
+                        .as_ref()
+                        .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
+                });
+                let mut index = Index::new(descriptors);
+                if let Some(image) = images.first() {
+                    index.annotations = image.manifest.annotations.clone();
+                }
+                layout.put_index(&index)?
+            }
+        };
+        layout.tag(tag, &tagged)?;
+        Ok(tagged)
+    })
 }

@@ -5,6 +5,7 @@
 //! same image always has the same digest.
 
 mod config;
+mod fill;
 pub mod json;
 mod layout;
 mod manifest;

@@ -1,0 +1,187 @@
+//! A layout appears under its name once it is whole.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use store::WriteError;
+
+use crate::layout::{Layout, LayoutError};
+
+impl Layout {
+    /// Fills the layout in the folder `root`. One that is there already is filled in place. A new one
+    /// is made in a folder beside it and renamed once `fill` is done and all is on the disk, so that
+    /// nobody ever finds an empty layout there; what a killed run left of it is taken up again.
+    ///
+    /// # Errors
+    /// As of [`Layout::create`], those of `fill`, and a layout that can't be put in its place. Then a
+    /// new layout is removed again.
+    pub fn fill<T, E: From<LayoutError>>(
+        root: &Path,
+        fill: impl FnOnce(&Layout) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(aside) = Aside::beside(root).map_err(LayoutError::from)? else {
+            return fill(&Layout::create(root)?);
+        };
+        let filled = Layout::create(aside.layout())
+            .map_err(E::from)
+            .and_then(|layout| fill(&layout));
+        match filled {
+            Ok(value) => {
+                aside.put(root)?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = fs::remove_dir_all(&aside.path);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The folder beside a layout in which it is made. Whoever has it holds the lock on it.
+struct Aside {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Aside {
+    /// None where there is a layout, or something else that is the caller's to refuse.
+    fn beside(root: &Path) -> Result<Option<Aside>, WriteError> {
+        let Some(name) = root.file_name() else {
+            return Ok(None);
+        };
+        let mut partial = std::ffi::OsString::from(".");
+        partial.push(name);
+        partial.push(".partial");
+        let path = root.with_file_name(partial);
+        loop {
+            match fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
+                Ok(true) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(false) | Err(_) => return Ok(None),
+            }
+            fs::create_dir_all(&path).map_err(WriteError::at("create the folder", &path))?;
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(WriteError::at("open", &path))?,
+            };
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+                .map_err(|error| WriteError::at("lock", &path)(error.into()))?;
+            // Whoever had it before may have finished, and taken the folder away.
+            let locked = lock.metadata().map_err(WriteError::at("read", &path))?;
+            match fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (locked.dev(), locked.ino()) => {
+                    if root.join("oci-layout").exists() {
+                        let _ = fs::remove_dir(&path);
+                        return Ok(None);
+                    }
+                    return Ok(Some(Aside { path, _lock: lock }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn layout(&self) -> PathBuf {
+        self.path.join("layout")
+    }
+
+    fn put(self, root: &Path) -> Result<(), LayoutError> {
+        let layout = self.layout();
+        let place = |from: &Path| -> io::Result<()> {
+            for folder in ["blobs/sha256", "blobs", ""] {
+                File::open(from.join(folder))?.sync_all()?;
+            }
+            fs::rename(from, root)?;
+            fs::remove_dir(&self.path)?;
+            match self.path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+                _ => File::open(".")?.sync_all(),
+            }
+        };
+        Ok(place(&layout).map_err(WriteError::at("put the layout at", root))?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::media_type;
+
+    fn put(root: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+        Layout::fill(root, |layout| {
+            assert!(!root.join("oci-layout").exists() || root == layout.root());
+            layout.put_blob(media_type::CONFIG, bytes).map(drop)
+        })
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_layout_appears_whole_and_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("image");
+        fs::create_dir(&root).unwrap();
+        put(&root, b"{}").unwrap();
+        put(&root, b"[]").unwrap();
+        assert_eq!(names(folder.path()), ["image"]);
+        assert_eq!(names(&root.join("blobs/sha256")).len(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("image");
+        let left = Layout::create(folder.path().join(".image.partial/layout")).unwrap();
+        left.put_blob(media_type::CONFIG, b"{}").unwrap();
+        put(&root, b"[]").unwrap();
+        assert_eq!(names(folder.path()), ["image"]);
+        assert_eq!(names(&root.join("blobs/sha256")).len(), 2);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("image");
+        let failed: Result<(), LayoutError> = Layout::fill(&root, |layout| {
+            layout.put_blob(media_type::CONFIG, b"{}")?;
+            layout.resolve(None).map(drop)
+        });
+        failed.unwrap_err();
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn many_at_once_fill_one_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("image");
+        std::thread::scope(|scope| {
+            for number in 0..8u8 {
+                let root = &root;
+                scope.spawn(move || put(root, &[b'[', b'0' + number, b']']).unwrap());
+            }
+        });
+        assert_eq!(names(folder.path()), ["image"]);
+        assert_eq!(names(&root.join("blobs/sha256")).len(), 8);
+    }
+
+    #[test]
+    fn other_folders_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("mine"), "").unwrap();
+        let error = put(folder.path(), b"{}").unwrap_err();
+        assert!(matches!(error, LayoutError::NotALayout { .. }), "{error}");
+    }
+}
