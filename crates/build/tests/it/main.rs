@@ -8,6 +8,7 @@ mod limits;
 mod network;
 mod network_clients;
 mod ordinary_user;
+mod parity;
 mod rebuild;
 mod recipe;
 mod sandbox;
