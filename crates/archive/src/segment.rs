@@ -4,11 +4,12 @@
 //! Put one after the other, segments are one stream whose CRC-32 is combined from theirs. So an image
 //! layer is stitched from its packages' segments, and none of them is compressed again.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use rayon::prelude::*;
 
 use crate::gzip::HEADER;
 
@@ -61,6 +62,10 @@ pub fn deflate(content: impl Read, level: u32) -> io::Result<Segment> {
     })
 }
 
+/// The level of packages and layers: as small as the peers make them within 1 % of tar, at twice the
+/// speed of level 6, which saves another 4 %.
+pub const LEVEL: u32 = 3;
+
 /// Content is deflated in pieces of this size, each by one core. The size shows in the bytes, so it is
 /// the same everywhere.
 const PIECE: usize = 1 << 20;
@@ -74,15 +79,16 @@ pub fn deflate_into(mut content: impl Read, level: u32, out: impl Write) -> io::
     Ok(deflater.finish()?.1)
 }
 
-/// Deflates what is written to it into one segment, on all cores; the bytes do not depend on their
-/// number, nor on how the content is cut into writes. Holds two pieces of 1 MiB a core.
+/// Deflates what is written to it into one segment, on all cores while more is being written; the
+/// bytes do not depend on their number, nor on how the content is cut into writes. Holds two pieces of
+/// 1 MiB a core.
 pub struct Deflater<W> {
     out: W,
     level: u32,
-    batch: usize,
-    /// What the next piece may refer back to, then the content that waits to be deflated.
-    bytes: Vec<u8>,
-    window: usize,
+    filling: Piece,
+    /// The pieces before it, in their order.
+    under_way: VecDeque<Arc<Job>>,
+    most: usize,
     crc: crc32fast::Hasher,
     length: u64,
     deflated: u64,
@@ -94,9 +100,9 @@ impl<W: Write> Deflater<W> {
         Deflater {
             out,
             level,
-            batch: 2 * PIECE * rayon::current_num_threads().max(1),
-            bytes: Vec::new(),
-            window: 0,
+            filling: Piece::default(),
+            under_way: VecDeque::new(),
+            most: 2 * rayon::current_num_threads().max(1),
             crc: crc32fast::Hasher::new(),
             length: 0,
             deflated: 0,
@@ -105,9 +111,13 @@ impl<W: Write> Deflater<W> {
 
     /// Ends the segment, and gives back the stream beneath.
     pub fn finish(mut self) -> io::Result<(W, Summary)> {
-        // Nothing at all is a segment too.
-        if self.waiting() > 0 || self.length == 0 {
-            self.deflate_batch()?;
+        let last = std::mem::take(&mut self.filling);
+        // What comes first is deflated first, and nothing at all is a segment too.
+        if last.length() > 0 || (self.length == 0 && self.under_way.is_empty()) {
+            self.under_way.push_back(Job::new(last));
+        }
+        while let Some(job) = self.under_way.pop_front() {
+            self.take(&job)?;
         }
         let summary = Summary {
             crc32: self.crc.finalize(),
@@ -117,44 +127,39 @@ impl<W: Write> Deflater<W> {
         Ok((self.out, summary))
     }
 
-    fn waiting(&self) -> usize {
-        self.bytes.len() - self.window
+    /// Hands the full piece to any core that is free, and starts the next.
+    fn dispatch(&mut self) -> io::Result<()> {
+        while self.under_way.len() >= self.most {
+            if let Some(job) = self.under_way.pop_front() {
+                self.take(&job)?;
+            }
+        }
+        let next = self.filling.next();
+        let job = Job::new(std::mem::replace(&mut self.filling, next));
+        self.under_way.push_back(Arc::clone(&job));
+        let level = self.level;
+        rayon::spawn(move || job.run(level));
+        Ok(())
     }
 
-    fn deflate_batch(&mut self) -> io::Result<()> {
-        let (bytes, window, level) = (&self.bytes, self.window, self.level);
-        let ends = window + self.waiting().max(1);
-        let starts: Vec<usize> = (window..ends).step_by(PIECE).collect();
-        let pieces: Vec<(Vec<u8>, crc32fast::Hasher)> = starts
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|start| {
-                let piece = &bytes[start..bytes.len().min(start + PIECE)];
-                let before = &bytes[start.saturating_sub(WINDOW)..start];
-                let mut crc = crc32fast::Hasher::new();
-                crc.update(piece);
-                Ok((deflate_piece(piece, before, level)?, crc))
-            })
-            .collect::<io::Result<_>>()?;
-        for (deflated, crc) in pieces {
-            self.crc.combine(&crc);
-            self.out.write_all(&deflated)?;
-            self.deflated += deflated.len() as u64;
-        }
-        self.length += self.waiting() as u64;
-        let kept = self.bytes.len().min(WINDOW);
-        self.bytes.drain(..self.bytes.len() - kept);
-        self.window = kept;
-        Ok(())
+    /// Writes the piece that comes next.
+    fn take(&mut self, job: &Job) -> io::Result<()> {
+        // Helping is what keeps this from waiting for a core that waits for this one.
+        job.run(self.level);
+        let deflated = job.wait()?;
+        self.crc.combine(&deflated.crc);
+        self.length += deflated.length;
+        self.deflated += deflated.bytes.len() as u64;
+        self.out.write_all(&deflated.bytes)
     }
 }
 
 impl<W: Write> Write for Deflater<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(self.batch - self.waiting());
-        self.bytes.extend_from_slice(&bytes[..count]);
-        if self.waiting() == self.batch {
-            self.deflate_batch()?;
+        let count = bytes.len().min(PIECE - self.filling.length());
+        self.filling.bytes.extend_from_slice(&bytes[..count]);
+        if self.filling.length() == PIECE {
+            self.dispatch()?;
         }
         Ok(count)
     }
@@ -166,22 +171,193 @@ impl<W: Write> Write for Deflater<W> {
     }
 }
 
-/// Deflates a piece that follows `before`, up to a flush.
-fn deflate_piece(piece: &[u8], before: &[u8], level: u32) -> io::Result<Vec<u8>> {
+/// A part of the content, behind what it may refer back to.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    window: usize,
+}
+
+impl Piece {
+    fn length(&self) -> usize {
+        self.bytes.len() - self.window
+    }
+
+    /// An empty piece that follows this one.
+    fn next(&self) -> Piece {
+        let before = &self.bytes[self.bytes.len().saturating_sub(WINDOW)..];
+        let mut bytes = Vec::with_capacity(WINDOW + PIECE);
+        bytes.extend_from_slice(before);
+        Piece {
+            window: before.len(),
+            bytes,
+        }
+    }
+
+    fn deflate(&self, level: u32) -> io::Result<Deflated> {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.bytes[self.window..]);
+        Ok(Deflated {
+            bytes: deflate_piece(&self.bytes, self.window, level)?,
+            crc,
+            length: self.length() as u64,
+        })
+    }
+}
+
+struct Deflated {
+    bytes: Vec<u8>,
+    crc: crc32fast::Hasher,
+    length: u64,
+}
+
+/// A piece on its way: whoever comes first deflates it.
+struct Job {
+    state: Mutex<JobState>,
+    done: Condvar,
+}
+
+enum JobState {
+    Waiting(Piece),
+    Running,
+    Done(io::Result<Deflated>),
+}
+
+impl Job {
+    fn new(piece: Piece) -> Arc<Job> {
+        Arc::new(Job {
+            state: Mutex::new(JobState::Waiting(piece)),
+            done: Condvar::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, JobState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deflates the piece unless somebody has begun to.
+    fn run(&self, level: u32) {
+        let piece = {
+            let mut state = self.state();
+            match std::mem::replace(&mut *state, JobState::Running) {
+                JobState::Waiting(piece) => piece,
+                begun => {
+                    *state = begun;
+                    return;
+                }
+            }
+        };
+        let deflated = piece.deflate(level);
+        *self.state() = JobState::Done(deflated);
+        self.done.notify_one();
+    }
+
+    /// The piece's result, once it is there: it must have begun, and is taken once.
+    fn wait(&self) -> io::Result<Deflated> {
+        let mut state = self.state();
+        loop {
+            match std::mem::replace(&mut *state, JobState::Running) {
+                JobState::Done(result) => return result,
+                other => *state = other,
+            }
+            state = self
+                .done
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Deflates all of `bytes` from `start` on, up to a flush; what stands before may be referred to. Noise
+/// is stored as it is: deflating takes longest where nothing is to be won.
+fn deflate_piece(bytes: &[u8], start: usize, level: u32) -> io::Result<Vec<u8>> {
     let mut compress = Compress::new(Compression::new(level.min(9)), false);
+    let mut deflated = Vec::with_capacity((bytes.len() - start) / 2 + 64);
+    let mut place = start;
+    for noise in noises(bytes, start) {
+        if place < noise.start {
+            deflate_run(&mut compress, bytes, place..noise.start, &mut deflated)?;
+        }
+        store(&bytes[noise.clone()], &mut deflated);
+        place = noise.end;
+    }
+    if place < bytes.len() || place == start {
+        deflate_run(&mut compress, bytes, place..bytes.len(), &mut deflated)?;
+    } else {
+        deflated.push(0);
+        deflated.extend_from_slice(&FLUSHED);
+    }
+    Ok(deflated)
+}
+
+fn deflate_run(
+    compress: &mut Compress,
+    bytes: &[u8],
+    run: Range<usize>,
+    deflated: &mut Vec<u8>,
+) -> io::Result<()> {
+    compress.reset();
+    let before = &bytes[run.start.saturating_sub(WINDOW)..run.start];
     if !before.is_empty() {
         compress.set_dictionary(before)?;
     }
-    let mut deflated = Vec::with_capacity(piece.len() / 2 + 64);
+    let run = &bytes[run];
     loop {
-        let rest = &piece[compress.total_in() as usize..];
-        compress.compress_vec(rest, &mut deflated, FlushCompress::Full)?;
+        let rest = &run[compress.total_in() as usize..];
+        compress.compress_vec(rest, deflated, FlushCompress::Full)?;
         // Room left over means that the flush is complete.
-        if compress.total_in() as usize == piece.len() && deflated.len() < deflated.capacity() {
-            return Ok(deflated);
+        if compress.total_in() as usize == run.len() && deflated.len() < deflated.capacity() {
+            return Ok(());
         }
         deflated.reserve(deflated.capacity().max(64));
     }
+}
+
+/// Appends `bytes` as stored blocks. The stream must be at a byte boundary, and is afterwards.
+fn store(bytes: &[u8], deflated: &mut Vec<u8>) {
+    const LONGEST: usize = u16::MAX as usize;
+    for block in bytes.chunks(LONGEST) {
+        let length = block.len() as u16;
+        deflated.push(0);
+        deflated.extend_from_slice(&length.to_le_bytes());
+        deflated.extend_from_slice(&(!length).to_le_bytes());
+        deflated.extend_from_slice(block);
+    }
+}
+
+/// Bytes that are judged together.
+const SAMPLE: usize = 2048;
+/// Shorter runs of noise are not worth their own blocks.
+const LEAST_NOISE: usize = 3 * SAMPLE;
+
+/// The runs from `start` on that look like noise: compressed or encrypted data.
+fn noises(bytes: &[u8], start: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut place = start;
+    std::iter::from_fn(move || {
+        loop {
+            let quiet = bytes[place..].chunks_exact(SAMPLE).position(is_noise)?;
+            let begin = place + quiet * SAMPLE;
+            let samples = bytes[begin..].chunks_exact(SAMPLE);
+            let length = SAMPLE * samples.take_while(|sample| is_noise(sample)).count();
+            place = begin + length;
+            if length >= LEAST_NOISE {
+                return Some(begin..place);
+            }
+        }
+    })
+}
+
+/// Whether bytes occur as often as chance would have it: neither unevenly, as a code or a repetition
+/// makes it, nor too evenly, as counting does. Their squared numbers sum up to `CHANCE` on average,
+/// with a deviation of 1 %.
+fn is_noise(sample: &[u8]) -> bool {
+    const CHANCE: u32 = (SAMPLE + SAMPLE * (SAMPLE - 1) / 256) as u32;
+    let mut counts = [0u32; 256];
+    for byte in sample {
+        counts[usize::from(*byte)] += 1;
+    }
+    let sum: u32 = counts.iter().map(|count| count * count).sum();
+    (CHANCE - CHANCE / 16..CHANCE + CHANCE / 10).contains(&sum)
 }
 
 /// 1,024 zeros in one block with fixed codes, then an empty stored block: the literal 0, three
@@ -299,8 +475,19 @@ impl<W: Write> Splicer<W> {
     }
 
     /// Deflates all of `content` and appends it.
-    pub fn append_content(&mut self, content: impl Read, level: u32) -> io::Result<Summary> {
-        let summary = deflate_into(content, level, &mut self.out)?;
+    pub fn append_content(&mut self, mut content: impl Read, level: u32) -> io::Result<Summary> {
+        self.append_with(level, |deflater| io::copy(&mut content, deflater).map(drop))
+    }
+
+    /// Appends what `write` writes as a new segment.
+    pub fn append_with<E: From<io::Error>>(
+        &mut self,
+        level: u32,
+        write: impl FnOnce(&mut Deflater<&mut W>) -> Result<(), E>,
+    ) -> Result<Summary, E> {
+        let mut deflater = Deflater::new(&mut self.out, level);
+        write(&mut deflater)?;
+        let (_, summary) = deflater.finish()?;
         self.account(&summary);
         Ok(summary)
     }

@@ -12,7 +12,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use apk::package::{Manifest, Segment};
-use archive::segment::{Inflate, Splicer, Summary, deflate_into, end_blocks};
+use archive::segment::{Inflate, LEVEL, Splicer, Summary, deflate_into, end_blocks};
 use archive::tar::{Header, WriteError as TarError, Writer};
 use archive::tree::{Node, NodeKind, TreePath};
 use base::{Digest, DigestWriter, Sha256Hasher};
@@ -21,10 +21,8 @@ use store::{Store, StoreError};
 
 use crate::filesystem::Filesystem;
 
-/// The level at which packages of other makes and generated files are deflated.
-const LEVEL: u32 = 6;
 /// Part of every key: a change of the layout makes other layers.
-const FORMAT: &str = "layer-1";
+const FORMAT: &str = "layer-2";
 const SEGMENTS: &str = "layer-segment";
 const LAYERS: &str = "layer";
 

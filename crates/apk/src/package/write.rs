@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::Path;
 
 use archive::segment::{self, Splicer};
-use archive::tar::Writer;
-use archive::tree::{Checksums, FileTree, Node, NodeKind, TarOptions, TreePath};
+use archive::tar::{WriteError, Writer};
+use archive::tree::{Checksums, FileTree, Node, NodeKind, TarOptions, TreeError, TreePath};
 use base::{Digest, DigestWriter, Epoch, Sha1};
 use store::AtomicFile;
 
@@ -16,10 +16,6 @@ use super::{
 use crate::dependency::Identity;
 use crate::member::{Counted, End, Owner, small_member};
 use crate::signature::Signer;
-
-/// The level of the data member: what a build waits for is weighed against what is stored and sent
-/// for years.
-const LEVEL: u32 = 6;
 
 /// What goes into a package.
 #[derive(Clone, Debug)]
@@ -78,10 +74,9 @@ pub fn write(
     })?;
     // Its hash stands before it in the file, so the data is deflated aside.
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut aside = tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-    let data = Data::deflate(out, contents.tree, epoch, &mut aside)?;
-    let (_, datahash, _) = data.splice(&mut aside, io::sink()).map_err(failed)?;
-    info.datahash = Some(datahash);
+    let aside = tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    let (mut aside, data) = deflate(out, contents.tree, epoch, aside)?;
+    info.datahash = Some(data.digest);
 
     let control = control_member(out, &info, contents, epoch)?;
     let identity = Identity::Sha1(Sha1::of(&control));
@@ -98,99 +93,93 @@ pub fn write(
     file.write_all(&signature).map_err(failed)?;
     file.write_all(&control).map_err(failed)?;
     let data_offset = file.written();
-    let (mut file, written, in_data) = data.splice(&mut aside, file).map_err(failed)?;
+    aside.rewind().map_err(failed)?;
+    io::copy(&mut io::BufReader::with_capacity(1 << 20, aside), &mut file).map_err(failed)?;
     file.flush().map_err(failed)?;
     let (file, digest, size) = file.finish();
     drop(file);
-    debug_assert_eq!(written, datahash);
     placed.commit().map_err(|source| PackageError::Place {
         path: out.to_owned(),
         source,
     })?;
-    let directories = data.directories.summary();
     let segments = Segments {
-        directories: Segment::new(data_offset + in_data - directories.deflated, directories),
-        files: Segment::new(data_offset + in_data, data.files),
+        directories: Segment::new(data_offset + data.directories_offset, data.directories),
+        files: Segment::new(data_offset + data.files_offset, data.files),
     };
     Ok(Written {
         identity,
         digest,
         size,
-        datahash,
+        datahash: data.digest,
         segments,
         info,
     })
 }
 
-/// The parts of the data member, deflated.
+/// What is known of the data member. Offsets are from its beginning.
 struct Data {
-    directories: segment::Segment,
-    /// Its bytes are in the file aside.
+    directories: segment::Summary,
+    directories_offset: u64,
     files: segment::Summary,
+    files_offset: u64,
+    digest: Digest,
 }
 
-impl Data {
-    fn deflate(
-        out: &Path,
-        tree: &FileTree,
-        epoch: Epoch,
-        aside: &mut File,
-    ) -> Result<Data, PackageError> {
-        let in_tree = |source| PackageError::Tree {
+/// Writes the data member to `aside`.
+fn deflate(
+    out: &Path,
+    tree: &FileTree,
+    epoch: Epoch,
+    aside: File,
+) -> Result<(File, Data), PackageError> {
+    let in_tree = |source| match source {
+        // What takes the archive is the file aside.
+        TreeError::Write(WriteError::Io(source)) => PackageError::Write {
             path: out.to_owned(),
             source,
-        };
-        let failed = |source| PackageError::Write {
+        },
+        source => PackageError::Tree {
             path: out.to_owned(),
             source,
-        };
-        let options = TarOptions {
-            checksums: Checksums::Sha1,
-            mtime: Some(epoch.0),
-        };
-        let (mut directories, mut files) = (tree.clone(), tree.clone());
-        directories.retain(|_, node| node.is_directory());
-        files.retain(|_, node| !node.is_directory());
-        let mut tar = Writer::new(Vec::new());
-        directories.write_tar(&mut tar, options).map_err(in_tree)?;
-        let directories = segment::deflate(tar.into_inner().as_slice(), LEVEL).map_err(failed)?;
-
-        let (reader, writer) = io::pipe().map_err(failed)?;
-        let files = std::thread::scope(|scope| {
-            let archived = scope.spawn(|| {
-                let mut tar = Writer::new(BufWriter::with_capacity(64 << 10, writer));
-                files.write_tar(&mut tar, options)?;
-                tar.into_inner().flush().map_err(|error| {
-                    archive::tree::TreeError::Write(archive::tar::WriteError::Io(error))
-                })
-            });
-            let mut aside = BufWriter::with_capacity(1 << 20, aside);
-            // The reader is dropped here when deflating fails, which ends the other thread too.
-            let deflated = segment::deflate_into(reader, LEVEL, &mut aside)
-                .and_then(|summary| aside.flush().map(|()| summary));
-            match (archived.join(), deflated) {
-                (Ok(Ok(())), Ok(summary)) => Ok(summary),
-                (_, Err(error)) => Err(failed(error)),
-                (Ok(Err(error)), _) => Err(in_tree(error)),
-                (Err(panic), _) => std::panic::resume_unwind(panic),
-            }
-        })?;
-        Ok(Data { directories, files })
-    }
-
-    /// Writes the member to `out`; gives the SHA-256 of the member and where in it the file
-    /// segment begins.
-    fn splice<W: io::Write>(&self, aside: &mut File, out: W) -> io::Result<(W, Digest, u64)> {
-        let written = Cell::new(0);
-        let mut splicer = Splicer::new(Counted::new(DigestWriter::new(out), &written))?;
-        splicer.append(&self.directories)?;
+        },
+    };
+    let failed = |source| PackageError::Write {
+        path: out.to_owned(),
+        source,
+    };
+    let options = TarOptions {
+        checksums: Checksums::Sha1,
+        mtime: Some(epoch.0),
+    };
+    let (mut directories, mut files) = (tree.clone(), tree.clone());
+    directories.retain(|_, node| node.is_directory());
+    files.retain(|_, node| !node.is_directory());
+    let written = Cell::new(0);
+    let aside = DigestWriter::new(BufWriter::with_capacity(1 << 20, aside));
+    let mut splicer = Splicer::new(Counted::new(aside, &written)).map_err(failed)?;
+    let mut append = |tree: &FileTree| {
         let offset = written.get();
-        aside.rewind()?;
-        splicer.append_from(&self.files, io::BufReader::with_capacity(1 << 20, aside))?;
-        splicer.append(&segment::end_blocks())?;
-        let (out, digest, _) = splicer.finish()?.into_inner().finish();
-        Ok((out, digest, offset))
-    }
+        let summary = splicer.append_with(segment::LEVEL, |deflater| {
+            tree.write_tar(&mut Writer::new(deflater), options)
+        });
+        Ok::<_, PackageError>((offset, summary.map_err(in_tree)?))
+    };
+    let (directories_offset, directories) = append(&directories)?;
+    let (files_offset, files) = append(&files)?;
+    splicer.append(&segment::end_blocks()).map_err(failed)?;
+    let aside = splicer.finish().map_err(failed)?.into_inner();
+    let (aside, digest, _) = aside.finish();
+    let aside = aside
+        .into_inner()
+        .map_err(|error| failed(error.into_error()))?;
+    let data = Data {
+        directories,
+        directories_offset,
+        files,
+        files_offset,
+        digest,
+    };
+    Ok((aside, data))
 }
 
 fn control_member(

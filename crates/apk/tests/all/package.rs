@@ -186,7 +186,7 @@ fn python_and_openssl_agree() {
     provider_priority = 7
     replaces_priority = 9
     triggers = /usr/share/sample/* +/etc
-    datahash = 8a689063a28156968fc2cefdc2fb6fce08de5415befc0babfbbeec1e33a63616
+    datahash = 60891a92d44c755e2292422f18509859887f5ed2fa1fd2ff1291e0ad745235d0
     ");
 
     let mut expected: Vec<serde_json::Value> = Vec::new();

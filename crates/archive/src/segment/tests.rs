@@ -101,9 +101,65 @@ fn the_bytes_do_not_depend_on_the_number_of_cores() {
     assert!(flate2_content(&member) == content);
 }
 
+/// Bytes without any pattern.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn noise_is_stored_and_nothing_else_is() {
+    let deflated = |content: &[u8]| {
+        let segment = deflate(content, LEVEL).unwrap();
+        assert!(segment.deflate.ends_with(&FLUSHED));
+        let member = splice([&segment, &end_blocks()], Vec::new()).unwrap();
+        assert!(flate2_content(&member) == [content, &[0; 1024]].concat());
+        let mut read = Vec::new();
+        let mut inflate = Inflate::new(&segment.deflate[..], segment.summary());
+        inflate.read_to_end(&mut read).unwrap();
+        assert!(read == content);
+        segment.deflate.len()
+    };
+    // Stored blocks hold 65,535 bytes and have 5 of their own; the last is empty.
+    let random = noise(200 * SAMPLE, 3);
+    assert_eq!(deflated(&random), random.len() + 5 * 7 + 5);
+    // Counting is as even as nothing random is, and what is repeated soon is no noise.
+    let counting: Vec<u8> = (0..random.len()).map(|place| place as u8).collect();
+    assert!(deflated(&counting) < counting.len() / 50);
+    let repeated = noise(SAMPLE / 4, 5).repeat(800);
+    assert!(deflated(&repeated) < repeated.len() / 50);
+    // What follows noise refers back beyond it.
+    let text = b"a text that is there twice, before and behind. ".repeat(9);
+    let mixed = [&text[..], &random[..8 * SAMPLE], &text].concat();
+    assert!(deflated(&mixed) < 8 * SAMPLE + text.len() / 2);
+    for length in [
+        SAMPLE - 1,
+        LEAST_NOISE - 1,
+        LEAST_NOISE,
+        LEAST_NOISE + 1,
+        PIECE,
+        PIECE + 1,
+    ] {
+        let size = deflated(&noise(length, 7));
+        assert!(size <= length + length / 500 + 32, "{length}: {size}");
+    }
+}
+
 #[test]
 fn programs_accept_a_spliced_member() {
-    let parts = [b"first ".to_vec(), large(), Vec::new(), b" last".to_vec()];
+    let parts = [
+        b"first ".to_vec(),
+        large(),
+        Vec::new(),
+        noise(3 * PIECE + 77, 11),
+        b" last".to_vec(),
+    ];
     let segments = parts.each_ref().map(|part| deflate(&part[..], 6).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spliced.gz");

@@ -36,6 +36,12 @@ pub enum TreeError {
     },
 }
 
+impl From<io::Error> for TreeError {
+    fn from(error: io::Error) -> TreeError {
+        TreeError::Write(tar::WriteError::Io(error))
+    }
+}
+
 /// Whether entries carry apk's checksums (`APK-TOOLS.checksum.SHA1`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Checksums {
