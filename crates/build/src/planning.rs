@@ -2,11 +2,13 @@
 
 use base::{Arch, Epoch};
 
-use crate::plan::{BuildPlan, FORMAT, GuestPackage, Limits, Network, PlannedStep, environment};
+use crate::plan::{
+    BuildPlan, FORMAT, GuestPackage, Limits, Network, PlannedStep, WORKSPACE, environment,
+};
 use crate::recipe::{Action, CapabilityChange, GuestRequest, ResolvedRecipe, ResolvedTest, Step};
 use crate::recording::Recording;
 use crate::source::{RecipeFiles, Sources};
-use crate::workspace::{WorkspaceError, within_workspace};
+use crate::workspace::{WorkspaceError, guest_path, within_workspace};
 
 /// A recipe can't become a plan.
 #[derive(Debug, thiserror::Error)]
@@ -129,14 +131,6 @@ fn plan<'s>(
 /// A step and those within it, in the order they run.
 fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Result<(), PlanError> {
     let name = step.name.clone();
-    let path = |text: &str| {
-        within_workspace(&step.working_directory, text)
-            .map(|path| format!("{}/{path}", crate::plan::WORKSPACE))
-            .map_err(|error| PlanError::Path {
-                step: name.clone(),
-                source: Box::new(error),
-            })
-    };
     match &step.action {
         Action::Nothing => {}
         Action::Run { script } => into.push(PlannedStep::Run {
@@ -151,19 +145,23 @@ fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Resul
                 uri: fetch.uri.clone(),
             })?;
             if !fetch.delete {
+                let folder = Destination::of(step, "", into)?;
                 into.push(PlannedStep::Place {
                     name: name.clone(),
                     source,
-                    path: path(&fetch.file_name)?,
+                    path: format!("{}/{}", folder.writable(), fetch.file_name),
                 });
+                into.extend(folder.moved(step));
             }
             if fetch.extract {
+                let folder = Destination::of(step, &fetch.directory, into)?;
                 into.push(PlannedStep::Unpack {
                     name: name.clone(),
                     source,
-                    directory: path(&fetch.directory)?,
+                    directory: folder.writable().to_owned(),
                     strip_components: fetch.strip_components,
                 });
+                into.extend(folder.moved(step));
             }
         }
         Action::GitCheckout(checkout) => {
@@ -173,16 +171,64 @@ fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Resul
                     step: name.clone(),
                     uri: store::without_credentials(&checkout.repository),
                 })?;
+            let folder = Destination::of(step, &checkout.destination, into)?;
             into.push(PlannedStep::Unpack {
                 name: name.clone(),
                 source: checked_out.tree,
-                directory: path(&checkout.destination)?,
+                directory: folder.writable().to_owned(),
                 strip_components: 0,
             });
+            into.extend(folder.moved(step));
         }
     }
     for step in &step.steps {
         flatten(step, sources, into)?;
     }
     Ok(())
+}
+
+/// Where a source goes.
+enum Destination {
+    /// A folder of the workspace, which is what can be written to from outside the sandbox.
+    Workspace(String),
+    /// Another folder of the guest. A step moves there, inside the sandbox, what is put into a folder
+    /// of the workspace for it.
+    Elsewhere { folder: String, through: String },
+}
+
+impl Destination {
+    /// `path` as `step` means it. `before` are the steps up to there.
+    fn of(step: &Step, path: &str, before: &[PlannedStep]) -> Result<Destination, PlanError> {
+        let folder =
+            guest_path(&step.working_directory, path).map_err(|error| PlanError::Path {
+                step: step.name.clone(),
+                source: Box::new(error),
+            })?;
+        Ok(if within_workspace(WORKSPACE, &folder).is_ok() {
+            Destination::Workspace(folder)
+        } else {
+            let through = format!("{WORKSPACE}/.source-{}", before.len());
+            Destination::Elsewhere { folder, through }
+        })
+    }
+
+    fn writable(&self) -> &str {
+        match self {
+            Destination::Workspace(folder) => folder,
+            Destination::Elsewhere { through, .. } => through,
+        }
+    }
+
+    /// The step that moves what was put there, if it is not where it belongs.
+    fn moved(self, step: &Step) -> Option<PlannedStep> {
+        let Destination::Elsewhere { folder, through } = self else {
+            return None;
+        };
+        Some(PlannedStep::Run {
+            name: step.name.clone(),
+            script: format!("cp -a {through}/. .\nrm -r {through}\n"),
+            working_directory: folder,
+            environment: step.environment.clone(),
+        })
+    }
 }

@@ -338,6 +338,30 @@ pub(crate) fn within_workspace(base: &str, path: &str) -> Result<String, Workspa
     }
 }
 
+/// A path of the guest without `.` and `..`, as if there were no links. `base` is what it is relative
+/// to if it is not absolute.
+pub(crate) fn guest_path(base: &str, path: &str) -> Result<String, WorkspaceError> {
+    if path.contains('\0') {
+        return Err(WorkspaceError::Outside(path.to_owned()));
+    }
+    let whole = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{base}/{path}")
+    };
+    let mut components: Vec<&str> = Vec::new();
+    for component in whole.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => {
+                components.pop();
+            }
+            name => components.push(name),
+        }
+    }
+    Ok(format!("/{}", components.join("/")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +382,16 @@ mod tests {
         ] {
             assert!(at(outside).is_err(), "{outside}");
         }
+    }
+
+    #[test]
+    fn paths_of_the_guest() {
+        let at = |path| guest_path("/home/build/src", path).map_err(|error| error.to_string());
+        assert_eq!(at("").as_deref(), Ok("/home/build/src"));
+        assert_eq!(at("../../other/./x/").as_deref(), Ok("/home/other/x"));
+        assert_eq!(at("../../../../../etc").as_deref(), Ok("/etc"));
+        assert_eq!(at("/a//b/..").as_deref(), Ok("/a"));
+        assert!(at("a\0b").is_err());
     }
 
     #[test]

@@ -100,12 +100,12 @@ impl Node {
 }
 
 impl Document {
-    /// Parses the first document of `source`.
+    /// Parses `source`, which holds one document.
     ///
     /// # Errors
-    /// Syntax errors, duplicate keys (each with both places), keys that are no scalars, tags polpo
-    /// doesn't know, more than [`SIZE_LIMIT`] bytes or [`DEPTH_LIMIT`] levels, and aliases that
-    /// expand to far more than the text.
+    /// Syntax errors, a second document, duplicate keys (each with both places), keys that are no
+    /// scalars, tags polpo doesn't know, more than [`SIZE_LIMIT`] bytes or [`DEPTH_LIMIT`] levels,
+    /// and aliases that expand to far more than the text.
     pub fn parse(source: SourceText) -> Result<Document, Vec<Problem>> {
         match Document::parse_leniently(source) {
             (Some(document), problems) if problems.is_empty() => Ok(document),
@@ -202,6 +202,7 @@ impl Builder<'_> {
             flow_nesting_limit: DEPTH_LIMIT + 1,
             block_nesting_limit: DEPTH_LIMIT + 1,
         };
+        let mut complete = false;
         for event in Parser::new_from_str_with_options(text, options) {
             let (event, span) =
                 match event {
@@ -218,8 +219,14 @@ impl Builder<'_> {
                 };
             let span = span.byte_range().unwrap_or(0..0);
             let span = span.start.min(text.len())..span.end.min(text.len());
+            if complete {
+                return self.nothing_more(&event, span);
+            }
             let carry_on = match event {
-                Event::DocumentEnd => return true,
+                Event::DocumentEnd => {
+                    complete = true;
+                    true
+                }
                 Event::Scalar(text, style, anchor, tag) => {
                     self.scalar(&text, style, anchor, tag.as_deref(), span)
                 }
@@ -252,6 +259,21 @@ impl Builder<'_> {
                 return false;
             }
         }
+        true
+    }
+
+    /// What follows the first document is refused: nobody would read it.
+    fn nothing_more(&mut self, event: &Event<'_>, span: Range<usize>) -> bool {
+        if !matches!(event, Event::DocumentStart(..)) {
+            return true;
+        }
+        let problem = Problem::error(
+            "yaml-documents",
+            "a second document begins here, and only one is read",
+        )
+        .at(self.source, span, "")
+        .help("put it into a file of its own");
+        self.problem(problem);
         true
     }
 

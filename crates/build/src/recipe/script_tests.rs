@@ -275,10 +275,56 @@ fn patches_apply_in_their_order() {
             "no such file: $(touch",
         ),
         ("{series: \"$(touch evil)\"}", "no such file: $(touch evil)"),
+        (
+            "{series: \"x;touch evil|touch evil\"}",
+            "no such file: x;touch",
+        ),
+        ("{series: none}", "no such file: none"),
+        (
+            "{patches: 1.patch, fuzz: \"2;touch evil\"}",
+            "must be numbers",
+        ),
+        ("{patches: 1.patch, fuzz: abc}", "must be numbers"),
+        (
+            "{patches: 1.patch, strip-components: \"-1\"}",
+            "must be numbers",
+        ),
     ] {
         let (succeeded, output) = workspace.run("patch", with);
         assert!(!succeeded && output.contains(complaint), "{with}: {output}");
         assert!(!workspace.path("evil").exists());
+    }
+    // What a series names is a file's name, whatever it holds.
+    for name in [
+        "it's",
+        "`touch evil`",
+        "$(touch evil)",
+        "a;touch evil",
+        "a|touch evil",
+        "a&touch evil",
+        "a>evil",
+        "$HOME",
+        "*",
+    ] {
+        workspace.write("hostile", name);
+        let (succeeded, output) = workspace.run("patch", "{series: hostile}");
+        let complaint = format!("no such file: ./{name}\n");
+        assert!(
+            !succeeded && output.contains(&complaint),
+            "{name}: {output}"
+        );
+        assert!(!workspace.path("evil").exists());
+    }
+    // patch itself writes to no file outside.
+    let outside = tempfile::tempdir().unwrap();
+    let absolute = outside.path().join("evil").display().to_string();
+    for name in ["../evil", "x/../../evil", &absolute] {
+        let hostile = format!("--- {name}\n+++ {name}\n@@ -0,0 +1 @@\n+evil\n");
+        workspace.write("outside.patch", &hostile);
+        let (succeeded, output) =
+            workspace.run("patch", "{patches: outside.patch, strip-components: 0}");
+        assert!(!succeeded, "{name}: {output}");
+        assert!(!workspace.path("../evil").exists() && !Path::new(&absolute).exists());
     }
 }
 

@@ -281,9 +281,15 @@ pub(crate) fn substitute_prose(
 }
 
 fn broken(place: Place<'_>, text: &Text, span: Range<usize>) -> Problem {
+    let rest = text.get(span.end..).unwrap_or_default();
+    let message = if rest.starts_with("}}") {
+        "no variable is named between `${{` and `}}`"
+    } else {
+        "`${{` begins a variable that is not closed"
+    };
     place.problem(
         "broken-variable",
-        "`${{` begins a variable that is not closed",
+        message,
         place.span_within(text, span),
         "a variable is written `${{name}}`",
     )

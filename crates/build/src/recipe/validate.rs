@@ -7,7 +7,8 @@ use base::{Arch, Problem, did_you_mean};
 use yaml::Decoder;
 
 use super::text::Text;
-use super::written::{Contents, Copyright, Cpe, PipelineStep, SetCap, Test};
+use super::written::{Checks, Contents, Copyright, Cpe, PipelineStep, SetCap, Test};
+use crate::lint::LINTERS;
 
 /// Linux capabilities a file may have, with their bits (`linux/capability.h`); melange's choice.
 pub(crate) const FILE_CAPABILITIES: [(&str, u32); 5] = [
@@ -47,6 +48,9 @@ pub(crate) fn contents(contents: &Contents, decoder: &mut Decoder) {
         .setcap
         .iter()
         .for_each(|entry| setcap(entry, decoder));
+    checks(&package.checks, decoder);
+    one_line("url", &package.url, decoder);
+    one_line("commit", &package.commit, decoder);
     pipeline(&contents.pipeline, decoder);
     test(contents.test.as_ref(), decoder);
 
@@ -87,6 +91,9 @@ pub(crate) fn contents(contents: &Contents, decoder: &mut Decoder) {
             .setcap
             .iter()
             .for_each(|entry| setcap(entry, decoder));
+        checks(&subpackage.checks, decoder);
+        one_line("url", &subpackage.url, decoder);
+        one_line("commit", &subpackage.commit, decoder);
         pipeline(&subpackage.pipeline, decoder);
         test(subpackage.test.as_ref(), decoder);
     }
@@ -201,6 +208,34 @@ pub(crate) fn is_cpe_field(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| plain(byte) || b"+_.-".contains(&byte))
+}
+
+/// What becomes a line of `.PKGINFO`.
+fn one_line(key: &str, text: &Text, decoder: &mut Decoder) {
+    if text.trim().contains(char::is_control) {
+        let message = format!("`{key}` has a line end or control character");
+        decoder.error("not-one-line", message, text.span(), "write it in one line");
+    }
+}
+
+/// An unknown name would else be found when all is built.
+fn checks(checks: &Checks, decoder: &mut Decoder) {
+    for name in &checks.disabled {
+        if has_reference(name) || LINTERS.iter().any(|linter| linter.name == name.value) {
+            continue;
+        }
+        let known = LINTERS.iter().map(|linter| linter.name);
+        let problem = Problem::error(
+            "unknown-linter",
+            format!("there is no linter `{}`", name.value),
+        )
+        .at(decoder.source(), name.span(), "")
+        .help(match did_you_mean(name, known) {
+            Some(linter) => format!("did you mean `{linter}`?"),
+            None => "`polpo lint --list` names them all".to_owned(),
+        });
+        decoder.problem(problem);
+    }
 }
 
 fn setcap(entry: &SetCap, decoder: &mut Decoder) {

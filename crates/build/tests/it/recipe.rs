@@ -754,3 +754,53 @@ fn sources_without_a_checksum() {
         [Digest::of(b"one"), Digest::of(b"two"), Digest::of(b"two")]
     );
 }
+
+#[test]
+fn a_source_may_go_anywhere_in_the_guest() {
+    let workshop = Workshop::new();
+    let text = format!(
+        "package: {{name: hello, version: 1.0, copyright: [{{license: MIT}}]}}
+environment: {{contents: {{packages: [busybox]}}}}
+pipeline:
+  - uses: fetch
+    working-directory: /home/some where
+    with:
+      uri: https://example.org/hello-1.0.tar.gz
+      expected-sha256: {source}
+  - uses: fetch
+    with:
+      uri: https://example.org/hello-1.0.tar.gz
+      expected-sha256: {source}
+      directory: ../../../../../../../etc/hello
+      delete: true
+  - runs: |
+      mkdir -p ${{{{targets.destdir}}}}/usr/share
+      (cd '/home/some where'; ls; ls /etc/hello; ls -A) > ${{{{targets.destdir}}}}/usr/share/seen
+",
+        source = workshop.source.hex()
+    );
+    let library = PipelineLibrary::new(Vec::new());
+    let recipe = Recipe::parse(SourceText::new("hello.yaml", text)).unwrap();
+    let recipe = recipe
+        .resolve(&ResolveOptions::new(Arch::host(), &library))
+        .unwrap();
+    if let Err(error) = workshop.build(&recipe, false) {
+        panic!("{error}");
+    }
+    let package = format!("out/{}/hello-1.0-r0.apk", Arch::host().apk());
+    let package = Package::open(&workshop.path(&package)).unwrap();
+    let into = workshop.path("unpacked");
+    fs::create_dir(&into).unwrap();
+    package.unpack(&into, &archive::Limits::default()).unwrap();
+    insta::assert_snapshot!(fs::read_to_string(into.join("usr/share/seen")).unwrap(), @r"
+    COPYING
+    hello-1.0.tar.gz
+    hello.sh
+    COPYING
+    hello.sh
+    COPYING
+    hello-1.0.tar.gz
+    hello.sh
+    ");
+    assert!(!Path::new("/etc/hello").exists());
+}
