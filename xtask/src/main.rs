@@ -21,10 +21,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["layers"] => layers::check(),
+        ["corpus", "images", ref words @ ..] => corpus::images::check(words),
         ["corpus", "recipes", ref words @ ..] => corpus::recipes::check(words),
         ["generate-index", ref words @ ..] => index::generate(words),
         _ => {
-            eprintln!("{USAGE}  {}\n  {}", corpus::recipes::USAGE, index::USAGE);
+            eprintln!(
+                "{USAGE}  {}\n  {}\n  {}",
+                corpus::images::USAGE,
+                corpus::recipes::USAGE,
+                index::USAGE
+            );
             return ExitCode::from(2);
         }
     };

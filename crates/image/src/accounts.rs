@@ -195,10 +195,10 @@ pub(crate) fn add(
             user.name.clone(),
             "x".to_owned(),
             user.uid.to_string(),
-            user.gid.to_string(),
+            user.group().to_string(),
             "Account created by polpo".to_owned(),
             user.home.clone(),
-            user.shell.clone(),
+            user.shell().to_owned(),
         ];
         match users.find(&user.name) {
             None => users.lines.push(line),

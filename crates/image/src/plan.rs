@@ -93,7 +93,12 @@ pub async fn plan(
             known: known.join(", "),
         });
     }
-    let mut world = configuration.contents.packages.clone();
+    let mut world: Vec<Dependency> = configuration
+        .contents
+        .packages
+        .iter()
+        .map(|package| package.term.clone())
+        .collect();
     if configuration.entrypoint.kind == EntrypointKind::ServiceBundle
         && world.iter().all(|wanted| wanted.name != "s6")
     {

@@ -411,6 +411,24 @@ pub(crate) enum Image {
     Build(ImageBuild),
     /// Run an image of a layout in the sandbox
     Run(ImageRun),
+    /// Print an image file with everything it includes, as YAML
+    #[command(visible_alias = "show-config")]
+    Show(ImageShow),
+    /// Print the JSON Schema of image files, for editors
+    #[command(after_help = "\
+Example:
+  polpo image schema > image.schema.json")]
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageShow {
+    /// Image file
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Another folder for included files; may be repeated
+    #[arg(long = "include-paths", value_name = "DIR", value_delimiter = ',')]
+    pub(crate) include_paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,14 +8,18 @@
 
 mod decode;
 mod fields;
+mod form;
 mod format;
 mod scalar;
+mod schema;
 mod tree;
 mod write;
 
 pub use decode::{Decode, Decoder, Spanned, decode, decode_node, decode_with_warnings};
 pub use fields::Fields;
+pub use form::{FieldForm, Form};
 pub use format::{InvalidPath, PathPattern, Style, format};
+pub use schema::json_schema;
 pub use tree::{DEPTH_LIMIT, Document, Entry, Node, SIZE_LIMIT, Scalar, Value};
 pub use write::{Item, to_string};
 

@@ -1,5 +1,6 @@
 //! Checks on the files of real distributions.
 
 mod compare;
+pub(crate) mod images;
 pub(crate) mod recipes;
 mod script;

@@ -35,7 +35,7 @@ pub(crate) use variables::global_scope;
 
 pub use condition::{InvalidCondition, holds};
 pub use expand::absolute;
-pub use form::{FieldForm, Form};
+pub use form::{FieldForm, Form, form};
 pub use library::PipelineLibrary;
 pub use machine::{bytes, processors};
 pub use query::query;

@@ -1,15 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use apk::dependency::Dependency;
 use apk::repository::Repository;
-use base::{Arch, Problem, did_you_mean};
+use base::{Arch, Problem, SourceText, did_you_mean};
 use yaml::{Decode, Decoder, Fields, Node, Spanned};
 
 use super::{
-    Accounts, Certificates, Contents, Entrypoint, EntrypointKind, Group, ImageConfiguration,
-    ImagePath, Layering, LayeringStrategy, NamedText, PathChange, PathChangeKind, User,
-    split_words,
+    Accounts, BaseImage, Certificates, Contents, Entrypoint, EntrypointKind, Group,
+    ImageConfiguration, ImagePath, Layering, LayeringStrategy, NamedText, PackageTerm, PathChange,
+    PathChangeKind, User, split_words,
 };
 
 /// The names that apko takes for keys and certificates, which become file names.
@@ -67,6 +67,21 @@ impl Decode for ImageConfiguration {
         let layering = fields.optional("layering", decoder);
         format(&mut fields, decoder);
         let certificates = fields.optional("certificates", decoder);
+        let contents: Contents = contents;
+        if contents.baseimage.is_some() {
+            for key in [
+                "entrypoint",
+                "cmd",
+                "stop-signal",
+                "work-dir",
+                "accounts",
+                "environment",
+                "paths",
+                "annotations",
+            ] {
+                warn_over_base(&mut fields, key, decoder);
+            }
+        }
         fields.finish(decoder);
         Some(ImageConfiguration {
             contents,
@@ -85,6 +100,21 @@ impl Decode for ImageConfiguration {
             layering,
             certificates,
         })
+    }
+}
+
+/// apko takes nothing but packages over a base image.
+fn warn_over_base(fields: &mut Fields<'_>, key: &'static str, decoder: &mut Decoder) {
+    if let Some(entry) = fields.entry(key) {
+        let problem = Problem::warning(
+            "over-base-image",
+            format!(
+                "apko refuses `{key}` beside `baseimage`; polpo adds it to what the base image has"
+            ),
+        )
+        .at(decoder.source(), entry.key_span.clone(), "")
+        .help("leave it as it is unless apko is to read this file too");
+        decoder.problem(problem);
     }
 }
 
@@ -121,12 +151,11 @@ fn work_dir(fields: &mut Fields<'_>, decoder: &mut Decoder) -> String {
 }
 
 fn archs(fields: &mut Fields<'_>, decoder: &mut Decoder) -> Vec<Arch> {
-    let mut archs = BTreeSet::new();
+    let mut archs: Vec<Arch> = Vec::new();
     for name in fields.or_default::<Vec<Spanned<String>>>("archs", decoder) {
         match name.parse::<Arch>() {
-            Ok(arch) => {
-                archs.insert(arch);
-            }
+            Ok(arch) if archs.contains(&arch) => {}
+            Ok(arch) => archs.push(arch),
             Err(unknown) => {
                 let known = Arch::ALL.map(Arch::apk);
                 let help = match did_you_mean(&name, known) {
@@ -143,7 +172,7 @@ fn archs(fields: &mut Fields<'_>, decoder: &mut Decoder) -> Vec<Arch> {
             }
         }
     }
-    archs.into_iter().collect()
+    archs
 }
 
 fn environment(fields: &mut Fields<'_>, decoder: &mut Decoder) -> BTreeMap<String, String> {
@@ -212,17 +241,7 @@ impl Decode for Contents {
             }
         }
         let packages = packages(&mut fields, decoder);
-        if let Some(entry) = fields.entry("baseimage")
-            && entry.value.value != yaml::Value::Null
-        {
-            error(
-                decoder,
-                "unsupported-base-image",
-                entry.key_span.clone(),
-                "polpo makes images out of packages alone, not on top of a base image",
-                "name the packages of the base image in `contents.packages` instead",
-            );
-        }
+        let baseimage = fields.optional("baseimage", decoder);
         fields.finish(decoder);
         Some(Contents {
             build_repositories,
@@ -234,15 +253,43 @@ impl Decode for Contents {
                 .map(|entry| entry.value)
                 .collect(),
             packages,
+            baseimage,
         })
     }
 }
 
-fn packages(fields: &mut Fields<'_>, decoder: &mut Decoder) -> Vec<Dependency> {
+impl Decode for BaseImage {
+    fn decode(node: &Node, decoder: &mut Decoder) -> Option<BaseImage> {
+        let mut fields = Fields::of(node, "`baseimage`", decoder)?;
+        let image = fields.required::<Spanned<String>>("image", decoder);
+        let apkindex = fields.or_default("apkindex", decoder);
+        fields.finish(decoder);
+        let image = image?;
+        if image.is_empty() {
+            error(
+                decoder,
+                "missing-key",
+                image.span(),
+                "`baseimage` names no image",
+                "write the folder of an OCI layout",
+            );
+        }
+        Some(BaseImage {
+            image: image.value,
+            apkindex,
+        })
+    }
+}
+
+fn packages(fields: &mut Fields<'_>, decoder: &mut Decoder) -> Vec<PackageTerm> {
     let mut packages = Vec::new();
     for text in fields.or_default::<Vec<Spanned<String>>>("packages", decoder) {
         match Dependency::parse_apko(&text) {
-            Ok(dependency) => packages.push(dependency),
+            Ok(term) => packages.push(PackageTerm {
+                term,
+                written: text.value.clone(),
+                place: Some((SourceText::clone(decoder.source()), text.span())),
+            }),
             Err(refused) => error(
                 decoder,
                 "invalid-constraint",
@@ -416,8 +463,8 @@ impl Decode for User {
         };
         Some(User {
             uid,
-            gid: gid.unwrap_or(uid),
-            shell: non_empty(shell).unwrap_or_else(|| "/bin/sh".to_owned()),
+            gid,
+            shell: non_empty(shell).unwrap_or_default(),
             home: non_empty(home).unwrap_or_else(|| format!("/home/{name}")),
             name,
         })
@@ -519,6 +566,16 @@ fn path_change(node: &Node, decoder: &mut Decoder) -> Option<PathChange> {
             "write `permissions: 0o{}`",
             default.trim_start_matches('0')
         ));
+        decoder.problem(problem);
+    }
+    if *kind.value == *"symlink" && (permissions.is_some() || uid.is_some() || gid.is_some()) {
+        let problem = Problem::warning(
+            "link-permissions",
+            "mode and owner of a symbolic link: apko gives both to what it leads to, and fails \
+             where that is missing; polpo gives the owner to the link itself",
+        )
+        .at(decoder.source(), span.clone(), "")
+        .help("to change what the link leads to, add a path of type `permissions` that names it");
         decoder.problem(problem);
     }
     let needs_source = |decoder: &mut Decoder| {

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use base::{Problem, SourceText};
+use base::{Digest, Problem, SourceText};
 use yaml::decode_with_warnings;
 
 use super::{Entrypoint, ImageConfiguration};
@@ -16,8 +16,31 @@ pub fn parse(source: SourceText) -> Result<(ImageConfiguration, Vec<Problem>), V
     decode_with_warnings(source)
 }
 
+/// An image file, with all that it includes.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says, what it includes merged into it.
+    pub configuration: ImageConfiguration,
+    /// What is worth a warning.
+    pub warnings: Vec<Problem>,
+    /// The file and those it includes, in this order.
+    pub sources: Vec<SourceText>,
+}
+
+impl Loaded {
+    /// SHA-256 of the bytes of the file and of those it includes: what a lock is held to.
+    pub fn checksum(&self) -> Digest {
+        let bytes: Vec<u8> = self
+            .sources
+            .iter()
+            .flat_map(|source| source.text().bytes())
+            .collect();
+        Digest::of(&bytes)
+    }
+}
+
 /// Reads an image file and what it includes: a path relative to its own folder, to the working
-/// directory, or to one of `include_paths`, in this order. Returns warnings too.
+/// directory, or to one of `include_paths`, in this order.
 ///
 /// The including file wins: single values are taken from the included file only where it has none,
 /// maps are merged by key, and lists begin with the included file's entries.
@@ -25,10 +48,7 @@ pub fn parse(source: SourceText) -> Result<(ImageConfiguration, Vec<Problem>), V
 /// # Errors
 /// Every problem of the first file that has some: syntax, values, a file that can't be read, or
 /// files that include each other in a circle.
-pub fn load(
-    path: &Path,
-    include_paths: &[PathBuf],
-) -> Result<(ImageConfiguration, Vec<Problem>), Vec<Problem>> {
+pub fn load(path: &Path, include_paths: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
     let source = read(path).map_err(|reason| {
         vec![
             Problem::error(
@@ -51,10 +71,14 @@ fn follow(
     source: SourceText,
     include_paths: &[PathBuf],
     chain: &mut Vec<PathBuf>,
-) -> Result<(ImageConfiguration, Vec<Problem>), Vec<Problem>> {
+) -> Result<Loaded, Vec<Problem>> {
     let (mut configuration, mut warnings) = parse(source.clone())?;
-    let Some(include) = configuration.include.take() else {
-        return Ok((configuration, warnings));
+    let Some(include) = configuration.include.clone() else {
+        return Ok(Loaded {
+            configuration,
+            warnings,
+            sources: vec![source],
+        });
     };
     let span = source
         .text()
@@ -93,10 +117,16 @@ fn follow(
             "check that it can be read",
         )
     })?;
-    let (below, below_warnings) = follow(found, included, include_paths, chain)?;
-    warnings.extend(below_warnings);
-    configuration.add_beneath(below);
-    Ok((configuration, warnings))
+    let below = follow(found, included, include_paths, chain)?;
+    warnings.extend(below.warnings);
+    configuration.add_beneath(below.configuration);
+    let mut sources = vec![source];
+    sources.extend(below.sources);
+    Ok(Loaded {
+        configuration,
+        warnings,
+        sources,
+    })
 }
 
 fn prepend<T>(list: &mut Vec<T>, first: Vec<T>) {
@@ -146,6 +176,9 @@ impl ImageConfiguration {
         }
         for (name, value) in below.annotations {
             self.annotations.entry(name).or_insert(value);
+        }
+        if self.contents.baseimage.is_none() {
+            self.contents.baseimage = below.contents.baseimage;
         }
         if self.layering.is_none() {
             self.layering = below.layering;

@@ -3,21 +3,29 @@
 //! Every key of apko's `ImageConfiguration` is read, typed and checked, and all problems of a file
 //! are reported at once. Where apko's rules are traps, polpo's differ, and say so: `permissions`
 //! left out of a path means 0755 for directories and 0644 for files (0000 in apko), and a mode or
-//! owner never goes through a symbolic link to something else.
+//! owner never goes through a symbolic link to something else. A warning says so where it matters;
+//! `--parity` makes apko's result.
 
 mod decode;
+mod form;
 mod include;
+mod shown;
 mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use std::ops::Range;
+
 use apk::dependency::Dependency;
 use apk::repository::{Location, Repository};
-use base::Arch;
+use base::{Arch, SourceText};
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-pub use include::{load, parse};
+pub use form::{form, schema};
+pub use include::{Loaded, load, parse};
+pub use shown::shown;
 pub use words::{UnbalancedQuote, split_words};
 
 /// What an image is made of.
@@ -38,7 +46,7 @@ pub struct ImageConfiguration {
     pub work_dir: String,
     /// Users and groups.
     pub accounts: Accounts,
-    /// The architectures it is made for; empty means every one.
+    /// The architectures it is made for, as they are written; empty means every one.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "go_archs")]
     pub archs: Vec<Arch>,
     /// Environment variables.
@@ -53,7 +61,7 @@ pub struct ImageConfiguration {
     /// Annotations of the manifest, and labels of the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Another file that this one adds to. Already merged in what [`load`] returns.
+    /// Another file that this one adds to. Already merged into what [`load`] returns.
     #[serde(skip)]
     pub include: Option<String>,
     /// Folders that the runtime keeps apart.
@@ -86,8 +94,64 @@ pub struct Contents {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runtime_keyring: Vec<NamedText>,
     /// What must be installed.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "constraints")]
-    pub packages: Vec<Dependency>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<PackageTerm>,
+    /// The image that this one is built upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseimage: Option<BaseImage>,
+}
+
+/// What must be installed: a package by name, version and repository.
+#[derive(Clone, Debug)]
+pub struct PackageTerm {
+    /// What is asked for.
+    pub term: Dependency,
+    /// As it is written, in apko's way.
+    pub written: String,
+    /// Where, if it was read from a file.
+    pub place: Option<(SourceText, Range<usize>)>,
+}
+
+impl PackageTerm {
+    /// A term that stands in no file.
+    pub fn of(term: Dependency) -> PackageTerm {
+        PackageTerm {
+            written: term.to_string(),
+            term,
+            place: None,
+        }
+    }
+}
+
+/// Where it stands makes no difference.
+impl PartialEq for PackageTerm {
+    fn eq(&self, other: &PackageTerm) -> bool {
+        self.term == other.term && self.written == other.written
+    }
+}
+
+impl Eq for PackageTerm {}
+
+impl fmt::Display for PackageTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl Serialize for PackageTerm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.written)
+    }
+}
+
+/// The image that another is built upon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BaseImage {
+    /// Folder of an OCI layout.
+    pub image: String,
+    /// Folder of `ARCH/APKINDEX`: what is installed in it. Its own database says the same.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub apkindex: String,
 }
 
 /// The command that runs.
@@ -141,13 +205,31 @@ pub struct User {
     pub name: String,
     /// The number, never 0.
     pub uid: u32,
-    /// The first group's number.
-    pub gid: u32,
-    /// The shell.
+    /// The first group's number; left out, that of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// The shell; empty means /bin/sh.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub shell: String,
     /// The home directory.
     #[serde(rename = "homedir")]
     pub home: String,
+}
+
+impl User {
+    /// The first group's number.
+    pub fn group(&self) -> u32 {
+        self.gid.unwrap_or(self.uid)
+    }
+
+    /// The shell.
+    pub fn shell(&self) -> &str {
+        if self.shell.is_empty() {
+            "/bin/sh"
+        } else {
+            &self.shell
+        }
+    }
 }
 
 /// A group to add.
@@ -163,9 +245,13 @@ pub struct Group {
     pub members: Vec<String>,
 }
 
-/// A path inside an image: no leading or trailing slash, no `.`, `..`, NUL or control characters.
+/// A path inside an image: no `.`, `..`, NUL or control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ImagePath(String);
+pub struct ImagePath {
+    /// No leading or trailing slash.
+    path: String,
+    written: String,
+}
 
 /// Not a path that can be in an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -182,30 +268,48 @@ pub enum InvalidPath {
 }
 
 /// One change of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathChange {
     /// What is changed.
     pub path: ImagePath,
     /// How.
-    #[serde(flatten)]
     pub kind: PathChangeKind,
     /// The owner; left alone where neither it nor `gid` is given.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The group.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
     /// Permission bits, if given.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<u32>,
     /// Whether it covers everything beneath.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recursive: bool,
 }
 
+/// In the order of the keys in `/etc/apko.json`.
+impl Serialize for PathChange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &self.path)?;
+        map.serialize_entry("type", self.kind.as_str())?;
+        for (key, number) in [("uid", self.uid), ("gid", self.gid)] {
+            if let Some(number) = number {
+                map.serialize_entry(key, &number)?;
+            }
+        }
+        if let Some(permissions) = self.permissions.filter(|bits| *bits != 0) {
+            map.serialize_entry("permissions", &permissions)?;
+        }
+        if let Some(source) = self.kind.source() {
+            map.serialize_entry("source", source)?;
+        }
+        if self.recursive {
+            map.serialize_entry("recursive", &true)?;
+        }
+        map.end()
+    }
+}
+
 /// What is done to a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathChangeKind {
     /// A directory and its parents are made.
     Directory,
@@ -284,25 +388,33 @@ impl ImagePath {
         if parts.is_empty() {
             return Err(InvalidPath::Root(text.to_owned()));
         }
-        Ok(ImagePath(parts.join("/")))
+        Ok(ImagePath {
+            path: parts.join("/"),
+            written: text.to_owned(),
+        })
     }
 
     /// Without a leading slash.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.path
+    }
+
+    /// As it is written.
+    pub fn written(&self) -> &str {
+        &self.written
     }
 }
 
 impl fmt::Display for ImagePath {
     /// With a leading slash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", self.0)
+        write!(f, "/{}", self.path)
     }
 }
 
 impl Serialize for ImagePath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.written)
     }
 }
 
@@ -328,6 +440,23 @@ impl PathChangeKind {
             PathChangeKind::Permissions => "permissions",
         }
     }
+
+    /// What it points to, as it is written.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            PathChangeKind::Hardlink { source } => Some(source.written()),
+            PathChangeKind::Symlink { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// An architecture in OCI's words: `amd64`, `arm/v7`.
+pub(crate) fn oci_arch(arch: Arch) -> String {
+    match arch.oci() {
+        (name, None) => name.to_owned(),
+        (name, Some(variant)) => format!("{name}/{variant}"),
+    }
 }
 
 fn is_plain(kind: &EntrypointKind) -> bool {
@@ -335,18 +464,11 @@ fn is_plain(kind: &EntrypointKind) -> bool {
 }
 
 fn go_archs<S: Serializer>(archs: &[Arch], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(archs.iter().map(|arch| match arch.oci() {
-        (name, None) => name.to_owned(),
-        (name, Some(variant)) => format!("{name}/{variant}"),
-    }))
+    serializer.collect_seq(archs.iter().map(|arch| oci_arch(*arch)))
 }
 
 fn repositories<S: Serializer>(list: &[Repository], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(list.iter().map(redacted))
-}
-
-fn constraints<S: Serializer>(packages: &[Dependency], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(packages.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use crate::output::failure::Failure;
 use crate::settings::{self, Session};
 
 pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), Failure> {
-    let (configuration, warnings) = configuration::load(&arguments.config, &[])?;
-    session.show(&warnings);
+    let loaded = configuration::load(&arguments.config, &[])?;
+    session.show(&loaded.warnings);
+    let configuration = loaded.configuration;
     let arch = arguments.target.arch.unwrap_or(Arch::host());
     let epoch = Epoch(arguments.target.source_date_epoch);
     let what = || format!("{} was not built", arguments.tag);

@@ -6,6 +6,8 @@ mod build_log;
 mod completions;
 mod image_build;
 mod image_run;
+mod image_schema;
+mod image_show;
 mod key_generate;
 mod lint;
 pub(crate) mod melange;
@@ -50,6 +52,8 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Source(Source::Lock(arguments)) => source_lock::run(&arguments, session)?,
         Command::Source(Source::Import(arguments)) => source_import::run(&arguments, session)?,
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
+        Command::Image(Image::Show(arguments)) => image_show::run(&arguments, session)?,
+        Command::Image(Image::Schema) => image_schema::run()?,
         Command::Sign(arguments) => sign::run(&arguments, session)?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
         Command::Melange { .. } => {

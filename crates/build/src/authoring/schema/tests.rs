@@ -1,6 +1,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::{Map, json};
+
 use super::*;
 
 /// What of JSON Schema the schema uses, checked against a value.

@@ -14,7 +14,6 @@ mod value;
 use base::{Problem, SourceText};
 use yaml::Item;
 
-use super::form::Form;
 use value::Value;
 
 /// What `template` makes of a compiled recipe.
@@ -32,7 +31,7 @@ pub fn query(template: &str, compiled: &Item) -> Result<String, Vec<Problem>> {
         }]
     };
     let nodes = parse::parse(template).map_err(told)?;
-    evaluate::evaluate(&nodes, Value::of(compiled.clone(), Form::recipe())).map_err(told)
+    evaluate::evaluate(&nodes, Value::of(compiled.clone(), crate::recipe::form())).map_err(told)
 }
 
 /// Why there is no answer.
