@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::*;
 
