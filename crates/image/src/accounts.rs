@@ -138,6 +138,9 @@ impl Names {
                 .unwrap_or_default()
         };
         for (_, placed) in filesystem.iter_mut() {
+            if placed.below {
+                continue;
+            }
             let node = &mut placed.node;
             if placed.owner.is_some() && placed.pristine {
                 let (uid, gid) = self.numbers(&node.user, node.uid, &node.group, node.gid);

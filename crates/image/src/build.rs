@@ -19,12 +19,13 @@ use crate::database::{self, DatabaseError};
 use crate::filesystem::{Filesystem, FilesystemError};
 use crate::generate::{self, GenerateError};
 use crate::layer::{self, Layer, LayerError, StoredPackage};
+use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
 use crate::plan::ImagePlan;
 use crate::sbom::{self, Parts, SbomError};
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
-const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
+pub(crate) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const MANIFESTS: &str = "apk-manifest";
 
 /// An image whose layers are in the store.
@@ -42,6 +43,10 @@ pub struct BuiltImage {
     pub descriptor: Descriptor,
     /// What is in it, composed of what its packages say of themselves.
     pub sbom: Document,
+    /// With apko's bytes: the document as apko writes it.
+    pub parity_sbom: Option<GoDocument>,
+    /// The layout of the image that it is built upon, whose layers stand before its own.
+    pub below: Option<PathBuf>,
     /// What a person should know: an `ld.so.cache` that isn't made, and the like.
     pub notes: Vec<String>,
 }
@@ -95,6 +100,9 @@ pub enum BuildError {
     /// JSON can't be written.
     #[error("can't write JSON")]
     Json(#[from] serde_json::Error),
+    /// apko would not make it so.
+    #[error(transparent)]
+    Parity(#[from] ParityError),
     /// A command line isn't one.
     #[error("`{line}` is no command line: {source}")]
     Words {
@@ -153,8 +161,13 @@ pub fn build(
     task.done();
 
     let task = Task::start(reporter, Verb::Write, name, None, Unit::Items);
+    if let Some(scripts_time) = plan.parity {
+        let image = parity::build(plan, &packages, name, (epoch, scripts_time), store)?;
+        task.done();
+        return Ok(image);
+    }
     let mut notes = Vec::new();
-    let (filesystem, run_as) = lay_out(plan, &packages, &mut notes)?;
+    let (filesystem, run_as) = lay_out(plan, &packages)?;
     let stored: Vec<StoredPackage> = packages
         .iter()
         .map(|package| package.stored.clone())
@@ -176,13 +189,16 @@ pub fn build(
     }
     let config = config(plan, epoch, run_as, &layers)?;
     let config_descriptor = Descriptor::of(media_type::CONFIG, &config.to_bytes()?);
-    let mut manifest = Manifest::image(
-        config_descriptor,
+    let base = plan.base.as_ref();
+    let mut described: Vec<Descriptor> = base
+        .map(|base| base.manifest.layers.clone())
+        .unwrap_or_default();
+    described.extend(
         layers
             .iter()
-            .map(|layer| Descriptor::new(media_type::LAYER_TAR_GZIP, layer.digest, layer.size))
-            .collect(),
+            .map(|layer| Descriptor::new(media_type::LAYER_TAR_GZIP, layer.digest, layer.size)),
     );
+    let mut manifest = Manifest::image(config_descriptor, described);
     manifest.annotations = annotations(&plan.configuration, epoch);
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);
     descriptor.platform = Some(Platform::linux(plan.arch));
@@ -202,8 +218,34 @@ pub fn build(
         manifest,
         descriptor,
         sbom,
+        parity_sbom: None,
+        below: base.map(|base| base.layout.clone()),
         notes,
     })
+}
+
+impl BuiltImage {
+    /// Every layer with the file that has its bytes, the lowest first: of the base image's layout,
+    /// then of the store.
+    ///
+    /// # Errors
+    /// A layer is no longer in the store, or the base image can't be read.
+    pub fn blobs(&self, store: &Store) -> Result<Vec<(Descriptor, PathBuf)>, BuildError> {
+        let lower = self.manifest.layers.len().saturating_sub(self.layers.len());
+        let mut blobs = Vec::new();
+        for (place, descriptor) in self.manifest.layers.iter().enumerate() {
+            let path = match &self.below {
+                Some(layout) if place < lower => {
+                    Layout::open(layout)?.blob_path(&descriptor.digest)
+                }
+                _ => store
+                    .path(&descriptor.digest)
+                    .ok_or(StoreError::Missing(descriptor.digest))?,
+            };
+            blobs.push((descriptor.clone(), path));
+        }
+        Ok(blobs)
+    }
 }
 
 /// Unpacks a package of the store once; every hash of it is checked then.
@@ -247,17 +289,16 @@ pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildEr
 }
 
 /// The whole filesystem, and as whom the image runs.
-fn lay_out(
-    plan: &ImagePlan,
-    packages: &[Unpacked],
-    notes: &mut Vec<String>,
-) -> Result<(Filesystem, String), BuildError> {
+fn lay_out(plan: &ImagePlan, packages: &[Unpacked]) -> Result<(Filesystem, String), BuildError> {
     let configuration = &plan.configuration;
     let infos: Vec<PackageInfo> = packages
         .iter()
         .map(|package| package.info.clone())
         .collect();
-    let mut filesystem = Filesystem::default();
+    let mut filesystem = match &plan.base {
+        Some(base) => Filesystem::over(base),
+        None => Filesystem::default(),
+    };
     for (index, package) in packages.iter().enumerate() {
         let entries = layer::entries(&package.stored.manifest, &package.folder);
         filesystem.add_package(&infos, index, entries)?;
@@ -271,17 +312,10 @@ fn lay_out(
     generate::busybox_links(&mut filesystem)?;
     generate::devices(&mut filesystem)?;
     generate::link_apk(&mut filesystem)?;
+    generate::cache_libraries(&mut filesystem)?;
     let names = Names::read(&filesystem)?;
     database::write(&mut filesystem, plan, packages, &names)?;
     names.apply(&mut filesystem);
-    if filesystem.read("etc/ld.so.conf")?.is_some() && filesystem.read("etc/ld.so.cache")?.is_none()
-    {
-        notes.push(
-            "the image has /etc/ld.so.conf, but polpo makes no /etc/ld.so.cache: libraries in \
-             folders that only it names are not found; set LD_LIBRARY_PATH in `environment`"
-                .to_owned(),
-        );
-    }
     Ok((filesystem, run_as))
 }
 
@@ -316,7 +350,7 @@ fn annotations(configuration: &ImageConfiguration, epoch: Epoch) -> BTreeMap<Str
     annotations
 }
 
-fn words(line: &str) -> Result<Vec<String>, BuildError> {
+pub(crate) fn words(line: &str) -> Result<Vec<String>, BuildError> {
     split_words(line).map_err(|source| BuildError::Words {
         line: line.to_owned(),
         source,
@@ -342,7 +376,22 @@ fn config(
             entrypoint.shell_fragment.clone(),
         ]
     };
+    let below = plan
+        .base
+        .as_ref()
+        .map(|base| base.config.clone())
+        .unwrap_or_default();
     let mut environment = configuration.environment.clone();
+    for (name, value) in below
+        .config
+        .env
+        .iter()
+        .filter_map(|line| line.split_once('='))
+    {
+        environment
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
     for (name, value) in [("PATH", PATH), ("SSL_CERT_FILE", CERTIFICATES)] {
         environment
             .entry(name.to_owned())
@@ -359,16 +408,28 @@ fn config(
         _ => None,
     };
     let created = epoch.rfc3339();
-    let history = layers
-        .iter()
-        .map(|_| oci::History {
-            author: Some("polpo".to_owned()),
-            created: Some(created.clone()),
-            created_by: Some("polpo".to_owned()),
-            comment: comment.clone(),
-            empty_layer: false,
-        })
-        .collect();
+    let own = layers.iter().map(|_| oci::History {
+        author: Some("polpo".to_owned()),
+        created: Some(created.clone()),
+        created_by: Some("polpo".to_owned()),
+        comment: comment.clone(),
+        empty_layer: false,
+    });
+    let history = below.history.into_iter().chain(own).collect();
+    let run = below.config;
+    let given = |own: Vec<String>, other: Vec<String>| if own.is_empty() { other } else { own };
+    let or = |own: &str, other: String| {
+        if own.is_empty() {
+            other
+        } else {
+            own.to_owned()
+        }
+    };
+    let mut all_labels = run.labels;
+    all_labels.extend(labels.clone());
+    let mut volumes = run.volumes;
+    let named = configuration.volumes.iter();
+    volumes.extend(named.map(|volume| (volume.clone(), BTreeMap::new())));
     let (architecture, variant) = plan.arch.oci();
     Ok(ImageConfig {
         architecture: architecture.to_owned(),
@@ -377,26 +438,27 @@ fn config(
         history,
         os: "linux".to_owned(),
         rootfs: oci::RootFs {
-            diff_ids: layers.iter().map(|layer| layer.diff_id).collect(),
+            diff_ids: below
+                .rootfs
+                .diff_ids
+                .into_iter()
+                .chain(layers.iter().map(|layer| layer.diff_id))
+                .collect(),
             ..oci::RootFs::default()
         },
         config: oci::Execution {
-            cmd: words(&configuration.cmd)?,
-            entrypoint: command,
+            cmd: given(words(&configuration.cmd)?, run.cmd),
+            entrypoint: given(command, run.entrypoint),
             env: environment
                 .into_iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
-            labels,
-            user: run_as,
-            volumes: configuration
-                .volumes
-                .iter()
-                .map(|volume| (volume.clone(), BTreeMap::new()))
-                .collect(),
-            working_dir: configuration.work_dir.clone(),
-            exposed_ports: BTreeMap::new(),
-            stop_signal: configuration.stop_signal.clone(),
+            labels: all_labels,
+            user: or(&run_as, run.user),
+            volumes,
+            working_dir: or(&configuration.work_dir, run.working_dir),
+            exposed_ports: run.exposed_ports,
+            stop_signal: or(&configuration.stop_signal, run.stop_signal),
         },
         variant: variant.map(str::to_owned),
         os_features: Vec::new(),
@@ -415,18 +477,7 @@ pub fn write_layout(
     tag: &str,
 ) -> Result<Descriptor, BuildError> {
     Layout::fill(root, |layout| {
-        let mut descriptors = Vec::new();
-        for image in images {
-            for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
-                let blob = store
-                    .path(&layer.digest)
-                    .ok_or(StoreError::Missing(layer.digest))?;
-                layout.put_blob_file(descriptor, &blob)?;
-            }
-            layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
-            layout.put_manifest(&image.manifest)?;
-            descriptors.push(image.descriptor.clone());
-        }
+        let descriptors = write_images(images, store, layout)?;
         let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
             Ok([descriptor]) => descriptor,
             Err(mut descriptors) => {
@@ -445,5 +496,50 @@ pub fn write_layout(
         };
         layout.tag(tag, &tagged)?;
         Ok(tagged)
+    })
+}
+
+/// Writes the blobs and manifests of images into a layout. Gives their descriptors.
+fn write_images(
+    images: &[BuiltImage],
+    store: &Store,
+    layout: &Layout,
+) -> Result<Vec<Descriptor>, BuildError> {
+    let mut descriptors = Vec::new();
+    for image in images {
+        for (descriptor, blob) in image.blobs(store)? {
+            layout.put_blob_file(&descriptor, &blob)?;
+        }
+        layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
+        layout.put_manifest(&image.manifest)?;
+        descriptors.push(image.descriptor.clone());
+    }
+    Ok(descriptors)
+}
+
+/// Writes images made with apko's bytes as apko writes a layout: `index.json` is their index itself,
+/// without a tag. Gives the index's descriptor.
+///
+/// # Errors
+/// A layer is no longer in the store, or the layout can't be written.
+pub fn write_parity_layout(
+    images: &[BuiltImage],
+    configuration: &ImageConfiguration,
+    epoch: Epoch,
+    store: &Store,
+    root: &Path,
+) -> Result<Descriptor, BuildError> {
+    Layout::fill(root, |layout| {
+        let mut descriptors = write_images(images, store, layout)?;
+        descriptors.sort_by_key(|descriptor| {
+            descriptor
+                .platform
+                .as_ref()
+                .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
+        });
+        let mut index = Index::new(descriptors);
+        index.annotations = parity::index_annotations(configuration, epoch);
+        layout.replace_index(&index)?;
+        Ok(Descriptor::of(media_type::INDEX, &index.to_bytes()?))
     })
 }

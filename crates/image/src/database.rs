@@ -44,7 +44,9 @@ pub(crate) fn write(
     packages: &[Unpacked],
     names: &Names,
 ) -> Result<(), DatabaseError> {
-    let mut installed = Vec::new();
+    let below = plan.base.as_ref();
+    let mut installed: Vec<InstalledPackage> =
+        below.map(|base| base.packages.clone()).unwrap_or_default();
     for (index, (package, planned)) in packages.iter().zip(&plan.packages).enumerate() {
         // apk records owners as they are on disk, where names have the image's numbers.
         let mut manifest = package.stored.manifest.clone();
@@ -61,11 +63,31 @@ pub(crate) fn write(
         });
         installed.push(record);
     }
+    let mut world = plan.world.clone();
+    let mut repositories = repositories(&plan.configuration);
+    let mut keys = keys(&plan.keyring, &plan.configuration)?;
+    if let Some(base) = below {
+        for term in &base.database.world {
+            if world.iter().all(|wanted| wanted.name != term.name) {
+                world.push(term.clone());
+            }
+        }
+        for line in &base.database.repositories {
+            if !repositories.contains(line) {
+                repositories.push(line.clone());
+            }
+        }
+        for (name, key) in base.database.keys.keys() {
+            if keys.get(name).is_none() {
+                keys.add(name, key.clone());
+            }
+        }
+    }
     let database = Database {
         arches: vec![plan.arch.apk().to_owned()],
-        world: plan.world.clone(),
-        repositories: repositories(&plan.configuration),
-        keys: keys(&plan.keyring, &plan.configuration)?,
+        world,
+        repositories,
+        keys,
         packages: installed,
     };
     // Time 0 everywhere: the layers of the same plan are the same at every epoch.

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use apk::dependency::Identity;
 use apk::package::PackageInfo;
-use archive::tar::UnsafePath;
+use archive::tar::{EntryKind, UnsafePath};
 use archive::tree::{Content, Node, NodeKind, TreePath};
+
+use crate::base_image::Base;
 
 /// As many symbolic links as Linux follows in one path.
 const LINK_LIMIT: usize = 40;
@@ -113,6 +115,8 @@ pub(crate) struct Placed {
     pub(crate) owner: Option<usize>,
     /// Whether the entry is exactly as its package has it.
     pub(crate) pristine: bool,
+    /// Whether it is the base image's, unchanged: it is in no layer of this image's own.
+    pub(crate) below: bool,
     checksum: Option<Identity>,
 }
 
@@ -179,6 +183,54 @@ fn decide(first: &PackageInfo, second: &PackageInfo) -> Winner {
 }
 
 impl Filesystem {
+    /// The files of a base image.
+    pub(crate) fn over(base: &Base) -> Filesystem {
+        let entries = base.contents.files.iter().filter_map(|(path, file)| {
+            let path = TreePath::new(path).ok()?;
+            let header = &file.header;
+            let kind = match &header.kind {
+                EntryKind::File { size } => NodeKind::File {
+                    content: Content::Disk(base.folder.join(path.as_str())),
+                    size: *size,
+                },
+                EntryKind::Directory => NodeKind::Directory,
+                EntryKind::Symlink { target } => NodeKind::Symlink {
+                    target: target.clone(),
+                },
+                EntryKind::HardLink { target } => NodeKind::HardLink {
+                    target: TreePath::new(target).ok()?,
+                },
+                EntryKind::CharDevice { major, minor } => NodeKind::CharDevice {
+                    major: *major,
+                    minor: *minor,
+                },
+                EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
+                    major: *major,
+                    minor: *minor,
+                },
+                EntryKind::Fifo => NodeKind::Fifo,
+            };
+            let node = Node {
+                kind,
+                mode: header.mode,
+                uid: header.uid,
+                gid: header.gid,
+                user: header.user.clone(),
+                group: header.group.clone(),
+                mtime: header.mtime,
+                xattrs: header.xattrs.clone(),
+            };
+            let placed = Placed {
+                below: true,
+                ..Placed::made(node)
+            };
+            Some((path, placed))
+        });
+        Filesystem {
+            entries: entries.collect(),
+        }
+    }
+
     /// Adds the entries of `packages[index]`, which is installed after those before it.
     pub(crate) fn add_package(
         &mut self,
@@ -201,6 +253,7 @@ impl Filesystem {
                 node: entry.node.clone(),
                 owner: Some(index),
                 pristine: true,
+                below: false,
                 checksum: entry.checksum,
             };
             let Some(there) = self.entries.get(path) else {
@@ -211,6 +264,13 @@ impl Filesystem {
             match (there.node.is_directory(), entry.node.is_directory()) {
                 // The first package's directory stays, with its mode, owner and time.
                 (true, true) => continue,
+                (false, false) if there.below => {
+                    // What a base image has may be replaced: its packages are not known by file.
+                    if !same_content(there, &placed) {
+                        self.entries.insert(path.clone(), placed);
+                    }
+                    continue;
+                }
                 (false, false) => {}
                 _ => {
                     return Err(FilesystemError::KindConflict {
@@ -274,6 +334,7 @@ impl Filesystem {
                 continue;
             }
             placed.pristine = false;
+            placed.below = false;
             match &first {
                 None => {
                     placed.node = file.clone();
@@ -478,11 +539,13 @@ impl Filesystem {
             return;
         }
         placed.pristine = false;
+        placed.below = false;
         let (mode, uid, gid) = (placed.node.mode, placed.node.uid, placed.node.gid);
         for placed in self.entries.values_mut() {
             if matches!(&placed.node.kind, NodeKind::HardLink { target: file } if *file == target) {
                 (placed.node.mode, placed.node.uid, placed.node.gid) = (mode, uid, gid);
                 placed.pristine = false;
+                placed.below = false;
             }
         }
     }
@@ -505,6 +568,7 @@ impl Placed {
             node,
             owner: None,
             pristine: false,
+            below: false,
             checksum: None,
         }
     }

@@ -5,8 +5,11 @@ use apk::package::PackageInfo;
 use archive::tree::{Node, NodeKind, TreePath};
 use base::Digest;
 
+use crate::certificate::Certificate;
 use crate::configuration::{Certificates, Entrypoint, ImageConfiguration};
 use crate::filesystem::{Filesystem, FilesystemError};
+use crate::loader_cache::{self, Candidate, Files};
+use crate::truststore::{self, TrustStoreError};
 
 /// Something that an image has beside its packages' files can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -14,11 +17,12 @@ pub enum GenerateError {
     /// A file can't be changed.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
-    /// Java's trust store needs changing.
-    #[error(
-        "`certificates` can't be added to /{0}: polpo doesn't write Java's format; leave out the package that brings it, or the certificates"
-    )]
-    JavaTrustStore(&'static str),
+    /// Java's trust store can't be changed.
+    #[error("`certificates` can't be added to /{JAVA_TRUST_STORE}: {0}")]
+    JavaTrustStore(#[from] TrustStoreError),
+    /// A certificate is none.
+    #[error("`{0}` of `certificates.additional` isn't one certificate in PEM")]
+    Certificate(String),
     /// /lib/apk is in use.
     #[error(
         "/lib/apk has to be a link to ../usr/lib/apk, but packages have files there; build them with /usr/lib/apk"
@@ -29,12 +33,12 @@ pub enum GenerateError {
     Json(#[from] serde_json::Error),
 }
 
-const BUNDLES: [&str; 3] = [
+pub(crate) const BUNDLES: [&str; 3] = [
     "etc/ssl/certs/ca-certificates.crt",
     "var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem",
     "kaniko/ssl/certs/ca-certificates.crt",
 ];
-const JAVA_TRUST_STORE: &str = "etc/ssl/certs/java/cacerts";
+pub(crate) const JAVA_TRUST_STORE: &str = "etc/ssl/certs/java/cacerts";
 const CERTIFICATES: &str = "usr/local/share/ca-certificates";
 const BUSYBOX: &str = "bin/busybox";
 
@@ -110,15 +114,16 @@ pub(crate) fn certificates(
     certificates: Option<&Certificates>,
     packages: &[PackageInfo],
 ) -> Result<(), GenerateError> {
-    let mut added: Vec<String> = Vec::new();
+    let mut added: Vec<(String, Certificate)> = Vec::new();
     for entry in certificates.iter().flat_map(|it| &it.additional) {
-        let pem = pem_of(&entry.content);
-        let fingerprint = Digest::of(&der_of(&pem)).hex();
+        let certificate = Certificate::only(&entry.content)
+            .ok_or_else(|| GenerateError::Certificate(entry.name.clone()))?;
+        let name = format!("{}-{}", entry.name, Digest::of(&certificate.der).hex());
         filesystem.put(
-            &format!("{CERTIFICATES}/{}-{fingerprint}.crt", entry.name),
-            Node::file(pem.clone().into_bytes()),
+            &format!("{CERTIFICATES}/{name}.crt"),
+            Node::file(certificate.pem().into_bytes()),
         )?;
-        added.push(pem);
+        added.push((name, certificate));
     }
     let providers: Vec<&str> = certificates
         .iter()
@@ -148,28 +153,30 @@ pub(crate) fn certificates(
         let bytes = filesystem.read(path.as_str())?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         // What isn't exactly one certificate is passed over, as apko does.
-        if text.matches("-----BEGIN CERTIFICATE-----").count() == 1 {
-            added.push(pem_of(&text));
+        if let Some(certificate) = Certificate::only(&text) {
+            let name = format!("pkg-{}", Digest::of(&certificate.der).hex());
+            added.push((name, certificate));
         }
-    }
-    if !added.is_empty()
-        && filesystem
-            .follow(JAVA_TRUST_STORE)?
-            .is_some_and(|path| filesystem.node(&path).is_some())
-    {
-        return Err(GenerateError::JavaTrustStore(JAVA_TRUST_STORE));
     }
     for bundle in BUNDLES {
         let Some(mut bytes) = filesystem.read(bundle)? else {
             continue;
         };
         if !added.is_empty() {
-            for pem in &added {
-                bytes.extend_from_slice(pem.as_bytes());
+            for (_, certificate) in &added {
+                bytes.extend_from_slice(certificate.pem().as_bytes());
                 bytes.push(b'\n');
             }
             filesystem.write(bundle, bytes, 0o644)?;
         }
+    }
+    if let (Some(bytes), false) = (filesystem.read(JAVA_TRUST_STORE)?, added.is_empty()) {
+        let certificates: Vec<(String, Vec<u8>)> = added
+            .into_iter()
+            .map(|(name, certificate)| (name, certificate.der))
+            .collect();
+        let bytes = truststore::add(&bytes, &certificates, 0)?;
+        filesystem.write(JAVA_TRUST_STORE, bytes, 0o644)?;
     }
     for store in BUNDLES.into_iter().chain([JAVA_TRUST_STORE]) {
         let Some(bytes) = filesystem.read(store)? else {
@@ -181,35 +188,6 @@ pub(crate) fn certificates(
         filesystem.put(&format!("{folder}/.{name}.sha256"), node)?;
     }
     Ok(())
-}
-
-/// The certificate alone, in lines without spaces at their ends.
-fn pem_of(text: &str) -> String {
-    let begin = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(0);
-    let mut pem = String::new();
-    for line in text.get(begin..).unwrap_or_default().lines() {
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
-        }
-        pem.push_str(line);
-        pem.push('\n');
-        if line == "-----END CERTIFICATE-----" {
-            break;
-        }
-    }
-    pem
-}
-
-fn der_of(pem: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let body: String = pem
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .collect();
-    base64::engine::general_purpose::STANDARD
-        .decode(body)
-        .unwrap_or_default()
 }
 
 /// The services that s6 supervises: one folder of `/sv` each.
@@ -226,7 +204,8 @@ pub(crate) fn services(
 }
 
 /// The names by which busybox's programs are called, as the package that brings it lists them in
-/// `/etc/busybox-paths.d`. Names that packages bring themselves stay.
+/// `/etc/busybox-paths.d`, or as the program says itself where there is no list. Names that packages
+/// bring themselves stay.
 pub(crate) fn busybox_links(filesystem: &mut Filesystem) -> Result<(), FilesystemError> {
     let exists = filesystem
         .follow(BUSYBOX)?
@@ -238,18 +217,80 @@ pub(crate) fn busybox_links(filesystem: &mut Filesystem) -> Result<(), Filesyste
         Some(folder) => filesystem.beneath(&folder),
         None => Vec::new(),
     };
+    let mut links: Vec<String> = Vec::new();
+    if lists.is_empty() {
+        let program = filesystem.read(BUSYBOX)?.unwrap_or_default();
+        links = crate::busybox::links(&program);
+    }
     for list in lists {
         let bytes = filesystem.read(list.as_str())?.unwrap_or_default();
-        for link in String::from_utf8_lossy(&bytes).lines() {
-            let link = link.trim().trim_start_matches('/');
-            if link.is_empty() || link == BUSYBOX {
-                continue;
-            }
-            let path = filesystem.follow_parents(link)?;
-            if filesystem.node(&path).is_none() {
-                filesystem.put(link, Node::symlink("/bin/busybox"))?;
-            }
+        links.extend(String::from_utf8_lossy(&bytes).lines().map(str::to_owned));
+    }
+    for link in links {
+        let link = link.trim().trim_start_matches('/');
+        if link.is_empty() || link == BUSYBOX {
+            continue;
+        }
+        let path = filesystem.follow_parents(link)?;
+        if filesystem.node(&path).is_none() {
+            filesystem.put(link, Node::symlink("/bin/busybox"))?;
         }
     }
     Ok(())
+}
+
+/// glibc's cache of libraries, where `/etc/ld.so.conf` asks for one and no package brings it.
+pub(crate) fn cache_libraries(filesystem: &mut Filesystem) -> Result<(), GenerateError> {
+    let there = filesystem.follow("etc/ld.so.cache")?;
+    let is_brought = there
+        .and_then(|path| filesystem.entry(&path))
+        .is_some_and(|(_, placed)| placed.owner.is_some());
+    if is_brought || filesystem.read("etc/ld.so.conf")?.is_none() {
+        return Ok(());
+    }
+    let cache = loader_cache::build(&*filesystem);
+    filesystem.write("etc/ld.so.cache", cache, 0o644)?;
+    Ok(())
+}
+
+impl Files for Filesystem {
+    fn text(&self, path: &str) -> Option<String> {
+        let bytes = self.read(path).ok()??;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let Ok(Some(folder)) = self.follow(folder) else {
+            return Vec::new();
+        };
+        let paths = self.beneath(&folder).into_iter();
+        paths
+            .filter(|path| path.parent().as_ref() == Some(&folder))
+            .map(|path| path.file_name().to_owned())
+            .collect()
+    }
+
+    fn real(&self, folder: &str) -> Option<String> {
+        let path = self.follow(folder).ok()??;
+        self.node(&path)?.is_directory().then(|| path.to_string())
+    }
+
+    fn candidate(&self, folder: &str, name: &str) -> Option<Candidate> {
+        let path = format!("{folder}/{name}");
+        let itself = self.follow_parents(&path).ok()?;
+        let mut real = self.follow(&path).ok()??;
+        let is_link = matches!(self.node(&itself)?.kind, NodeKind::Symlink { .. });
+        let link = is_link.then(|| real.file_name().to_owned());
+        if let NodeKind::HardLink { target } = &self.node(&real)?.kind {
+            real = target.clone();
+        }
+        match &self.node(&real)?.kind {
+            NodeKind::File { content, .. } => Some(Candidate {
+                name: name.to_owned(),
+                link,
+                content: content.clone(),
+            }),
+            _ => None,
+        }
+    }
 }

@@ -14,8 +14,8 @@ use std::path::Path;
 use apk::package::{Manifest, Segment};
 use archive::segment::{Inflate, LEVEL, Splicer, Summary, deflate_into, end_blocks};
 use archive::tar::{Header, WriteError as TarError, Writer};
-use archive::tree::{Node, NodeKind, TreePath};
-use base::{Digest, DigestWriter, Sha256Hasher};
+use archive::tree::{Content, Node, NodeKind, TreePath};
+use base::{Digest, DigestReader, DigestWriter, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 
@@ -63,6 +63,31 @@ pub enum LayerError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A file's bytes can't be read.
+    #[error("can't read /{path} for a layer: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file can't become a tar entry.
+    #[error("/{path} can't be put into a layer: {source}")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: TarError,
+    },
+    /// The tar can't be ended.
+    #[error("can't write a layer: {source}")]
+    Entries {
+        /// Why.
+        #[source]
+        source: TarError,
     },
     /// A key can't be written as JSON.
     #[error("can't name a layer")]
@@ -129,6 +154,9 @@ pub(crate) fn build(
     let mut directories: BTreeSet<TreePath> = BTreeSet::new();
     let mut rest: Vec<(&TreePath, &Node)> = Vec::new();
     for (path, placed) in filesystem.iter() {
+        if placed.below {
+            continue;
+        }
         if placed.node.is_directory() {
             if last && !earlier.contains(path) {
                 directories.insert(path.clone());
@@ -389,6 +417,72 @@ fn splice(store: &Store, parts: &[Part], file: &mut File) -> Result<(Digest, u64
     out.flush()?;
     let (_, digest, size) = out.finish();
     Ok((digest, size))
+}
+
+/// Writes a layer of these entries in this order, each with its bytes if it has some.
+pub(crate) fn write<'a>(
+    store: &Store,
+    entries: impl Iterator<Item = (&'a Header, Option<&'a Content>)> + Send,
+) -> Result<Layer, LayerError> {
+    let mut file = store.temp_file()?;
+    let (content, tar) = io::pipe()?;
+    let (written, spliced) = std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let mut writer = Writer::new(BufWriter::with_capacity(1 << 18, tar));
+            for (header, content) in entries {
+                let appended = match content {
+                    Some(content) => {
+                        let content = content
+                            .open()
+                            .map_err(|source| unreadable(header, source))?;
+                        writer.append(header, content)
+                    }
+                    None => writer.append(header, io::empty()),
+                };
+                appended.map_err(|source| unwritable(header, source))?;
+            }
+            writer
+                .finish()
+                .map_err(|source| LayerError::Entries { source })?
+                .flush()?;
+            Ok::<(), LayerError>(())
+        });
+        let spliced = || {
+            let out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file.as_file_mut()));
+            let mut splicer = Splicer::new(out)?;
+            let mut content = DigestReader::new(BufReader::with_capacity(1 << 18, content));
+            splicer.append_content(&mut content, LEVEL)?;
+            let (_, diff_id, _) = content.finish();
+            let mut out = splicer.finish()?;
+            out.flush()?;
+            let (_, digest, size) = out.finish();
+            Ok::<Layer, LayerError>(Layer {
+                digest,
+                size,
+                diff_id,
+            })
+        };
+        let layer = spliced();
+        (writer.join(), layer)
+    });
+    written.map_err(|_| LayerError::Thread)??;
+    let layer = spliced?;
+    store.adopt(file, layer.digest)?;
+    Ok(layer)
+}
+
+fn unreadable(header: &Header, source: io::Error) -> LayerError {
+    LayerError::Unreadable {
+        path: header.path.clone(),
+        source,
+    }
+}
+
+fn unwritable(header: &Header, source: TarError) -> LayerError {
+    LayerError::Unwritable {
+        path: header.path.clone(),
+        source,
+    }
 }
 
 /// Unpacks a package of the store into a tree of the store, once.

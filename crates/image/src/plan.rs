@@ -1,16 +1,20 @@
 //! From the image file and signed indexes to a plan: which packages, by hash, in which order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::repository::{self, Access, ChoiceError, LoadedRepository, RepositoryError};
+use apk::repository::{
+    self, Access, Choice, ChoiceError, Chosen, JointChoiceError, LoadedRepository, RepositoryError,
+};
 use apk::signature::Keyring;
 use apk::solver::Unsolvable;
+use apk::solver::joint::JointError;
 use base::{Arch, Digest, Epoch, Reporter};
 use serde::Serialize;
 use store::StoreError;
 
+use crate::base_image::{Base, BaseError};
 use crate::configuration::{EntrypointKind, ImageConfiguration};
 
 /// Everything that decides an image's bytes, but for the epoch.
@@ -26,6 +30,12 @@ pub struct ImagePlan {
     pub packages: Vec<PlannedPackage>,
     /// The keys that signed the indexes, which the image trusts too.
     pub keyring: Keyring,
+    /// The image that it is built upon.
+    pub base: Option<Base>,
+    /// Whether a lock says which packages they are.
+    pub is_locked: bool,
+    /// With apko's bytes: the time that the entries of `scripts.tar` have.
+    pub parity: Option<Epoch>,
 }
 
 /// A package of a plan. Its file is a blob of the store.
@@ -37,6 +47,8 @@ pub struct PlannedPackage {
     pub digest: Digest,
     /// The repository that it comes from, for messages.
     pub repository: String,
+    /// Where it comes from: a path or URL, without credentials.
+    pub place: String,
     /// The repository's tag.
     pub tag: Option<String>,
 }
@@ -50,6 +62,9 @@ pub enum PlanError {
         /// The conflict.
         unsolvable: Box<Unsolvable>,
     },
+    /// The packages don't fit together on all architectures with equal versions.
+    #[error(transparent)]
+    Joint(Box<JointError>),
     /// A package isn't what the index says.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -70,6 +85,18 @@ pub enum PlanError {
         /// What there is.
         known: String,
     },
+    /// Nothing can be built upon the base image.
+    #[error(transparent)]
+    Base(#[from] Box<BaseError>),
+}
+
+/// One architecture that an image is planned for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'t> {
+    /// The architecture.
+    pub arch: Arch,
+    /// Repositories whose indexes were vouched for; earlier ones win ties.
+    pub repositories: &'t [LoadedRepository],
 }
 
 /// Chooses the packages for `arch` out of `repositories`, whose indexes `keyring` vouched for, and
@@ -85,14 +112,97 @@ pub async fn plan(
     access: &Access,
     reporter: &dyn Reporter,
 ) -> Result<ImagePlan, PlanError> {
-    let archs = &configuration.archs;
-    if !archs.is_empty() && !archs.contains(&arch) {
-        let known: Vec<&str> = archs.iter().map(|arch| arch.apk()).collect();
-        return Err(PlanError::Arch {
-            arch,
-            known: known.join(", "),
+    let targets = [Target { arch, repositories }];
+    let folder = Path::new("");
+    let mut plans = plan_all(configuration, folder, &targets, keyring, access, reporter).await?;
+    plans.pop().ok_or_else(|| PlanError::Arch {
+        arch,
+        known: String::new(),
+    })
+}
+
+/// As [`plan`], for several architectures: a package has one version on all of them. The base image
+/// is looked for in `folder`.
+///
+/// # Errors
+/// [`PlanError`], also if the architectures have no versions in common.
+pub async fn plan_all(
+    configuration: &ImageConfiguration,
+    folder: &Path,
+    targets: &[Target<'_>],
+    keyring: &Keyring,
+    access: &Access,
+    reporter: &dyn Reporter,
+) -> Result<Vec<ImagePlan>, PlanError> {
+    check_archs(configuration, targets.iter().map(|target| target.arch))?;
+    let world = world(configuration);
+    let bases = targets
+        .iter()
+        .map(|target| base_of(configuration, folder, target.arch, access))
+        .collect::<Result<Vec<Option<Base>>, PlanError>>()?;
+    let installed: Vec<Vec<IndexEntry>> = bases
+        .iter()
+        .map(|base| {
+            let packages = base.iter().flat_map(|base| &base.packages);
+            packages.map(|package| package.entry.clone()).collect()
+        })
+        .collect();
+    let chosen: Vec<Vec<Chosen<'_>>> = match (targets, installed.as_slice()) {
+        ([target], [installed]) if installed.is_empty() => {
+            vec![repository::choose(
+                target.repositories,
+                target.arch,
+                &world,
+            )?]
+        }
+        _ => {
+            let choices: Vec<Choice<'_>> = targets
+                .iter()
+                .zip(&installed)
+                .map(|(target, installed)| Choice {
+                    arch: target.arch,
+                    repositories: target.repositories,
+                    installed,
+                    world: &world,
+                })
+                .collect();
+            repository::choose_together(&choices)?
+        }
+    };
+    let mut plans = Vec::new();
+    for ((target, base), chosen) in targets.iter().zip(bases).zip(chosen) {
+        plans.push(ImagePlan {
+            arch: target.arch,
+            configuration: configuration.clone(),
+            world: world.clone(),
+            packages: take(chosen, access, reporter).await?,
+            keyring: keyring.clone(),
+            base,
+            is_locked: false,
+            parity: None,
         });
     }
+    Ok(plans)
+}
+
+pub(crate) fn check_archs(
+    configuration: &ImageConfiguration,
+    archs: impl Iterator<Item = Arch>,
+) -> Result<(), PlanError> {
+    let known = &configuration.archs;
+    for arch in archs {
+        if !known.is_empty() && !known.contains(&arch) {
+            let known: Vec<&str> = known.iter().map(|arch| arch.apk()).collect();
+            return Err(PlanError::Arch {
+                arch,
+                known: known.join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn world(configuration: &ImageConfiguration) -> Vec<Dependency> {
     let mut world: Vec<Dependency> = configuration
         .contents
         .packages
@@ -104,7 +214,28 @@ pub async fn plan(
     {
         world.push(Dependency::any("s6"));
     }
-    let chosen = repository::choose(repositories, arch, &world)?;
+    world
+}
+
+pub(crate) fn base_of(
+    configuration: &ImageConfiguration,
+    folder: &Path,
+    arch: Arch,
+    access: &Access,
+) -> Result<Option<Base>, PlanError> {
+    let named = configuration.contents.baseimage.as_ref();
+    named
+        .map(|named| Base::read(named, folder, arch, access.store()))
+        .transpose()
+        .map_err(|error| PlanError::Base(Box::new(error)))
+}
+
+/// Brings the packages into the store.
+async fn take(
+    chosen: Vec<Chosen<'_>>,
+    access: &Access,
+    reporter: &dyn Reporter,
+) -> Result<Vec<PlannedPackage>, PlanError> {
     let wanted = chosen
         .iter()
         .map(|(repository, entry)| (*repository, entry));
@@ -124,20 +255,21 @@ pub async fn plan(
                 path: package.path().to_owned(),
             });
         }
+        // Whoever has a lock finds it again without an index.
+        access.remember_checked(&entry, blob.digest)?;
+        let places = repository.package_places(&entry)?;
         packages.push(PlannedPackage {
+            place: places
+                .first()
+                .map(|place| store::without_credentials(&place.to_string()))
+                .unwrap_or_default(),
             entry,
             digest: blob.digest,
             repository: repository.name.clone(),
             tag: repository.repository.tag.clone(),
         });
     }
-    Ok(ImagePlan {
-        arch,
-        configuration: configuration.clone(),
-        world,
-        packages,
-        keyring: keyring.clone(),
-    })
+    Ok(packages)
 }
 
 impl From<ChoiceError> for PlanError {
@@ -149,7 +281,38 @@ impl From<ChoiceError> for PlanError {
     }
 }
 
+impl From<JointChoiceError> for PlanError {
+    fn from(error: JointChoiceError) -> PlanError {
+        match error {
+            JointChoiceError::Joint(error) => PlanError::Joint(error),
+            JointChoiceError::Repository(error) => PlanError::Repository(error),
+        }
+    }
+}
+
 impl ImagePlan {
+    /// Makes it a plan of apko's image, in whose `scripts.tar` the entries have this time: packages
+    /// are installed in apko's order.
+    #[must_use]
+    pub fn with_parity(mut self, scripts_time: Epoch) -> ImagePlan {
+        self.parity = Some(scripts_time);
+        if !self.is_locked {
+            let infos: Vec<_> = self
+                .packages
+                .iter()
+                .map(|package| &package.entry.info)
+                .collect();
+            let order = crate::parity::order(&infos);
+            let mut packages: Vec<Option<PlannedPackage>> =
+                self.packages.into_iter().map(Some).collect();
+            self.packages = order
+                .into_iter()
+                .filter_map(|place| packages.get_mut(place)?.take())
+                .collect();
+        }
+        self
+    }
+
     /// When the newest of the packages was built: the image's time where none is given.
     pub fn newest_build(&self) -> Epoch {
         Epoch(
@@ -174,10 +337,12 @@ impl ImagePlan {
             world: Vec<String>,
             packages: Vec<Digest>,
             keys: Vec<(&'a str, Digest)>,
+            base: Option<Digest>,
+            parity: Option<Epoch>,
             epoch: Epoch,
         }
         let key = Key {
-            format: "image-1",
+            format: "image-2",
             arch: self.arch,
             configuration: &self.configuration,
             world: self.world.iter().map(ToString::to_string).collect(),
@@ -187,6 +352,8 @@ impl ImagePlan {
                 .keys()
                 .map(|(name, key)| (name, key.id()))
                 .collect(),
+            base: self.base.as_ref().map(|base| base.digest),
+            parity: self.parity,
             epoch,
         };
         Ok(Digest::of(&serde_json::to_vec(&key)?))

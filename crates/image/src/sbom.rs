@@ -47,33 +47,44 @@ pub(crate) fn compose(
     let os_release = String::from_utf8_lossy(&os_release).into_owned();
     let id = os_release_value(&os_release, "ID");
     let namespace = id.clone().unwrap_or_else(|| "unknown".to_owned());
-    let packages = parts
-        .packages
-        .iter()
-        .enumerate()
-        .map(|(index, package)| {
-            let document = match own_document(&package.info, &package.folder) {
-                Ok(document) => document,
-                Err(reason) => {
-                    notes.push(format!(
-                        "the SBOM that {} {} brings can't be read ({reason}); the image's SBOM only names the package",
-                        package.info.name, package.info.version
-                    ));
-                    None
-                }
-            };
+    let mut own = |info: &PackageInfo, folder: &Path| match own_document(info, folder) {
+        Ok(document) => document,
+        Err(reason) => {
+            notes.push(format!(
+                "the SBOM that {} {} brings can't be read ({reason}); the image's SBOM only names the package",
+                info.name, info.version
+            ));
+            None
+        }
+    };
+    let base = parts.plan.base.as_ref();
+    let lower = base.map_or(0, |base| base.manifest.layers.len());
+    let mut packages: Vec<ImagePackage> = Vec::new();
+    if let Some(base) = base {
+        packages.extend(base.packages.iter().map(|package| {
+            let info = &package.entry.info;
             ImagePackage {
-                record: record(&package.info, &namespace),
-                document,
-                checksum: Some(package.stored.digest),
-                layer: parts
-                    .groups
-                    .iter()
-                    .position(|group| group.contains(&index))
-                    .unwrap_or(usize::MAX),
+                record: record(info, &namespace),
+                document: own(info, &base.folder),
+                checksum: None,
+                // Which of the base image's layers it is in isn't known.
+                layer: usize::MAX,
             }
-        })
-        .collect();
+        }));
+    }
+    packages.extend(parts.packages.iter().enumerate().map(|(index, package)| {
+        let document = own(&package.info, &package.folder);
+        ImagePackage {
+            record: record(&package.info, &namespace),
+            document,
+            checksum: Some(package.stored.digest),
+            layer: parts
+                .groups
+                .iter()
+                .position(|group| group.contains(&index))
+                .map_or(usize::MAX, |place| lower + place),
+        }
+    }));
     let record = ImageRecord {
         name: name.to_owned(),
         digest: Some(manifest),
@@ -83,12 +94,12 @@ pub(crate) fn compose(
             let version = os_release_value(&os_release, "VERSION_ID").unwrap_or_default();
             (id, version)
         }),
-        layers: parts
-            .layers
+        layers: base
             .iter()
-            .map(|layer| ImageLayer {
-                digest: layer.digest,
-            })
+            .flat_map(|base| &base.manifest.layers)
+            .map(|layer| layer.digest)
+            .chain(parts.layers.iter().map(|layer| layer.digest))
+            .map(|digest| ImageLayer { digest })
             .collect(),
         packages,
     };

@@ -784,6 +784,14 @@ impl Layout {
         self.write_index(&index)
     }
 
+    /// Makes `index` all that `index.json` says: for layouts that are one image index themselves.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn replace_index(&self, index: &Index) -> Result<(), LayoutError> {
+        self.write_index(index)
+    }
+
     fn write_index(&self, index: &Index) -> Result<(), LayoutError> {
         Ok(write_atomically(&self.index_path(), &index.to_bytes()?)?)
     }

@@ -7,6 +7,7 @@ use crate::catalogue::{Catalogue, Reachable};
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
 use crate::package::Package;
+use crate::solver::joint::{JointError, Member};
 use crate::solver::{self, Candidate, Request, Solution, Sources, Universe, Unsolvable};
 
 /// A repository whose index was read.
@@ -177,6 +178,129 @@ pub fn choose<'r>(
             .map(|(repository, place)| Ok((repository, repository.entry(place)?)))
             .collect()
     })
+}
+
+/// One architecture of a choice that is made for several together.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'c> {
+    /// The architecture.
+    pub arch: Arch,
+    /// Its repositories; earlier ones win ties.
+    pub repositories: &'c [LoadedRepository],
+    /// What is there already and stays in its version.
+    pub installed: &'c [IndexEntry],
+    /// What is asked for, beside what is there already.
+    pub world: &'c [Dependency],
+}
+
+/// Packages can't be chosen for several architectures together.
+#[derive(Debug, thiserror::Error)]
+pub enum JointChoiceError {
+    /// One architecture has no solution, or there is none with equal versions.
+    #[error(transparent)]
+    Joint(#[from] Box<JointError>),
+    /// What was chosen can't be looked up.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+/// A chosen package, and the repository that it comes from.
+pub type Chosen<'c> = (&'c LoadedRepository, IndexEntry);
+
+/// Chooses packages for several architectures so that a name has one version on all of them: for
+/// each, in their order, what is to be installed, in that order.
+///
+/// # Errors
+/// See [`JointChoiceError`].
+pub fn choose_together<'c>(
+    choices: &[Choice<'c>],
+) -> Result<Vec<Vec<Chosen<'c>>>, JointChoiceError> {
+    struct Materials {
+        arch: &'static str,
+        installed: Vec<Candidate>,
+        tables: Vec<Vec<Candidate>>,
+        world: Vec<Dependency>,
+    }
+    let materials: Vec<Materials> = choices
+        .iter()
+        .map(|choice| {
+            let kept = choice.installed.iter().filter_map(|entry| {
+                let version = entry.info.version.parse().ok()?;
+                Some(Dependency::exact(entry.info.name.as_str(), version))
+            });
+            Materials {
+                arch: choice.arch.apk(),
+                installed: choice.installed.iter().map(IndexEntry::candidate).collect(),
+                tables: choice
+                    .repositories
+                    .iter()
+                    .map(LoadedRepository::candidates)
+                    .collect(),
+                world: choice.world.iter().cloned().chain(kept).collect(),
+            }
+        })
+        .collect();
+    let arches: Vec<[&str; 1]> = materials.iter().map(|material| [material.arch]).collect();
+    let installed: Vec<Vec<solver::Installed<'_>>> = materials
+        .iter()
+        .map(|material| {
+            let packages = material.installed.iter();
+            packages
+                .map(|package| solver::Installed { package, tag: None })
+                .collect()
+        })
+        .collect();
+    let tables: Vec<Vec<solver::Repository<'_>>> = choices
+        .iter()
+        .zip(&materials)
+        .map(|(choice, material)| {
+            let offered = Offered {
+                repositories: choice.repositories,
+                offline: None,
+            };
+            offered.tables(|index| material.tables.get(index).map_or(&[], Vec::as_slice))
+        })
+        .collect();
+    let universes: Vec<Universe<'_>> = arches
+        .iter()
+        .zip(installed.iter().zip(&tables))
+        .map(|(arches, (installed, repositories))| {
+            Universe::new(Sources {
+                arches,
+                installed,
+                repositories,
+                ..Sources::default()
+            })
+        })
+        .collect();
+    let members: Vec<Member<'_, '_>> = universes
+        .iter()
+        .zip(&materials)
+        .map(|(universe, material)| Member {
+            arch: material.arch,
+            universe,
+            request: Request {
+                world: &material.world,
+                ..Request::default()
+            },
+        })
+        .collect();
+    let solutions = solver::joint::solve(&members).map_err(Box::new)?;
+    choices
+        .iter()
+        .zip(solutions)
+        .map(|(choice, solution)| {
+            let is_new = |name: &str| choice.installed.iter().all(|entry| entry.info.name != name);
+            let new = solution
+                .packages()
+                .filter(|selected| is_new(&selected.package.name));
+            let places = new.filter_map(|selected| selected.place);
+            places
+                .filter_map(|(index, place)| Some((choice.repositories.get(index)?, place)))
+                .map(|(repository, place)| Ok((repository, repository.entry(place)?)))
+                .collect()
+        })
+        .collect()
 }
 
 /// What repositories offer.

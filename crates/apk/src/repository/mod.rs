@@ -13,7 +13,10 @@ pub use grammar::{
     FILE as LIST_FILE, FOLDERS as LIST_FOLDERS, LineProblem, LineReason, ListError,
     MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, RepositoryList,
 };
-pub use loaded::{ChoiceError, LoadedRepository, Offered, choose, solve};
+pub use loaded::{
+    Choice, ChoiceError, Chosen, JointChoiceError, LoadedRepository, Offered, choose,
+    choose_together, solve,
+};
 pub use naming::{InvalidNamePattern, NamePattern};
 pub use remote::{
     Access, AccessSettings, IndexState, InvalidRepositoryMirror, Opened, PlaceError, Refresh,

@@ -465,7 +465,7 @@ layering: {strategy: origin, budget: 2}
 #[test]
 fn services_and_certificates() {
     let mut bed = Bed::new();
-    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let certificate = "-----BEGIN CERTIFICATE-----\nMAEA\n-----END CERTIFICATE-----\n";
     bed.package(
         info("s6"),
         tree([("bin/s6-svscan", text("x").with_mode(0o755))]),
@@ -478,7 +478,7 @@ fn services_and_certificates() {
             ("etc/ssl/certs/ca-certificates.crt", text("first\n")),
             (
                 "usr/local/share/ca-certificates/own.crt",
-                text(&certificate.replace("AAAA", "BBBB")),
+                text(&certificate.replace("MAEA", "MAEB")),
             ),
             ("usr/local/share/ca-certificates/bad.crt", text("x")),
         ]),
@@ -491,7 +491,7 @@ certificates:
     - name: mine
       content: |
         -----BEGIN CERTIFICATE-----
-        AAAA
+        MAEA
         -----END CERTIFICATE-----
   providers: [certs]
 ";
@@ -511,10 +511,10 @@ certificates:
     assert_eq!(read("sv/web/run"), "#!/bin/execlineb\n/usr/bin/web -f\n");
     let expected = format!(
         "first\n{certificate}\n{}\n",
-        certificate.replace("AAAA", "BBBB")
+        certificate.replace("MAEA", "MAEB")
     );
     assert_eq!(read("etc/ssl/certs/ca-certificates.crt"), expected);
-    let fingerprint = base::Digest::of(&[0, 0, 0]).hex();
+    let fingerprint = base::Digest::of(&[0x30, 1, 0]).hex();
     assert_eq!(
         read(&format!(
             "usr/local/share/ca-certificates/mine-{fingerprint}.crt"

@@ -10,4 +10,5 @@ extern crate polpo_image as image;
 mod bed;
 mod build;
 mod engines;
+mod parity;
 mod verify;

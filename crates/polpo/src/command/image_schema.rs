@@ -16,8 +16,8 @@ mod tests {
     /// docs/src/reference/image.schema.json is the schema. `POLPO_UPDATE=1` writes it anew.
     #[test]
     fn the_reference_has_the_schema() {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/image.schema.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/src/reference/image.schema.json");
         if std::env::var_os("POLPO_UPDATE").is_some() {
             std::fs::write(&path, configuration::schema()).unwrap();
         }

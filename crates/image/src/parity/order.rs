@@ -1,0 +1,108 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use apk::package::PackageInfo;
+
+/// The order in which apko installs these packages, by their places: each after what it depends on,
+/// depth first, names and then dependencies in the order of their text (`pkg/apk/apk/repo.go`).
+pub(crate) fn as_apko(packages: &[&PackageInfo]) -> Vec<usize> {
+    let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, package) in packages.iter().enumerate() {
+        providers.entry(&package.name).or_default().insert(0, place);
+        for provided in &package.provides {
+            let list = providers.entry(&provided.name).or_default();
+            if !list.contains(&place) {
+                list.push(place);
+            }
+        }
+    }
+    let mut world: Vec<(String, usize)> = packages
+        .iter()
+        .enumerate()
+        .map(|(place, package)| (format!("{}={}", package.name, package.version), place))
+        .collect();
+    world.sort();
+    let mut walk = Walk {
+        packages,
+        providers,
+        order: Vec::new(),
+        done: BTreeSet::new(),
+        above: BTreeSet::new(),
+    };
+    for (_, place) in world {
+        walk.visit(place);
+    }
+    walk.order
+}
+
+struct Walk<'p> {
+    packages: &'p [&'p PackageInfo],
+    providers: BTreeMap<&'p str, Vec<usize>>,
+    order: Vec<usize>,
+    done: BTreeSet<usize>,
+    above: BTreeSet<usize>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, place: usize) {
+        let Some(package) = self.packages.get(place).copied() else {
+            return;
+        };
+        if self.done.contains(&place) || !self.above.insert(place) {
+            return;
+        }
+        let mut depends: Vec<String> = package.depends.iter().map(ToString::to_string).collect();
+        depends.sort();
+        depends.dedup();
+        for depend in depends {
+            let name: &str = depend
+                .split(['=', '<', '>', '~', '@'])
+                .next()
+                .unwrap_or_default();
+            let own = package.name == name
+                || package
+                    .provides
+                    .iter()
+                    .any(|provided| provided.name == name);
+            let found = self
+                .providers
+                .get(name)
+                .and_then(|list| list.first().copied());
+            if let (Some(found), false, false) = (found, own, depend.starts_with('!')) {
+                self.visit(found);
+            }
+        }
+        self.above.remove(&place);
+        if self.done.insert(place) {
+            self.order.push(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_comes_first() {
+        let package = |name: &str, depends: &str, provides: &str| PackageInfo {
+            name: name.to_owned(),
+            version: "1-r0".to_owned(),
+            depends: apk::dependency::Dependency::parse_list(depends).unwrap(),
+            provides: apk::dependency::Dependency::parse_list(provides).unwrap(),
+            ..PackageInfo::default()
+        };
+        let packages = [
+            package("a", "so:z zlib", ""),
+            package("b", "c", ""),
+            package("c", "b", ""),
+            package("libz", "", "so:z=1"),
+            package("zlib", "!x", ""),
+        ];
+        let packages: Vec<&PackageInfo> = packages.iter().collect();
+        let names: Vec<&str> = as_apko(&packages)
+            .into_iter()
+            .map(|place| packages[place].name.as_str())
+            .collect();
+        assert_eq!(names, ["libz", "zlib", "a", "c", "b"]);
+    }
+}
