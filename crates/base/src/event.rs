@@ -7,6 +7,8 @@ pub enum Verb {
     Solve,
     /// Bring bytes from elsewhere.
     Fetch,
+    /// Bring bytes elsewhere.
+    Push,
     /// Unpack an archive into the store.
     Unpack,
     /// Turn a foreign package into an apk.
@@ -31,6 +33,7 @@ impl Verb {
         match self {
             Verb::Solve => "solve",
             Verb::Fetch => "fetch",
+            Verb::Push => "push",
             Verb::Unpack => "unpack",
             Verb::Convert => "convert",
             Verb::Build => "build",

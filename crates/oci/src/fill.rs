@@ -28,17 +28,25 @@ impl Layout {
         let filled = Layout::create(aside.layout())
             .map_err(E::from)
             .and_then(|layout| fill(&layout));
-        match filled {
-            Ok(value) => {
-                aside.put(root)?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = fs::remove_dir_all(&aside.path);
-                Err(error)
-            }
-        }
+        aside.end(root, filled)
+    }
+
+    /// As [`Layout::fill`], by work that waits for others.
+    ///
+    /// # Errors
+    /// As of [`Layout::fill`].
+    pub async fn fill_slowly<T, E: From<LayoutError>>(
+        root: &Path,
+        fill: impl AsyncFnOnce(&Layout) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(aside) = Aside::beside(root).map_err(LayoutError::from)? else {
+            return fill(&Layout::create(root)?).await;
+        };
+        let filled = match Layout::create(aside.layout()) {
+            Ok(layout) => fill(&layout).await,
+            Err(error) => Err(error.into()),
+        };
+        aside.end(root, filled)
     }
 }
 
@@ -88,6 +96,20 @@ impl Aside {
 
     fn layout(&self) -> PathBuf {
         self.path.join("layout")
+    }
+
+    fn end<T, E: From<LayoutError>>(self, root: &Path, filled: Result<T, E>) -> Result<T, E> {
+        match filled {
+            Ok(value) => {
+                self.put(root)?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = fs::remove_dir_all(&self.path);
+                Err(error)
+            }
+        }
     }
 
     fn put(self, root: &Path) -> Result<(), LayoutError> {

@@ -1,16 +1,21 @@
-//! OCI images on disk: descriptors, manifests, indexes, configurations and image layouts.
+//! OCI images: descriptors, manifests, indexes and configurations; on disk as image layouts, and in
+//! registries.
 //!
 //! The types are those of the OCI image specification 1.1. They keep annotations and labels in
 //! ordered maps and write their fields in the order in which Go's reference types do, so that the
 //! same image always has the same digest.
 
 mod config;
+mod document;
 mod fill;
 pub mod json;
 mod layout;
 mod manifest;
 pub mod media_type;
+pub mod registry;
 
 pub use config::{Execution, History, ImageConfig, InvalidConfig, RootFs};
+pub use document::{Document, DocumentContents};
+pub(crate) use layout::is_tag;
 pub use layout::{BlobReader, Layout, LayoutError, REF_NAME, ResolvedImage};
 pub use manifest::{Descriptor, Index, InvalidManifest, Manifest, Platform};

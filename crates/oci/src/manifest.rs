@@ -137,6 +137,20 @@ pub enum InvalidManifest {
         /// What was wanted.
         expected: &'static str,
     },
+    /// It is said to be something else.
+    #[error("it is said to be a `{said}`, but calls itself `{found}`")]
+    Contradiction {
+        /// What it says.
+        found: String,
+        /// What whoever gave it says.
+        said: String,
+    },
+    /// An image and a list of images in one: different programs would take it for different things.
+    #[error("it is an image and a list of images at once")]
+    TwoThings,
+    /// No manifest or index that is known.
+    #[error("`{0}` is no kind of manifest or index that is known")]
+    Unknown(String),
     /// Too many layers or manifests.
     #[error("it lists {0} blobs; at most {LIST_LIMIT} are read")]
     TooMany(usize),
@@ -284,7 +298,7 @@ impl Index {
     }
 }
 
-fn check_size(bytes: &[u8]) -> Result<(), InvalidManifest> {
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), InvalidManifest> {
     if bytes.len() as u64 > MANIFEST_LIMIT {
         return Err(InvalidManifest::TooLarge(bytes.len() as u64));
     }

@@ -31,7 +31,8 @@ pub use fetch::{Expected, FetchError, Fetched, InvalidExpected, Origin, Origins,
 pub use mapped::MappedFile;
 pub use mirror::{InvalidMirror, Mirror};
 pub use network::{
-    Arrived, CredentialError, CredentialSource, Credentials, Known, Network, NetworkSettings,
-    Validators, Wanted, can_fetch, without_credentials,
+    Answered, Arrived, Asker, Authorization, CredentialError, CredentialSource, Credentials,
+    Exchange, Known, Method, Network, NetworkSettings, Payload, Validators, Wanted, can_fetch,
+    without_credentials,
 };
 pub use refusal::Refusal;

@@ -1,5 +1,6 @@
 //! Why one place did not give a file.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::apt::AptError;
@@ -75,6 +76,20 @@ pub enum Refusal {
         /// How many have come.
         actual: u64,
     },
+    /// Hardly anything comes or goes.
+    #[error("the server has let hardly anything through for {seconds} seconds")]
+    Silent {
+        /// For how long.
+        seconds: f64,
+    },
+    /// A file of certificates can't be used.
+    #[error("not asked: the certificates in {} can't be used: {reason}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The connection failed.
     #[error("{}", chain(.0))]
     Transport(#[source] reqwest::Error),
@@ -106,10 +121,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether asking the same place again may help.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Refusal::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
-            Refusal::Busy { .. } | Refusal::Changed | Refusal::Broken { .. } => true,
+            Refusal::Busy { .. }
+            | Refusal::Changed
+            | Refusal::Broken { .. }
+            | Refusal::Silent { .. } => true,
             Refusal::Transport(error) => !error.is_builder(),
             Refusal::Object(error) => matches!(error, object_store::Error::Generic { .. }),
             _ => false,
@@ -118,7 +136,7 @@ impl Refusal {
 }
 
 /// An error and its causes: reqwest's own words leave the causes out.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

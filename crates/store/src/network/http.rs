@@ -1,6 +1,7 @@
 //! One question to a web server, redirects and credentials included.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,20 +10,22 @@ use reqwest::header::{
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use reqwest::{Client, NoProxy, Proxy, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Client, NoProxy, Proxy, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::credentials::{Standing, without_credentials};
-use super::{Answer, Body, Credentials, NetworkSettings, Question, Validators};
+use super::{
+    Answer, Asker, Authorization, Body, Credentials, MAXIMUM_REDIRECTS, NetworkSettings, Question,
+    Validators,
+};
 use crate::refusal::Refusal;
-
-const MAXIMUM_REDIRECTS: usize = 10;
 
 /// Connections to web servers, made when the first is needed.
 #[derive(Clone)]
 pub(super) struct Http {
     settings: Arc<NetworkSettings>,
     client: Arc<OnceLock<Client>>,
+    sender: Arc<OnceLock<Client>>,
 }
 
 impl fmt::Debug for Http {
@@ -36,13 +39,31 @@ impl Http {
         Http {
             settings,
             client: Arc::default(),
+            sender: Arc::default(),
         }
     }
 
     fn client(&self, credentials: &Credentials) -> Result<&Client, Refusal> {
-        if let Some(client) = self.client.get() {
+        let patience = Some(self.settings.read_timeout);
+        self.connect(&self.client, credentials, patience)
+    }
+
+    /// A client for questions with a body: the library's patience would count the time in which the
+    /// body is sent, so the caller has to watch it.
+    pub(super) fn sender(&self, credentials: &Credentials) -> Result<&Client, Refusal> {
+        self.connect(&self.sender, credentials, None)
+    }
+
+    fn connect<'c>(
+        &self,
+        cell: &'c OnceLock<Client>,
+        credentials: &Credentials,
+        patience: Option<Duration>,
+    ) -> Result<&'c Client, Refusal> {
+        if let Some(client) = cell.get() {
             return Ok(client);
         }
+        let authorities = authorities(&self.settings.authorities)?;
         let proxies = match credentials.proxy() {
             Some(told) => proxies(&told, |name| std::env::var(name).ok())?,
             // The environment's, with what their URLs say.
@@ -52,17 +73,28 @@ impl Http {
             let builder = Client::builder()
                 .user_agent(concat!("polpo/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(self.settings.connect_timeout)
-                .read_timeout(self.settings.read_timeout);
+                .connect_timeout(self.settings.connect_timeout);
+            let builder = match patience {
+                Some(patience) => builder.read_timeout(patience),
+                None => builder,
+            };
             let proxies = proxies.iter().cloned();
             proxies.fold(builder, reqwest::ClientBuilder::proxy)
         };
+        let with_authorities = || match authorities.is_empty() {
+            true => builder(),
+            false => builder().tls_certs_merge(authorities.iter().cloned()),
+        };
         // A machine without any certificates can still be brought some, by a plain connection.
-        let client = builder()
+        let client = with_authorities()
             .build()
-            .or_else(|_| builder().tls_certs_only([]).build())
+            .or_else(|_| {
+                builder()
+                    .tls_certs_only(authorities.iter().cloned())
+                    .build()
+            })
             .map_err(Refusal::Transport)?;
-        Ok(self.client.get_or_init(|| client))
+        Ok(cell.get_or_init(|| client))
     }
 
     /// Puts a question, and follows where the server sends.
@@ -80,7 +112,10 @@ impl Http {
             };
             let response = self.send(&url, standing, question, credentials).await?;
             match response.status().as_u16() {
-                301 | 302 | 303 | 307 | 308 => url = self.next(&url, &response, question)?,
+                301 | 302 | 303 | 307 | 308 => {
+                    let only_https = question.only_https && question.url.scheme() == "https";
+                    url = next_place(&url, response.headers(), only_https)?;
+                }
                 _ => return answer(response, question),
             }
         }
@@ -113,8 +148,13 @@ impl Http {
             conditions(request, question)
         };
         let sent = |error: reqwest::Error| Refusal::Transport(error.without_url());
-        let unasked = credentials.unasked(&known, standing);
-        let told = unasked.is_some();
+        let unasked = match &question.asker {
+            Asker::Environment => credentials.unasked(&known, standing),
+            Asker::Named(authorization) => authorization
+                .filter(|_| standing == Standing::Named)
+                .map(Authorization::header),
+        };
+        let told = unasked.is_some() || matches!(question.asker, Asker::Named(_));
         let response = request(unasked).send().await.map_err(sent)?;
         if response.status() != StatusCode::UNAUTHORIZED || told {
             return Ok(response);
@@ -126,29 +166,44 @@ impl Http {
             None => Ok(response),
         }
     }
+}
 
-    fn next(
-        &self,
-        url: &Url,
-        response: &Response,
-        question: &Question<'_>,
-    ) -> Result<Url, Refusal> {
-        let location = text(response.headers(), LOCATION)
-            .ok_or(Refusal::Nonsense("a redirect that does not say where to"))?;
-        let refused = |place, reason| Refusal::Redirect { place, reason };
-        let next = url.join(&location).map_err(|_| {
-            let shown = location.split(['?', '#']).next().unwrap_or_default();
-            refused(without_credentials(shown), "that is no URL")
-        })?;
-        if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
-            return Err(refused(place(&next), "only web servers are asked"));
-        }
-        if question.only_https && question.url.scheme() == "https" && next.scheme() != "https" {
-            return Err(refused(place(&next), "that is not encrypted"));
-        }
-        // What a server writes before the `@` is not ours to use.
-        Ok(bare(&next))
+/// Where an answer sends us. With `only_https`, not from an encrypted place to one that is not.
+pub(super) fn next_place(url: &Url, headers: &HeaderMap, only_https: bool) -> Result<Url, Refusal> {
+    let location = text(headers, LOCATION)
+        .ok_or(Refusal::Nonsense("a redirect that does not say where to"))?;
+    let refused = |place, reason| Refusal::Redirect { place, reason };
+    let next = url.join(&location).map_err(|_| {
+        let shown = location.split(['?', '#']).next().unwrap_or_default();
+        refused(without_credentials(shown), "that is no URL")
+    })?;
+    if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
+        return Err(refused(place(&next), "only web servers are asked"));
     }
+    if only_https && url.scheme() == "https" && next.scheme() != "https" {
+        return Err(refused(place(&next), "that is not encrypted"));
+    }
+    // What a server writes before the `@` is not ours to use.
+    Ok(bare(&next))
+}
+
+/// The certificates of authorities besides the system's.
+fn authorities(files: &[PathBuf]) -> Result<Vec<Certificate>, Refusal> {
+    let mut found = Vec::new();
+    for path in files {
+        let refused = |reason: String| Refusal::Authority {
+            path: path.clone(),
+            reason,
+        };
+        let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let certificates = Certificate::from_pem_bundle(&bytes)
+            .map_err(|error| refused(crate::refusal::chain(&error)))?;
+        if certificates.is_empty() {
+            return Err(refused("it holds no certificate in PEM".to_owned()));
+        }
+        found.extend(certificates);
+    }
+    Ok(found)
 }
 
 /// The proxies that the environment names, for those that are told who asks.
@@ -186,13 +241,13 @@ fn proxies(
 }
 
 /// Scheme, host and port: credentials that are for one are for no other.
-fn same_server(one: &Url, other: &Url) -> bool {
+pub(super) fn same_server(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host_str() == other.host_str()
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
-fn bare(url: &Url) -> Url {
+pub(super) fn bare(url: &Url) -> Url {
     let mut bare = url.clone();
     // Both only fail for URLs that can't have credentials.
     let _ = bare.set_username("");
@@ -201,7 +256,7 @@ fn bare(url: &Url) -> Url {
 }
 
 /// A place that a server has sent us to, for messages: its query may be a secret.
-fn place(url: &Url) -> String {
+pub(super) fn place(url: &Url) -> String {
     let mut bare = bare(url);
     bare.set_query(None);
     bare.set_fragment(None);
@@ -299,7 +354,7 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
 }
 
 /// The seconds of `Retry-After`. A date is told from the date of the answer: no clock is asked.
-fn retry_after(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let value = text(headers, RETRY_AFTER)?;
     if let Ok(seconds) = value.trim().parse() {
         return Some(seconds);

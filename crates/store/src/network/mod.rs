@@ -5,16 +5,18 @@
 //! the server's `Retry-After` says; nothing here is left to chance or to a clock.
 
 mod credentials;
+mod exchange;
 mod http;
 mod object;
 mod partial;
 
 pub use credentials::{CredentialError, Credentials, without_credentials};
+pub use exchange::{Answered, Authorization, Exchange, Method, Payload};
 pub use partial::Arrived;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::{Digest, Event, Reporter, Task, Unit, Verb};
 use futures_util::StreamExt as _;
@@ -28,6 +30,12 @@ use partial::{Notes, Partial};
 
 /// A try that brings this many bytes counts as progress: the patience begins anew.
 const PROGRESS: u64 = 64 << 10;
+
+/// Who sends less in the time for which a server may send nothing is given up: bytes that drip keep a
+/// connection for ever.
+const LEAST: u64 = 4 << 10;
+
+const MAXIMUM_REDIRECTS: usize = 10;
 
 const KNOWN: &str = "fetched-url";
 
@@ -53,6 +61,8 @@ pub struct NetworkSettings {
     pub connect_timeout: Duration,
     /// How long a server may send nothing.
     pub read_timeout: Duration,
+    /// Files of certificates (PEM) whose owners may vouch for servers, besides the system's.
+    pub authorities: Vec<PathBuf>,
 }
 
 impl Default for NetworkSettings {
@@ -65,6 +75,7 @@ impl Default for NetworkSettings {
             longest_pause: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(20),
             read_timeout: Duration::from_secs(60),
+            authorities: Vec::new(),
         }
     }
 }
@@ -109,6 +120,16 @@ pub struct Wanted<'a> {
     pub expected: Option<Expected>,
     /// Redirects may not leave `https`, if the URL is one.
     pub only_https: bool,
+}
+
+/// Who a server is told that asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Asker<'a> {
+    /// Whoever the environment names: `.netrc`, `HTTP_AUTH`, what stands in the URL.
+    #[default]
+    Environment,
+    /// This one, or nobody; only the server of the URL itself is told.
+    Named(Option<&'a Authorization>),
 }
 
 /// What a server says by which it can tell later whether its file has changed.
@@ -194,6 +215,7 @@ struct Question<'a> {
     /// From this byte on, if it is still this.
     rest: Option<(u64, &'a Validators)>,
     only_https: bool,
+    asker: Asker<'a>,
 }
 
 impl Network {
@@ -232,7 +254,22 @@ impl Network {
         wanted: &Wanted<'_>,
         reporter: &dyn Reporter,
     ) -> Result<Arrived, Refusal> {
-        match self.ask(store, wanted, None, reporter).await? {
+        self.fetch_as(store, wanted, Asker::Environment, reporter)
+            .await
+    }
+
+    /// As [`Network::fetch`], and says who asks.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn fetch_as(
+        &self,
+        store: &Store,
+        wanted: &Wanted<'_>,
+        asker: Asker<'_>,
+        reporter: &dyn Reporter,
+    ) -> Result<Arrived, Refusal> {
+        match self.ask(store, wanted, None, asker, reporter).await? {
             Some(arrived) => Ok(arrived),
             None => Err(Refusal::Nonsense("304 to a question without a condition")),
         }
@@ -250,7 +287,8 @@ impl Network {
         reporter: &dyn Reporter,
     ) -> Result<Option<Arrived>, Refusal> {
         let known = (!known.is_empty()).then_some(known);
-        self.ask(store, wanted, known, reporter).await
+        self.ask(store, wanted, known, Asker::Environment, reporter)
+            .await
     }
 
     /// What was fetched from `url` before and remembered, every byte checked again.
@@ -297,6 +335,7 @@ impl Network {
         store: &Store,
         wanted: &Wanted<'_>,
         unless: Option<&Validators>,
+        asker: Asker<'_>,
         reporter: &dyn Reporter,
     ) -> Result<Option<Arrived>, Refusal> {
         if !can_fetch(wanted.url.scheme()) {
@@ -312,6 +351,7 @@ impl Network {
             network: self,
             wanted,
             unless,
+            asker,
             task: &task,
             told: 0,
         };
@@ -350,6 +390,7 @@ struct Transfer<'a> {
     network: &'a Network,
     wanted: &'a Wanted<'a>,
     unless: Option<&'a Validators>,
+    asker: Asker<'a>,
     task: &'a Task<'a>,
     /// How many bytes the task has been told of.
     told: u64,
@@ -409,6 +450,7 @@ impl Transfer<'_> {
             unless: self.unless,
             rest,
             only_https: self.wanted.only_https,
+            asker: self.asker,
         };
         let (start, total, validators, mut body) = match self.network.put(&question).await? {
             Answer::Unchanged => return Ok(false),
@@ -444,7 +486,16 @@ impl Transfer<'_> {
             return Err(Refusal::TooLarge { limit });
         }
         self.tell(partial.size());
+        let window = self.network.settings.read_timeout;
+        let (mut since, mut come) = (Instant::now(), 0);
         while let Some(bytes) = body.next().await? {
+            come += bytes.len() as u64;
+            if come >= LEAST {
+                (since, come) = (Instant::now(), 0);
+            } else if since.elapsed() > window {
+                let seconds = window.as_secs_f64();
+                return Err(Refusal::Silent { seconds });
+            }
             if partial.size() + bytes.len() as u64 > limit {
                 partial.restart(Notes::default())?;
                 return Err(Refusal::TooLarge { limit });
@@ -475,16 +526,20 @@ impl Transfer<'_> {
 }
 
 impl Network {
-    async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+    fn credentials(&self) -> Result<&Credentials, Refusal> {
         let credentials = self
             .credentials
             .get_or_init(|| match &self.settings.credentials {
                 CredentialSource::Given(credentials) => Ok(credentials.clone()),
                 CredentialSource::Environment => Credentials::from_environment().map_err(Arc::new),
             });
-        let credentials = credentials
+        credentials
             .as_ref()
-            .map_err(|error| Refusal::Credentials(Arc::clone(error)))?;
+            .map_err(|error| Refusal::Credentials(Arc::clone(error)))
+    }
+
+    async fn put(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+        let credentials = self.credentials()?;
         if object::is_object(question.url.scheme()) {
             self.objects.put(question, credentials).await
         } else {
