@@ -6,6 +6,7 @@
 //! same image always has the same digest.
 
 mod config;
+pub mod copy;
 mod document;
 mod fill;
 pub mod json;

@@ -3,6 +3,7 @@
 pub(crate) mod lint;
 pub(crate) mod machine;
 pub(crate) mod recipe;
+pub(crate) mod registry;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub(crate) enum Command {
     /// Read, compile and ask recipes
     #[command(subcommand)]
     Recipe(recipe::Recipe),
-    /// Assemble, inspect and run images
+    /// Assemble, publish, copy and run images
     #[command(subcommand)]
     Image(Image),
     /// Bring sources and seeds in
@@ -95,6 +96,10 @@ pub(crate) enum Command {
     /// Make keys
     #[command(subcommand)]
     Key(Key),
+    /// Keep a user and password for a registry
+    Login(registry::Login),
+    /// Forget what is kept for a registry
+    Logout(registry::Logout),
     /// Sign an image and attach its SBOM and provenance as statements
     Sign(Sign),
     /// Walk back from an image to its sources and check every step
@@ -409,6 +414,12 @@ pub(crate) struct Test {
 pub(crate) enum Image {
     /// Solve, lay out and write an OCI image layout
     Build(ImageBuild),
+    /// Send an image to registries, with its signatures, SBOMs and provenance
+    Publish(registry::Publish),
+    /// Copy an image between registries, layouts and engines, with all that refers to it
+    Copy(registry::Copy),
+    /// List the tags of a repository
+    Tags(registry::Tags),
     /// Run an image of a layout in the sandbox
     Run(ImageRun),
     /// Print an image file with everything it includes, as YAML

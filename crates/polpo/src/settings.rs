@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use apk::repository::{Access, AccessSettings, LoadedRepository, Repository, RepositoryList};
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
+use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
+use crate::arguments::registry::Registries;
 use crate::arguments::{Global, Repositories};
 use crate::output::failure::Failure;
 use crate::output::{Progress, render};
@@ -66,11 +68,29 @@ impl<'p> Session<'p> {
 
     /// The way to servers, with the credentials that the environment names.
     pub(crate) fn network(&self) -> Network {
-        Network::new(NetworkSettings {
+        Network::new(self.network_settings())
+    }
+
+    fn network_settings(&self) -> NetworkSettings {
+        NetworkSettings {
             offline: self.offline,
             credentials: CredentialSource::Environment,
             ..NetworkSettings::default()
-        })
+        }
+    }
+
+    /// The way to registries, with the credentials that docker and podman have.
+    pub(crate) fn registry(&self, arguments: &Registries) -> Registry {
+        let network = Network::new(NetworkSettings {
+            authorities: arguments.ca_files.clone(),
+            ..self.network_settings()
+        });
+        let settings = RegistrySettings {
+            plain_http: arguments.plain_http,
+            chunk: arguments.chunk_size,
+            ..RegistrySettings::default()
+        };
+        Registry::new(network, Keychain::from_environment(), settings)
     }
 }
 

@@ -13,7 +13,7 @@ use base::{Digest, DigestWriter};
 use store::{AtomicFile, WriteError, write_atomically};
 
 use crate::manifest::MANIFEST_LIMIT;
-use crate::{Descriptor, Index, Manifest, media_type};
+use crate::{Descriptor, Document, Index, Manifest, media_type};
 
 /// The annotation that holds a tag in `index.json`.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -141,7 +141,7 @@ impl Layout {
     }
 
     /// Copies the file `from`, which `descriptor` describes, in as a blob; its size and digest
-    /// are checked on the way. Where the filesystem can, the copy shares the file's extents.
+    /// are checked on the way.
     ///
     /// # Errors
     /// It can't be read or written, or isn't what `descriptor` says.
@@ -149,18 +149,34 @@ impl Layout {
         if self.is_intact(descriptor)? {
             return Ok(());
         }
-        let path = self.blob_path(&descriptor.digest);
-        let mut source = File::open(from).map_err(|source| LayoutError::Read {
+        let source = File::open(from).map_err(|source| LayoutError::Read {
             path: from.to_owned(),
             source,
         })?;
+        let mut copied = self.put_blob_reader(descriptor, source);
+        if let Err(LayoutError::Damaged { path, .. }) = &mut copied {
+            from.clone_into(path);
+        }
+        copied
+    }
+
+    /// Copies what `descriptor` describes in as a blob; its size and digest are checked on the way.
+    ///
+    /// # Errors
+    /// It can't be read or written, or isn't what `descriptor` says.
+    pub fn put_blob_reader(
+        &self,
+        descriptor: &Descriptor,
+        mut source: impl Read,
+    ) -> Result<(), LayoutError> {
+        let path = self.blob_path(&descriptor.digest);
         let mut file = AtomicFile::create(&path)?;
         let mut writer = DigestWriter::new(&mut file);
         io::copy(&mut source, &mut writer).map_err(WriteError::at("write", &path))?;
         let (_, found, found_size) = writer.finish();
         if (found, found_size) != (descriptor.digest, descriptor.size) {
             return Err(LayoutError::Damaged {
-                path: from.to_owned(),
+                path,
                 expected: descriptor.digest,
                 size: descriptor.size,
                 found,
@@ -238,6 +254,25 @@ impl Layout {
         }
         let mut descriptor = self.put_manifest(artifact)?;
         descriptor.annotations.clone_from(&artifact.annotations);
+        self.list(&descriptor)?;
+        Ok(descriptor)
+    }
+
+    /// Writes a manifest or index with the bytes that it has. It isn't listed yet; see
+    /// [`Layout::tag`] and [`Layout::list`].
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn put_document(&self, document: &Document) -> Result<(), LayoutError> {
+        self.put_blob(&document.descriptor.media_type, &document.bytes)
+            .map(drop)
+    }
+
+    /// Lists a manifest of this layout without a tag in `index.json`, once.
+    ///
+    /// # Errors
+    /// `index.json` can't be read or written.
+    pub fn list(&self, descriptor: &Descriptor) -> Result<(), LayoutError> {
         self.change_index(|index| {
             if !index
                 .manifests
@@ -246,8 +281,7 @@ impl Layout {
             {
                 index.manifests.push(descriptor.clone());
             }
-        })?;
-        Ok(descriptor)
+        })
     }
 
     /// Where a blob's file is, or would be. What it holds isn't checked.
@@ -259,7 +293,7 @@ impl Layout {
         self.root.join("index.json")
     }
 
-    fn is_intact(&self, descriptor: &Descriptor) -> Result<bool, LayoutError> {
+    pub(crate) fn is_intact(&self, descriptor: &Descriptor) -> Result<bool, LayoutError> {
         match self.open_blob(descriptor) {
             Ok(_) => Ok(true),
             Err(LayoutError::Missing { .. } | LayoutError::Damaged { .. }) => Ok(false),

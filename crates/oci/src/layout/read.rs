@@ -7,7 +7,7 @@ use base::{Arch, Digest, DigestReader};
 
 use super::{CONFIG_LIMIT, Layout, LayoutError, REF_NAME};
 use crate::manifest::MANIFEST_LIMIT;
-use crate::{Descriptor, ImageConfig, Index, InvalidManifest, Manifest, media_type};
+use crate::{Descriptor, Document, ImageConfig, Index, InvalidManifest, Manifest, media_type};
 
 /// An image of a layout, its manifest and configuration read and checked.
 #[derive(Clone, Debug)]
@@ -31,6 +31,11 @@ impl BlobReader {
     /// The blob's length in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The file, positioned at the blob's first byte.
+    pub fn into_file(self) -> File {
+        self.file
     }
 }
 
@@ -87,7 +92,7 @@ impl Layout {
     }
 
     /// The entries of `index.json` that are images, not artefacts about them.
-    fn images(&self) -> Result<Vec<Descriptor>, LayoutError> {
+    pub(crate) fn images(&self) -> Result<Vec<Descriptor>, LayoutError> {
         let mut images = Vec::new();
         for entry in self.index()?.manifests {
             let is_image = if media_type::is_manifest(&entry.media_type) {
@@ -208,6 +213,21 @@ impl Layout {
             manifest,
             config,
         })
+    }
+
+    /// Reads a manifest or an index, and keeps its bytes.
+    ///
+    /// # Errors
+    /// It isn't there, isn't what it is named, or is malformed.
+    pub fn document(&self, descriptor: &Descriptor) -> Result<Document, LayoutError> {
+        let is_known = media_type::is_manifest(&descriptor.media_type)
+            || media_type::is_index(&descriptor.media_type);
+        if !is_known {
+            return Err(self.no_manifest(descriptor));
+        }
+        let bytes = self.read(descriptor, MANIFEST_LIMIT)?;
+        Document::read(&descriptor.media_type, bytes)
+            .map_err(|source| self.invalid(descriptor, source))
     }
 
     /// Reads a manifest.

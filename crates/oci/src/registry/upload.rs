@@ -73,6 +73,37 @@ struct Upload<'a> {
 }
 
 impl Repository {
+    /// Lets the registry take a blob from one of the repositories `from`. `None`: it has it neither
+    /// here nor, as far as it says, there.
+    ///
+    /// # Errors
+    /// The registry can't be asked.
+    pub async fn claim_blob(
+        &self,
+        blob: &Descriptor,
+        from: &[RepositoryName],
+        reporter: &dyn Reporter,
+    ) -> Result<Option<Pushed>, RegistryError> {
+        if self.has_blob(blob, reporter).await? {
+            return Ok(Some(Pushed::Existing));
+        }
+        let what = format!("mounting {}@{}", self.name, blob.digest);
+        for sibling in from.iter().filter(|name| self.is_sibling(name)) {
+            let begun = begin(self, blob, Some(sibling), &what, reporter).await;
+            match begun {
+                Ok(None) => return Ok(Some(Pushed::Mounted)),
+                Ok(Some(_)) | Err(RegistryError::Denied { .. }) => {}
+                Err(RegistryError::NotLoggedIn { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_sibling(&self, name: &RepositoryName) -> bool {
+        name.registry() == self.name.registry() && name.path() != self.name.path()
+    }
+
     /// Sends the blob that `file` holds, unless the repository has it, or the registry can take it
     /// from one of the repositories `from`.
     ///
@@ -105,9 +136,7 @@ impl Repository {
             ),
             told: AtomicU64::new(0),
         };
-        let siblings = from.iter().filter(|name| {
-            name.registry() == self.name.registry() && name.path() != self.name.path()
-        });
+        let siblings = from.iter().filter(|name| self.is_sibling(name));
         match upload.patiently(siblings.collect()).await {
             Ok(pushed) => {
                 match pushed {
@@ -197,35 +226,8 @@ impl Upload<'_> {
         Ok(Pushed::Sent)
     }
 
-    /// Begins an upload; `None`: the blob is there now.
     async fn begin(&self, from: Option<&RepositoryName>) -> Result<Option<Session>, RegistryError> {
-        let mut below = "blobs/uploads/".to_owned();
-        if let Some(from) = from {
-            let mut query = url::form_urlencoded::Serializer::new(String::new());
-            query
-                .append_pair("mount", &self.blob.digest.to_string())
-                .append_pair("from", from.path());
-            below.push('?');
-            below.push_str(&query.finish());
-        }
-        let place = Place::Below(&below);
-        let answered = self
-            .ask(Method::Post, place, from, &[], Payload::Nothing, true)
-            .await?;
-        match answered.status {
-            201 if from.is_some() => {
-                check_stored(&self.what, &answered, &self.blob.digest)?;
-                Ok(None)
-            }
-            202 => {
-                let least = answered.header("oci-chunk-min-length");
-                Ok(Some(Session {
-                    url: self.location(&answered).await?,
-                    least: least.and_then(|text| text.parse().ok()).unwrap_or(0),
-                }))
-            }
-            _ => Err(RegistryError::of(&*self.what, &answered)),
-        }
+        begin(self.repository, self.blob, from, &self.what, self.reporter).await
     }
 
     async fn location(&self, answered: &Answered) -> Result<Url, RegistryError> {
@@ -405,6 +407,53 @@ impl Upload<'_> {
         };
         let registry = &self.repository.registry;
         registry.ask(ask, &sent, self.reporter).await
+    }
+}
+
+/// Begins an upload; `None`: the blob is there now.
+async fn begin(
+    repository: &Repository,
+    blob: &Descriptor,
+    from: Option<&RepositoryName>,
+    what: &str,
+    reporter: &dyn Reporter,
+) -> Result<Option<Session>, RegistryError> {
+    let mut below = "blobs/uploads/".to_owned();
+    if let Some(from) = from {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query
+            .append_pair("mount", &blob.digest.to_string())
+            .append_pair("from", from.path());
+        below.push('?');
+        below.push_str(&query.finish());
+    }
+    let ask = Ask {
+        what,
+        repository: &repository.name,
+        access: Access::Push,
+        from,
+        method: Method::Post,
+        place: Place::Below(&below),
+        headers: &[],
+        payload: Payload::Nothing,
+        limit: ANSWER_LIMIT,
+        again: true,
+    };
+    let registry = &repository.registry;
+    let answered = registry.ask(ask, &|_| {}, reporter).await?;
+    match answered.status {
+        201 if from.is_some() => {
+            check_stored(what, &answered, &blob.digest)?;
+            Ok(None)
+        }
+        202 => {
+            let least = answered.header("oci-chunk-min-length");
+            Ok(Some(Session {
+                url: registry.location(&repository.name, what, &answered).await?,
+                least: least.and_then(|text| text.parse().ok()).unwrap_or(0),
+            }))
+        }
+        _ => Err(RegistryError::of(what, &answered)),
     }
 }
 

@@ -5,13 +5,19 @@ mod build;
 mod build_log;
 mod completions;
 mod image_build;
+mod image_copy;
+mod image_publish;
 mod image_run;
 mod image_schema;
 mod image_show;
+mod image_tags;
 mod key_generate;
 mod lint;
+mod login;
+mod logout;
 pub(crate) mod melange;
 mod network;
+mod place;
 mod rebuild;
 mod recipe_bump;
 mod recipe_compile;
@@ -54,6 +60,13 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
         Command::Image(Image::Show(arguments)) => image_show::run(&arguments, session)?,
         Command::Image(Image::Schema) => image_schema::run()?,
+        Command::Image(Image::Publish(arguments)) => {
+            image_publish::run(&arguments, session).await?;
+        }
+        Command::Image(Image::Copy(arguments)) => image_copy::run(&arguments, session).await?,
+        Command::Image(Image::Tags(arguments)) => image_tags::run(&arguments, session).await?,
+        Command::Login(arguments) => login::run(&arguments, session).await?,
+        Command::Logout(arguments) => logout::run(&arguments, session).await?,
         Command::Sign(arguments) => sign::run(&arguments, session)?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
         Command::Melange { .. } => {

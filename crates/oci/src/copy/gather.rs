@@ -1,0 +1,347 @@
+//! Finding all that belongs to an image.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Arch, Digest, Reporter};
+
+use super::{CopyError, CopyReport, CopySettings, Count, Origin};
+use crate::registry::{Reference, RegistryError, fallback_tag};
+use crate::{Descriptor, Document, Index, Layout, LayoutError, Platform, REF_NAME, media_type};
+
+/// The most manifests that one image has, with all that refers to it.
+const DOCUMENTS: usize = 10_000;
+/// What cosign puts behind the tag of a manifest that it has something about.
+const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
+
+/// An image and all that refers to it.
+pub(super) struct Gathered {
+    pub(super) root: Document,
+    /// What the root is made for, if it is one of several.
+    pub(super) platform: Option<Platform>,
+    /// In an order in which each comes after what it is made of, and after what it is about.
+    order: Vec<Document>,
+    referrers: BTreeSet<Digest>,
+    /// Parts of an index are no entries of their own in a layout.
+    parts: BTreeSet<Digest>,
+    /// What cosign has under tags of its own.
+    pub(super) tagged: Vec<(String, Document)>,
+}
+
+impl Gathered {
+    /// All documents, in an order in which they can be written.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &Document> {
+        self.order.iter()
+    }
+
+    pub(super) fn is_referrer(&self, document: &Document) -> bool {
+        self.referrers.contains(&document.descriptor.digest)
+    }
+
+    /// What a layout lists besides the image.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &Document> {
+        let root = self.root.descriptor.digest;
+        self.order.iter().filter(move |document| {
+            let digest = document.descriptor.digest;
+            self.referrers.contains(&digest) && !self.parts.contains(&digest) && digest != root
+        })
+    }
+
+    pub(super) fn report(&self) -> CopyReport {
+        CopyReport {
+            digest: self.root.descriptor.digest,
+            media_type: self.root.descriptor.media_type.clone(),
+            names: Vec::new(),
+            manifests: Count::default(),
+            blobs: Count::default(),
+            referrers: Count::default(),
+            sent_bytes: 0,
+        }
+    }
+}
+
+/// What a layout says of what refers to what.
+struct Listed {
+    about: BTreeMap<Digest, Vec<Document>>,
+    tags: BTreeMap<String, Descriptor>,
+}
+
+struct Gatherer<'a> {
+    origin: &'a Origin,
+    listed: Option<Listed>,
+    reporter: &'a dyn Reporter,
+    order: Vec<Document>,
+    met: BTreeSet<Digest>,
+    referrers: BTreeSet<Digest>,
+    parts: BTreeSet<Digest>,
+    tagged: Vec<(String, Document)>,
+}
+
+/// Reads all manifests of an image, and of what refers to it.
+pub(super) async fn gather(
+    origin: &Origin,
+    settings: CopySettings,
+    reporter: &dyn Reporter,
+) -> Result<Gathered, CopyError> {
+    let (mut root, mut platform) = root(origin, reporter).await?;
+    if let Some(arch) = settings.arch
+        && media_type::is_index(&root.descriptor.media_type)
+    {
+        let part = choose(&root, arch, origin)?;
+        platform.clone_from(&part.platform);
+        root = origin.document(&part, reporter).await?;
+    }
+    let listed = match origin {
+        Origin::Layout { layout, .. } if settings.referrers => Some(Listed::of(layout)?),
+        _ => None,
+    };
+    let mut gatherer = Gatherer {
+        origin,
+        listed,
+        reporter,
+        order: Vec::new(),
+        met: BTreeSet::new(),
+        referrers: BTreeSet::new(),
+        parts: BTreeSet::new(),
+        tagged: Vec::new(),
+    };
+    gatherer.with_parts(root.clone(), false).await?;
+    if settings.referrers {
+        gatherer.follow().await?;
+    }
+    Ok(Gathered {
+        root,
+        platform,
+        order: gatherer.order,
+        referrers: gatherer.referrers,
+        parts: gatherer.parts,
+        tagged: gatherer.tagged,
+    })
+}
+
+/// The image itself, and what it is made for if that is said outside of it.
+async fn root(
+    origin: &Origin,
+    reporter: &dyn Reporter,
+) -> Result<(Document, Option<Platform>), CopyError> {
+    match origin {
+        Origin::Registry {
+            repository,
+            reference,
+        } => {
+            let reference: Reference = reference.clone().or_latest();
+            Ok((repository.document(&reference, reporter).await?, None))
+        }
+        Origin::Layout { layout, tag } => match (tag, layout.resolve(tag.as_deref())) {
+            (_, Ok(descriptor)) => Ok((layout.document(&descriptor)?, descriptor.platform)),
+            (None, Err(ambiguous @ LayoutError::Ambiguous { .. })) => {
+                match several_architectures(layout)? {
+                    Some(index) => Ok((index, None)),
+                    None => Err(ambiguous.into()),
+                }
+            }
+            (_, Err(error)) => Err(error.into()),
+        },
+    }
+}
+
+/// apko's layouts list the architectures of one image in `index.json` itself: the index of it.
+fn several_architectures(layout: &Layout) -> Result<Option<Document>, CopyError> {
+    let mut images = layout.images()?;
+    let mut platforms: Vec<&Platform> = Vec::new();
+    for image in &images {
+        match &image.platform {
+            Some(platform)
+                if !platforms.contains(&platform) && !image.annotations.contains_key(REF_NAME) =>
+            {
+                platforms.push(platform);
+            }
+            _ => return Ok(None),
+        }
+    }
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let whole = layout.index()?;
+    images.retain(|image| media_type::is_manifest(&image.media_type));
+    let index = Index {
+        annotations: whole.annotations,
+        ..Index::new(images)
+    };
+    let bytes = index.to_bytes().map_err(LayoutError::Json)?;
+    let read = Document::read(media_type::INDEX, bytes);
+    let document = read.map_err(|source| LayoutError::Manifest {
+        path: layout.root().to_owned(),
+        name: "index.json".to_owned(),
+        source,
+    })?;
+    Ok(Some(document))
+}
+
+fn choose(root: &Document, arch: Arch, origin: &Origin) -> Result<Descriptor, CopyError> {
+    let fits = |entry: &&Descriptor| {
+        let platform = entry.platform.as_ref();
+        platform.is_some_and(|platform| platform.is(arch))
+    };
+    match root.manifests().iter().find(fits) {
+        Some(entry) => Ok(entry.clone()),
+        None => {
+            let platforms = root.manifests().iter().filter_map(|entry| {
+                let platform = entry.platform.as_ref()?;
+                Some(platform.architecture.as_str())
+            });
+            let found: Vec<&str> = platforms.collect();
+            Err(CopyError::NoPlatform {
+                what: origin.shown(),
+                arch,
+                found: match found.is_empty() {
+                    true => "none".to_owned(),
+                    false => found.join(", "),
+                },
+            })
+        }
+    }
+}
+
+impl Listed {
+    fn of(layout: &Layout) -> Result<Listed, CopyError> {
+        let mut listed = Listed {
+            about: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        };
+        for entry in layout.index()?.manifests {
+            let is_known = media_type::is_manifest(&entry.media_type)
+                || media_type::is_index(&entry.media_type);
+            if !is_known {
+                continue;
+            }
+            if let Some(tag) = entry.annotations.get(REF_NAME) {
+                listed.tags.insert(tag.clone(), entry.clone());
+            }
+            let document = layout.document(&entry)?;
+            if let Some(subject) = document.subject() {
+                let about = listed.about.entry(subject.digest).or_default();
+                about.push(document);
+            }
+        }
+        Ok(listed)
+    }
+}
+
+impl Gatherer<'_> {
+    /// Takes a document and what it lists, the parts first.
+    async fn with_parts(&mut self, document: Document, referrer: bool) -> Result<(), CopyError> {
+        // Each document waits on the stack until its parts are taken.
+        let mut stack = vec![(document, false)];
+        while let Some((document, has_parts)) = stack.pop() {
+            let digest = document.descriptor.digest;
+            if has_parts {
+                self.order.push(document);
+                continue;
+            }
+            if !self.met.insert(digest) {
+                continue;
+            }
+            if self.met.len() > DOCUMENTS {
+                return Err(self.too_many());
+            }
+            if referrer {
+                self.referrers.insert(digest);
+            }
+            let parts = document.manifests().to_vec();
+            stack.push((document, true));
+            for part in parts {
+                self.parts.insert(part.digest);
+                if !self.met.contains(&part.digest) {
+                    let part = self.origin.document(&part, self.reporter).await?;
+                    stack.push((part, false));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn too_many(&self) -> CopyError {
+        CopyError::TooMany {
+            what: self.origin.shown(),
+            limit: DOCUMENTS,
+        }
+    }
+
+    /// Takes what refers to what was taken, and what refers to that.
+    async fn follow(&mut self) -> Result<(), CopyError> {
+        let mut next = 0;
+        while let Some(document) = self.order.get(next) {
+            next += 1;
+            let subject = document.descriptor.digest;
+            for document in self.about(&subject).await? {
+                self.with_parts(document, true).await?;
+            }
+            for suffix in SUFFIXES {
+                let tag = format!("{}.{suffix}", fallback_tag(&subject));
+                let Some(document) = self.under_tag(&tag).await? else {
+                    continue;
+                };
+                self.tagged.push((tag, document.clone()));
+                self.with_parts(document, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn about(&self, subject: &Digest) -> Result<Vec<Document>, CopyError> {
+        if let Some(listed) = &self.listed {
+            return Ok(listed.about.get(subject).cloned().unwrap_or_default());
+        }
+        let Origin::Registry { repository, .. } = self.origin else {
+            return Ok(Vec::new());
+        };
+        let mut documents = Vec::new();
+        for entry in repository.referrers(subject, self.reporter).await? {
+            if self.met.contains(&entry.digest) {
+                continue;
+            }
+            let reference = repository.name().at(entry.digest);
+            let document = match repository.document(&reference, self.reporter).await {
+                Ok(document) => document,
+                // Lists by tag outlive what they list.
+                Err(RegistryError::NotFound(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let about = document.subject().map(|subject| subject.digest);
+            if about != Some(*subject) {
+                let what = format!("reading {reference}");
+                return Err(RegistryError::Lie {
+                    what,
+                    reason: format!("it is listed as being about {subject} and is not"),
+                }
+                .into());
+            }
+            documents.push(document);
+        }
+        Ok(documents)
+    }
+
+    async fn under_tag(&self, tag: &str) -> Result<Option<Document>, CopyError> {
+        match (self.origin, &self.listed) {
+            (Origin::Layout { layout, .. }, Some(listed)) => match listed.tags.get(tag) {
+                Some(entry) => Ok(Some(layout.document(entry)?)),
+                None => Ok(None),
+            },
+            (Origin::Registry { repository, .. }, _) => {
+                let reference = repository
+                    .name()
+                    .tagged(tag)
+                    .map_err(RegistryError::Reference)?;
+                if repository
+                    .digest(&reference, self.reporter)
+                    .await?
+                    .is_none()
+                {
+                    return Ok(None);
+                }
+                Ok(Some(repository.document(&reference, self.reporter).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+}

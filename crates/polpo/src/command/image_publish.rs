@@ -1,0 +1,126 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use oci::copy::{CopyReport, CopySettings, Origin, to_registry};
+use oci::registry::{Reference, RepositoryName};
+use serde::Serialize;
+
+use super::place::reference;
+use crate::arguments::registry::Publish;
+use crate::output::failure::Failure;
+use crate::output::{Format, Printer};
+use crate::settings::Session;
+
+pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<(), Failure> {
+    // All names are looked at before anything is sent.
+    let references: Vec<Reference> = arguments
+        .references
+        .iter()
+        .map(|text| reference(text).map(Reference::or_latest))
+        .collect::<Result<_, _>>()?;
+    let mut siblings = Vec::new();
+    for text in &arguments.mount_from {
+        let name = RepositoryName::parse(text)
+            .map_err(|error| Failure::Usage(format!("--mount-from: {error}")))?;
+        siblings.push(name);
+    }
+    let what = || format!("{} was not published", arguments.layout.display());
+    let opened = super::image_copy::open(&arguments.layout, session)
+        .map_err(|error| Failure::failed(what(), error))?;
+    let origin = Origin::Layout {
+        layout: opened.layout.clone(),
+        tag: arguments.tag.clone(),
+    };
+    let settings = CopySettings {
+        referrers: !arguments.without_referrers,
+        arch: arguments.arch,
+        parallel: arguments.registries.parallel,
+    };
+    let registry = session.registry(&arguments.registries);
+    let store = session.store()?;
+    let mut reports: Vec<CopyReport> = Vec::new();
+    for (name, references) in by_repository(references) {
+        let report = to_registry(
+            &origin,
+            &registry.repository(&name),
+            &references,
+            &siblings,
+            settings,
+            &store,
+            session.reporter(),
+        )
+        .await
+        .map_err(|error| Failure::failed(what(), error))?;
+        reports.push(report);
+        // The next repository can take the blobs from this one.
+        siblings.insert(0, name);
+    }
+    if let Some(path) = &arguments.image_refs {
+        write_references(path, &reports)?;
+    }
+    print(&reports, arguments.format)
+}
+
+/// In the order in which the repositories are first named.
+fn by_repository(references: Vec<Reference>) -> Vec<(RepositoryName, Vec<Reference>)> {
+    let mut places: BTreeMap<RepositoryName, usize> = BTreeMap::new();
+    let mut groups: Vec<(RepositoryName, Vec<Reference>)> = Vec::new();
+    for reference in references {
+        let name = reference.repository().clone();
+        let place = *places.entry(name.clone()).or_insert_with(|| {
+            groups.push((name, Vec::new()));
+            groups.len() - 1
+        });
+        if let Some((_, group)) = groups.get_mut(place) {
+            group.push(reference);
+        }
+    }
+    groups
+}
+
+/// `REPOSITORY@DIGEST`, as other programs take it.
+fn by_digest(report: &CopyReport) -> Vec<String> {
+    let name = |name: &String| {
+        let bare = name.split('@').next().unwrap_or_default();
+        let repository = match bare.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            _ => bare,
+        };
+        format!("{repository}@{}", report.digest)
+    };
+    let mut names: Vec<String> = report.names.iter().map(name).collect();
+    names.dedup();
+    names
+}
+
+fn write_references(path: &Path, reports: &[CopyReport]) -> Result<(), Failure> {
+    let lines: Vec<String> = reports.iter().flat_map(by_digest).collect();
+    let text = lines.join("\n") + "\n";
+    store::write_atomically(path, text.as_bytes()).map_err(|error| {
+        Failure::failed(
+            "the image was published, but its references can't be written",
+            error,
+        )
+    })
+}
+
+/// What was copied, for people and programs.
+pub(super) fn print<T: Serialize + AsRef<[CopyReport]>>(
+    reports: &T,
+    format: Format,
+) -> Result<(), Failure> {
+    Printer::new(format).print(reports, |reports| {
+        let mut text = String::new();
+        for report in reports.as_ref() {
+            for name in &report.names {
+                let digest = match name.contains('@') {
+                    true => String::new(),
+                    false => format!("@{}", report.digest),
+                };
+                let _ = writeln!(text, "{name}{digest}");
+            }
+        }
+        text
+    })
+}
