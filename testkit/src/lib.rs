@@ -1,14 +1,20 @@
-//! What the tests of several crates share: the corpus, real programs that judge the results, and a
-//! web server that fails as it is told.
+//! What the tests of several crates share: the corpus, real programs that judge the results, real
+//! registries, and servers that fail as they are told.
 
 mod corpus;
 #[cfg(feature = "object-store")]
 mod object_store;
 mod program;
+mod proxy;
+mod registry;
 mod server;
+mod token;
 
 pub use corpus::corpus;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
 pub use program::{Finished, Program};
+pub use proxy::{Fault, FaultProxy, Seen};
+pub use registry::{Registry, RegistryOptions};
 pub use server::{Asked, Reply, Server};
+pub use token::TokenServer;

@@ -21,9 +21,9 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DocumentContents {
     /// An image, or an artefact.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// A list of manifests.
-    Index(Index),
+    Index(Box<Index>),
 }
 
 /// The fields that tell what a document is.
@@ -57,9 +57,9 @@ impl Document {
             return Err(InvalidManifest::TwoThings);
         }
         let contents = if media_type::is_manifest(media_type) {
-            DocumentContents::Manifest(Manifest::parse(&bytes)?)
+            DocumentContents::Manifest(Box::new(Manifest::parse(&bytes)?))
         } else if media_type::is_index(media_type) {
-            DocumentContents::Index(Index::parse(&bytes)?)
+            DocumentContents::Index(Box::new(Index::parse(&bytes)?))
         } else {
             return Err(InvalidManifest::Unknown(media_type.to_owned()));
         };

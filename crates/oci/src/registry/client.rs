@@ -26,8 +26,6 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 pub struct RegistrySettings {
     /// Speak plain HTTP with every registry. With one on this machine it is done without being asked.
     pub plain_http: bool,
-    /// How many blobs are on their way at a time.
-    pub parallel: usize,
     /// Blobs up to this size are sent in one request that also ends the upload.
     pub at_once: u64,
     /// Larger ones are sent in pieces of this size; without one, in one piece that can be gone on with.
@@ -42,7 +40,6 @@ impl Default for RegistrySettings {
     fn default() -> RegistrySettings {
         RegistrySettings {
             plain_http: false,
-            parallel: 4,
             at_once: 8 << 20,
             chunk: None,
             attempts: 4,
@@ -75,10 +72,10 @@ struct Host {
     base: Url,
     challenge: Mutex<Option<Challenge>>,
     login: tokio::sync::Mutex<BTreeMap<String, Option<Login>>>,
-    tokens: Mutex<BTreeMap<String, Token>>,
+    /// Locked while one is got: whoever else needs it waits for it.
+    tokens: tokio::sync::Mutex<BTreeMap<String, Token>>,
 }
 
-#[derive(Clone)]
 struct Token {
     value: Secret,
     until: Instant,
@@ -172,6 +169,8 @@ impl Registry {
         reporter: &dyn Reporter,
     ) -> Result<(), RegistryError> {
         let host = self.host(registry, reporter).await?;
+        // What another user was given proves nothing.
+        host.tokens.lock().await.clear();
         let what = format!("logging in to {registry}");
         let login = Login::Password {
             user: user.to_owned(),
@@ -250,7 +249,7 @@ impl Registry {
                 401 if is_told && !refused => {
                     // A token may have ended, or only this question needs one.
                     refused = true;
-                    lock(&host.tokens).remove(&scope);
+                    host.tokens.lock().await.remove(&scope);
                     if let Some(challenge) = choose(&answered) {
                         *lock(&host.challenge) = Some(challenge);
                     }
@@ -282,7 +281,7 @@ impl Registry {
             Access::Pull.actions()
         );
         if anew {
-            lock(&host.tokens).clear();
+            host.tokens.lock().await.clear();
         }
         match host.challenge() {
             Some(challenge) => {
@@ -321,14 +320,11 @@ impl Registry {
             .join(location)
             .map_err(|_| lie("where it says to go on is no URL"))?;
         let host = self.host(repository.registry(), &Silent).await?;
-        let is_safe = match next.scheme() {
-            "https" => true,
-            "http" => host.base.scheme() == "http",
-            _ => false,
-        };
-        match is_safe {
-            true => Ok(next),
-            false => Err(lie("it sends from an encrypted place to one that is not")),
+        match next.scheme() {
+            "https" => Ok(next),
+            "http" if host.base.scheme() == "http" => Ok(next),
+            "http" => Err(lie("it sends from an encrypted place to one that is not")),
+            _ => Err(lie("it sends to something that is no web server")),
         }
     }
 
@@ -396,7 +392,7 @@ impl Registry {
             base,
             challenge: Mutex::new(challenge),
             login: tokio::sync::Mutex::default(),
-            tokens: Mutex::default(),
+            tokens: tokio::sync::Mutex::default(),
         });
         hosts.insert(registry.to_owned(), Arc::clone(&host));
         Ok(host)
@@ -493,11 +489,11 @@ impl Registry {
         login: Option<&Login>,
         reporter: &dyn Reporter,
     ) -> Result<Secret, RegistryError> {
-        let known = lock(&wanted.host.tokens).get(wanted.scope).cloned();
-        if let Some(token) = known
+        let mut tokens = wanted.host.tokens.lock().await;
+        if let Some(token) = tokens.get(wanted.scope)
             && token.until > Instant::now()
         {
-            return Ok(token.value);
+            return Ok(token.value.clone());
         }
         let lie = |reason: &str| RegistryError::lie(wanted.what, reason);
         let mut url = Url::parse(wanted.realm)
@@ -603,7 +599,7 @@ impl Registry {
             until: Instant::now() + life.saturating_sub(TOKEN_MARGIN),
         };
         let value = token.value.clone();
-        lock(&wanted.host.tokens).insert(wanted.scope.to_owned(), token);
+        tokens.insert(wanted.scope.to_owned(), token);
         Ok(value)
     }
 }

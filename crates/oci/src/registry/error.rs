@@ -110,10 +110,16 @@ impl RegistryError {
 
     /// An answer that is a failure.
     pub(super) fn of(what: impl Into<String>, answered: &Answered) -> RegistryError {
+        let mut words = words(&answered.body);
+        if let Some(seconds) = answered.retry_after() {
+            words.push_str(&format!(
+                ", and asks to be left alone for {seconds} seconds; try again then"
+            ));
+        }
         RegistryError::Failed {
             what: what.into(),
             status: answered.status,
-            words: words(&answered.body),
+            words,
         }
     }
 }

@@ -569,7 +569,7 @@ impl Repository {
         let found = self.get_manifest(&reference, &what, reporter).await?;
         match found.map(|document| document.contents) {
             None => Ok(Index::new(Vec::new())),
-            Some(DocumentContents::Index(index)) => Ok(index),
+            Some(DocumentContents::Index(index)) => Ok(*index),
             Some(DocumentContents::Manifest(_)) => Err(RegistryError::lie(
                 what,
                 "the list of what refers to an image is no list",

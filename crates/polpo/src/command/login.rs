@@ -30,13 +30,9 @@ pub(crate) async fn run(arguments: &Login, session: &Session<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The registry alone: what follows a slash is no part of it.
+/// A registry alone. A word without a dot or port is none: docker's is only ever meant by its name.
 pub(super) fn registry_name(text: &str) -> Result<String, Failure> {
-    // docker's own is only ever meant when it is named.
-    let name = match text.contains(['.', ':']) || text == "localhost" {
-        true => RepositoryName::parse(&format!("{text}/any")),
-        false => RepositoryName::parse(&format!("{text}./any")),
-    };
+    let name = RepositoryName::parse(&format!("{text}/any"));
     match name {
         Ok(name) if !text.contains('/') => Ok(name.registry().to_owned()),
         _ => Err(Failure::Usage(format!(

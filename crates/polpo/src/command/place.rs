@@ -142,7 +142,20 @@ mod tests {
             "build/hello",
         ];
         let lines: Vec<String> = texts.into_iter().map(shown).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        Layout("dir", None)
+        Layout("dir", Some("v1"))
+        Layout("a:b/c", None)
+        error: `oci:` is no image reference: a tag has letters, digits, `_`, `.` and `-`, at most 128, and does not start with `.` or `-`; the folder of a layout is written as `./oci:` or `oci:oci:`
+        Layout("/tmp/none", Some("v1"))
+        Layout("./none", None)
+        LayoutArchive("x.tar", Some("v1"))
+        DockerArchive("x.tar", Some("localhost:5000/a:v1"))
+        Engine(Podman, "a:v1")
+        Cpio("x.cpio")
+        RootFilesystem("x.tar")
+        error: `build/hello` names no registry; write it in full: `docker.io/build/hello:latest` if Docker's is meant; the folder of a layout is written as `./build/hello` or `oci:build/hello`
+        "#);
         for text in ["registry.example/a:v1", "docker://localhost:5000/a"] {
             assert!(
                 matches!(Place::parse(text), Ok(Place::Registry(_))),
