@@ -77,6 +77,13 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
             let tag = tag.or(own);
             to_layout(&origin, &path, tag.as_deref(), settings, &store, reporter).await
         }
+        Place::Engine(engine, _) => {
+            return Err(Failure::Usage(format!(
+                "`{}` can't be copied to {}",
+                arguments.source,
+                engine.program()
+            )));
+        }
         _ => {
             return Err(Failure::Usage(format!(
                 "`{}` can't be copied to",
