@@ -242,6 +242,8 @@ pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) folders: machine::Folders,
     #[command(flatten)]
+    pub(crate) runner: machine::StepRunner,
+    #[command(flatten)]
     pub(crate) limits: machine::MachineLimits,
     /// Distribution name used in package URLs of SBOMs
     #[arg(long, default_value = "polpo")]
@@ -301,6 +303,8 @@ pub(crate) struct Rebuild {
     /// Folder of the files that lay beside the recipe, where the store has them no more
     #[arg(long, value_name = "DIR")]
     pub(crate) source_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) runner: machine::StepRunner,
     /// Statement of how the package was made [default: PACKAGE.apk.intoto.jsonl, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) provenance: Option<PathBuf>,
@@ -396,6 +400,8 @@ pub(crate) struct Test {
     pub(crate) test_package_append: Vec<String>,
     #[command(flatten)]
     pub(crate) folders: machine::Folders,
+    #[command(flatten)]
+    pub(crate) runner: machine::StepRunner,
     #[command(flatten)]
     pub(crate) limits: machine::MachineLimits,
     #[command(flatten)]

@@ -11,14 +11,14 @@ use base::{Digest, Reporter, Task, Unit, Verb};
 use store::Store;
 use tokio::sync::mpsc;
 
-use super::script::{LONGEST_ARGUMENT, failed_command, quoted, wrapped};
+use super::script::{failed_command, quoted, wrapped};
 use super::{BuildOutput, ExecuteError, Executor, StepFailure};
 use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Bounds, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, SandboxError,
-    Standard, User, find_bubblewrap,
+    Bind, Bounds, Cancel, Connection, Ending, Held, InitProgram, Root, Runner, RunnerKind,
+    SandboxError, Session, Standard, Step, Surroundings, User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -36,7 +36,7 @@ pub struct Debug {
 pub struct LocalExecutor {
     store: Store,
     init: InitProgram,
-    bubblewrap: PathBuf,
+    runner: Runner,
     /// How guests are made.
     pub guest: GuestMode,
     /// What is asked of the network, and how, by plans that record it.
@@ -53,23 +53,29 @@ pub struct LocalExecutor {
 }
 
 impl LocalExecutor {
-    /// One that works with `store`. `init` is a program that calls
+    /// One that works with `store` and runs steps in bubblewrap. `init` is a program that calls
     /// [`init_if_requested`](crate::sandbox::init_if_requested).
     ///
     /// # Errors
     /// bubblewrap is not installed.
     pub fn new(store: Store, init: InitProgram) -> Result<LocalExecutor, SandboxError> {
-        Ok(LocalExecutor {
+        let runner = Runner::find(RunnerKind::Bubblewrap)?;
+        Ok(LocalExecutor::with_runner(store, init, runner))
+    }
+
+    /// The same with another runner: what a build makes does not depend on it.
+    pub fn with_runner(store: Store, init: InitProgram, runner: Runner) -> LocalExecutor {
+        LocalExecutor {
             store,
             init,
-            bubblewrap: find_bubblewrap()?,
+            runner,
             guest: GuestMode::default(),
             recorder: RecorderSettings::default(),
             binds: Vec::new(),
             workspace: None,
             debug: Debug::default(),
             verb: Verb::Build,
-        })
+        }
     }
 
     /// The store that plans' packages and sources are in.
@@ -261,8 +267,6 @@ struct Build<'a> {
     deadline: Option<Instant>,
     /// What the build may take; in force once the guest is there.
     bounds: Option<Bounds>,
-    /// Whom the steps run as.
-    user: User,
 }
 
 impl<'a> Build<'a> {
@@ -290,7 +294,6 @@ impl<'a> Build<'a> {
             proxy: None,
             deadline: None,
             bounds: None,
-            user: User::default(),
         })
     }
 
@@ -308,7 +311,7 @@ impl<'a> Build<'a> {
         {
             super::foreign::check(self.plan.arch)?;
         }
-        self.user = super::accounts::run_as(&self.plan.accounts, &layers)?;
+        let user = super::accounts::run_as(&self.plan.accounts, &layers)?;
         let root = self.guest(&layers)?;
         self.start_proxy()?;
         let path = match &self.executor.workspace {
@@ -316,7 +319,12 @@ impl<'a> Build<'a> {
             None => self.folder.path().join("workspace"),
         };
         let limits = &self.plan.limits;
-        self.bounds = Some(Bounds::new(limits, [self.folder.path(), path.as_path()]));
+        let folders = [self.folder.path(), path.as_path()];
+        self.bounds = Some(if self.executor.runner.has_children() {
+            Bounds::new(limits, folders)
+        } else {
+            Bounds::watched(limits, folders)
+        });
         let workspace =
             Workspace::create(&path, &self.plan.packages).map_err(workspace_error("start"))?;
         for file in &self.plan.files {
@@ -334,6 +342,8 @@ impl<'a> Build<'a> {
                 within_workspace(WORKSPACE, folder).and_then(|path| workspace.folder(&path));
             place.map_err(workspace_error("folders beside the recipe"))?;
         }
+        let surroundings = self.surroundings(root, &workspace, user)?;
+        let mut session = Session::new(self.executor.runner.clone(), surroundings);
         let started = Instant::now();
         self.deadline = self
             .plan
@@ -351,13 +361,13 @@ impl<'a> Build<'a> {
             if let Some(proxy) = &self.proxy {
                 proxy.begin_step(step.name());
             }
-            match self.step(step, &workspace, &root)? {
+            match self.step(step, &workspace, &mut session)? {
                 Ending::Exited(0) => {}
                 Ending::Exited(code) => {
                     if position == 0 || self.first_run(position) {
-                        self.check_shell(&root, &workspace)?;
+                        self.check_shell(&mut session)?;
                     }
-                    return Err(self.failed(step, code, &workspace, &root)?);
+                    return Err(self.failed(step, code, &mut session)?);
                 }
                 Ending::TimedOut => {
                     return Err(ExecuteError::TimedOut {
@@ -378,6 +388,7 @@ impl<'a> Build<'a> {
             self.warn_of_misses();
             let _ = self.output.sender.blocking_send(Progress::StepDone);
         }
+        drop(session);
         let trees = workspace
             .outputs(&self.plan.packages)
             .map_err(workspace_error("collecting the packages"))?;
@@ -402,7 +413,11 @@ impl<'a> Build<'a> {
             let root = layers.prepare(mode, &self.subfolder(name)?)?;
             Ok(Held::new(&executor.init, root, scratch)?)
         };
-        match held(executor.guest, "guest") {
+        let mode = match executor.guest {
+            GuestMode::Automatic if !executor.runner.sees_overlays() => GuestMode::Copy,
+            mode => mode,
+        };
+        match held(mode, "guest") {
             Err(ExecuteError::Sandbox(error))
                 if error.overlay_refused() && executor.guest == GuestMode::Automatic =>
             {
@@ -431,7 +446,7 @@ impl<'a> Build<'a> {
         &mut self,
         step: &PlannedStep,
         workspace: &Workspace,
-        root: &Held,
+        session: &mut Session,
     ) -> Result<Ending, ExecuteError> {
         let store = &self.executor.store;
         match step {
@@ -442,8 +457,7 @@ impl<'a> Build<'a> {
                 ..
             } => {
                 let script = wrapped(script, working_directory, self.executor.debug.trace);
-                let ending =
-                    self.sandboxed(&script, environment, workspace, root, Standard::Captured);
+                let ending = self.sandboxed(&script, environment, session, Standard::Captured);
                 self.output.end_step();
                 ending
             }
@@ -477,20 +491,13 @@ impl<'a> Build<'a> {
             .map_or_else(|| digest.to_string(), |source| source.uri.clone())
     }
 
-    fn sandboxed(
-        &mut self,
-        script: &str,
-        environment: &BTreeMap<String, String>,
+    /// What all steps have in common.
+    fn surroundings(
+        &self,
+        root: Held,
         workspace: &Workspace,
-        root: &Held,
-        standard: Standard,
-    ) -> Result<Ending, ExecuteError> {
-        let mut whole = match self.proxy {
-            Some(_) => recording::environment(),
-            None => BTreeMap::new(),
-        };
-        whole.extend(self.plan.environment.clone());
-        whole.extend(environment.clone());
+        user: User,
+    ) -> Result<Surroundings, ExecuteError> {
         let mut binds = vec![Bind {
             source: workspace.path().to_owned(),
             target: WORKSPACE.to_owned(),
@@ -505,17 +512,14 @@ impl<'a> Build<'a> {
             }
         );
         // Somebody else than root does not change the guest either.
-        if read_only || self.user.uid != 0 {
+        if read_only || user.uid != 0 {
             for (name, target) in [("tmp", "/tmp"), ("var-tmp", "/var/tmp")] {
-                let source = self.folder.path().join(name);
-                if !source.exists() {
-                    let folder = self.subfolder(name)?;
-                    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
-                    std::fs::set_permissions(folder, mode).map_err(|source| ExecuteError::Io {
-                        action: "set the mode of a folder for temporary files",
-                        source,
-                    })?;
-                }
+                let source = self.subfolder(name)?;
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+                std::fs::set_permissions(&source, mode).map_err(|source| ExecuteError::Io {
+                    action: "set the mode of a folder for temporary files",
+                    source,
+                })?;
                 binds.push(Bind {
                     source,
                     target: target.to_owned(),
@@ -539,55 +543,56 @@ impl<'a> Build<'a> {
                 writable: false,
             });
         }
-        let mut command = vec!["/bin/sh".to_owned()];
-        if script.len() <= LONGEST_ARGUMENT {
-            command.extend(["-c".to_owned(), script.to_owned()]);
-        } else {
-            let source = self.folder.path().join("script");
-            std::fs::write(&source, script).map_err(|source| ExecuteError::Io {
-                action: "write a step's script",
-                source,
-            })?;
-            let target = "/dev/shm/step".to_owned();
-            command.extend(["-c".to_owned(), format!(". {target}")]);
-            binds.push(Bind {
-                source,
-                target,
-                writable: false,
-            });
-        }
-        let launch = Launch {
-            init: &self.executor.init,
-            bubblewrap: &self.executor.bubblewrap,
+        Ok(Surroundings {
+            init: self.executor.init.clone(),
             root,
-            binds: &binds,
+            binds,
+            user,
+            capabilities: self.plan.capabilities.clone(),
+            scratch: self.folder.path().to_owned(),
+        })
+    }
+
+    fn sandboxed(
+        &mut self,
+        script: &str,
+        environment: &BTreeMap<String, String>,
+        session: &mut Session,
+        standard: Standard,
+    ) -> Result<Ending, ExecuteError> {
+        let mut whole = match self.proxy {
+            Some(_) => recording::environment(),
+            None => BTreeMap::new(),
+        };
+        whole.extend(self.plan.environment.clone());
+        whole.extend(environment.clone());
+        let step = Step {
+            script,
             environment: &whole,
-            command: &command,
-            user: self.user,
-            capabilities: &self.plan.capabilities,
-            working_directory: None,
+            standard,
+        };
+        let watch = Watch {
+            deadline: self.deadline,
+            cancel: self.cancel,
+            bounds: self.bounds.as_ref(),
             network: match (&self.proxy, self.plan.network) {
                 (Some(proxy), _) => Connection::Gateway(proxy),
                 (None, Network::Allowed) => Connection::Host,
                 (None, _) => Connection::None,
             },
-            bounds: self.bounds.as_ref(),
-            scratch: self.folder.path(),
-            standard,
         };
         let output = &mut self.output;
-        Ok(launch.run(self.deadline, self.cancel, &mut |bytes| output.take(bytes))?)
+        Ok(session.run(&step, &watch, &mut |bytes| output.take(bytes))?)
     }
 
     /// Whether the shell is what kept the first step from running.
-    fn check_shell(&mut self, root: &Held, workspace: &Workspace) -> Result<(), ExecuteError> {
+    fn check_shell(&mut self, session: &mut Session) -> Result<(), ExecuteError> {
         let lines = self.output.last_lines.clone();
         let command = self.output.failed_command.clone();
         let ending = self.sandboxed(
             "set -o pipefail",
             &BTreeMap::new(),
-            workspace,
-            root,
+            session,
             Standard::Captured,
         )?;
         self.output.end_step();
@@ -604,8 +609,7 @@ impl<'a> Build<'a> {
         &mut self,
         step: &PlannedStep,
         code: i32,
-        workspace: &Workspace,
-        root: &Held,
+        session: &mut Session,
     ) -> Result<ExecuteError, ExecuteError> {
         let failure = StepFailure {
             step: step.name().to_owned(),
@@ -631,7 +635,7 @@ impl<'a> Build<'a> {
             )));
             self.deadline = None;
             let script = format!("cd {}; exec /bin/sh -i", quoted(working_directory));
-            self.sandboxed(&script, environment, workspace, root, Standard::Terminal)?;
+            self.sandboxed(&script, environment, session, Standard::Terminal)?;
         }
         Ok(ExecuteError::Step(Box::new(failure)))
     }

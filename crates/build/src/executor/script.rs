@@ -5,10 +5,6 @@ use std::fmt::Write as _;
 /// Marks the line in which the shell says what failed.
 const MARK: &str = "polpo: failed: ";
 
-/// The longest script given as an argument: the kernel takes 128 KiB for one
-/// (`MAX_ARG_STRLEN` in include/uapi/linux/binfmts.h).
-pub(super) const LONGEST_ARGUMENT: usize = 120 * 1024;
-
 /// `script` as `/bin/sh -c` runs it: stops at the first failure, in its working directory.
 pub(super) fn wrapped(script: &str, working_directory: &str, trace: bool) -> String {
     let directory = quoted(working_directory);

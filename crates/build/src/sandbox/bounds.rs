@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
+use serde::{Deserialize, Serialize};
+
+use super::Restrictions;
 use super::control_group::ControlGroup;
 use crate::plan::Limits;
 
@@ -122,6 +125,15 @@ impl Bounds {
     /// the first.
     pub fn new(limits: &Limits, folders: [&Path; 2]) -> Bounds {
         let processes = limits.processes.unwrap_or(PROCESSES);
+        Bounds::in_group(limits, folders, ControlGroup::new(limits, processes))
+    }
+
+    /// The same without a control group: for what is no child of this process.
+    pub fn watched(limits: &Limits, folders: [&Path; 2]) -> Bounds {
+        Bounds::in_group(limits, folders, ControlGroup::default())
+    }
+
+    fn in_group(limits: &Limits, folders: [&Path; 2], group: ControlGroup) -> Bounds {
         let start = Instant::now();
         let before = match limits.disk {
             Some(_) => folders.into_iter().map(measure).sum(),
@@ -129,7 +141,7 @@ impl Bounds {
         };
         Bounds {
             limits: limits.clone(),
-            group: ControlGroup::new(limits, processes),
+            group,
             folders: folders.map(Path::to_owned),
             // …or than half of what there was when it began.
             reserve: available(folders[0]).map_or(0, |bytes| RESERVE.min(bytes / 2)),
@@ -142,29 +154,31 @@ impl Bounds {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+    /// What a process of the build is to lay upon itself.
+    pub(super) fn restrictions(&self) -> Restrictions {
+        Restrictions {
+            groups: self.group.entrances(),
+            processes: Some(self.most_processes()),
+            data: self.data(),
+            file_size: self.limits.disk,
+            processors: self.limits.processors,
+        }
     }
 
-    pub(super) fn processes(&self) -> u64 {
+    fn processes(&self) -> u64 {
         self.limits.processes.unwrap_or(PROCESSES)
-    }
-
-    /// The files that take the number of a process that is to be limited.
-    pub(super) fn entrances(&self) -> Vec<PathBuf> {
-        self.group.entrances()
     }
 
     /// The bytes that a process may have of its own. What is watched may be outrun, so this ends it
     /// some way behind; memory that is only set aside does not count.
-    pub(super) fn data(&self) -> Option<u64> {
+    fn data(&self) -> Option<u64> {
         let limit = self.limits.memory?.saturating_mul(2);
         (!self.group.limits_memory()).then_some(limit.saturating_add(1 << 30))
     }
 
     /// The processes and threads that the kernel allows this user inside. Those that run into a
     /// watch are told why, so that comes first.
-    pub(super) fn most_processes(&self) -> u64 {
+    fn most_processes(&self) -> u64 {
         self.processes().saturating_mul(5) / 4 + 64
     }
 
@@ -209,29 +223,20 @@ impl Bounds {
         // The sandbox's own /proc lists its processes and no others.
         let first_process = first_process.as_raw_nonzero();
         let own = PathBuf::from(format!("/proc/{first_process}/root/proc"));
-        let (mut processes, mut bytes) = (0, 0);
-        for entry in fs::read_dir(own).ok()?.flatten() {
-            let name = entry.file_name();
-            if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-                continue;
-            }
-            let text = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            let field = |name: &str| {
-                let field = text
-                    .lines()
-                    .find_map(|line| line.strip_prefix(name))?
-                    .trim();
-                field.split(' ').next()?.parse::<u64>().ok()
-            };
-            processes += field("Threads:").unwrap_or(1);
-            bytes += field("RssAnon:").unwrap_or(0) * 1024;
-        }
+        let usage = Usage::of(&own).ok()?;
         let end = Instant::now();
         *watched = end + (end - start) * WATCHING_SHARE;
-        if processes > self.processes() {
+        self.judge(usage)
+    }
+
+    /// What is exceeded by processes that take this much, where the kernel does not see to it.
+    pub(super) fn judge(&self, usage: Usage) -> Option<Excess> {
+        if !self.group.limits_processes() && usage.processes > self.processes() {
             return Some(Excess::Processes(self.processes()));
         }
-        memory.filter(|limit| bytes > *limit).map(Excess::Memory)
+        let memory = self.limits.memory.filter(|_| !self.group.limits_memory());
+        let exceeded = memory.filter(|limit| usage.bytes > *limit);
+        exceeded.map(Excess::Memory)
     }
 
     fn measured(&self) -> u64 {
@@ -256,6 +261,39 @@ impl Bounds {
         measured.at = Instant::now();
         // A single file ends at the limit exactly.
         (bytes >= limit).then_some(Excess::Disk(limit))
+    }
+}
+
+/// What processes take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Usage {
+    /// Processes and threads.
+    pub(super) processes: u64,
+    /// Bytes of memory that belong to no file.
+    pub(super) bytes: u64,
+}
+
+impl Usage {
+    /// That of all processes in `proc`, a mounted /proc.
+    pub(super) fn of(proc: &Path) -> std::io::Result<Usage> {
+        let mut usage = Usage::default();
+        for entry in fs::read_dir(proc)?.flatten() {
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            let text = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let field = |name: &str| {
+                let field = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))?
+                    .trim();
+                field.split(' ').next()?.parse::<u64>().ok()
+            };
+            usage.processes += field("Threads:").unwrap_or(1);
+            usage.bytes += field("RssAnon:").unwrap_or(0) * 1024;
+        }
+        Ok(usage)
     }
 }
 

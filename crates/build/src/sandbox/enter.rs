@@ -16,7 +16,9 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
-use super::{Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, gateway};
+use super::{
+    Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, gateway, program, step,
+};
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
 pub(super) const INIT_FAILED: u8 = 125;
@@ -32,6 +34,19 @@ pub fn init_if_requested() {
     let Some(path) = arguments.next().map(PathBuf::from) else {
         std::process::exit(INIT_FAILED.into());
     };
+    match path.to_str() {
+        Some(program::PARTS) => program::tell(),
+        Some(agent::AGENT) => {
+            let served = agent::standard_streams()
+                .and_then(|(input, output)| agent::serve(input, output));
+            std::process::exit(i32::from(served.is_err()));
+        }
+        Some(step::STEP) => {
+            step::become_step();
+            std::process::exit(INIT_FAILED.into());
+        }
+        _ => {}
+    }
     let bytes = fs::read(&path);
     let Some(specification) = bytes
         .ok()
@@ -104,7 +119,7 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
 
 /// Sets the limits of each process, and makes this one the first that the kernel kills when the whole
 /// machine has no memory left.
-fn restrict(restrictions: &Restrictions) -> io::Result<()> {
+pub(super) fn restrict(restrictions: &Restrictions) -> io::Result<()> {
     const EXPENDABLE: i32 = 500;
     let limits = [
         (Resource::Nproc, restrictions.processes),
@@ -153,11 +168,22 @@ fn restrict(restrictions: &Restrictions) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the caller's user and mount namespaces and mounts the guest.
-fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
+/// What else is left with the user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Also {
+    Nothing,
+    Mounts,
+}
+
+/// Leaves the caller's user namespace for one in which the caller is `uid` and nobody else is anybody.
+pub(super) fn make_user_namespace(uid: u32, gid: u32, also: Also) -> Result<(), InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed(Stage::Unshare))?;
+    let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let flags = match also {
+        Also::Nothing => UnshareFlags::NEWUSER,
+        Also::Mounts => UnshareFlags::NEWUSER | UnshareFlags::NEWNS,
+    };
+    unshare(flags).map_err(failed(Stage::Unshare))?;
     let map = |path: &str, text: String| {
         // One write: the kernel takes a map once and whole.
         File::options()
@@ -167,8 +193,15 @@ fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
             .map_err(failed(Stage::Map))
     };
     map("/proc/self/setgroups", "deny".to_owned())?;
-    map("/proc/self/uid_map", format!("0 {} 1", uid.as_raw()))?;
-    map("/proc/self/gid_map", format!("0 {} 1", gid.as_raw()))?;
+    map("/proc/self/uid_map", format!("{uid} {} 1", own_uid.as_raw()))?;
+    map("/proc/self/gid_map", format!("{gid} {} 1", own_gid.as_raw()))
+}
+
+/// Leaves the caller's user and mount namespaces and mounts the guest.
+fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
+    let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
+    let uid = rustix::process::geteuid();
+    make_user_namespace(0, 0, Also::Mounts)?;
     let propagation = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change("/", propagation)
         .map_err(|error| failed(Stage::Private)(error.into()))?;
@@ -285,7 +318,7 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mount_point: &Path) -> 
     unsafe_code,
     reason = "the numbers come from the kernel's list of this process's open descriptors"
 )]
-fn close_on_exec() -> io::Result<()> {
+pub(super) fn close_on_exec() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();
         let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {

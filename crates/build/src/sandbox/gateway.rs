@@ -40,6 +40,12 @@ pub enum Connection<'a> {
     Gateway(&'a dyn Gateway),
 }
 
+impl Connection<'_> {
+    pub(super) fn is_gateway(&self) -> bool {
+        matches!(self, Connection::Gateway(_))
+    }
+}
+
 /// What answers at [`PROXY_ADDRESS`].
 pub trait Gateway: fmt::Debug + Sync {
     /// Takes the connections that `listener` gets, without waiting for any; the sandbox's programs
@@ -52,6 +58,11 @@ pub trait Gateway: fmt::Debug + Sync {
 pub(super) fn open(folder: &Path, unshare: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     unshare()?;
     raise_loopback()?;
+    hand_over(folder)
+}
+
+/// Inside, where the loopback device is up: hands a listening socket to whoever waits in `folder`.
+pub(super) fn hand_over(folder: &Path) -> io::Result<()> {
     let listener = TcpListener::bind(PROXY_ADDRESS)?;
     // A socket's path may be no longer than 107 bytes, and the folder's may.
     std::env::set_current_dir(folder)?;

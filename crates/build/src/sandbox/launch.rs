@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, PipeReader, PipeWriter, Read};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::bounds::{self, Bounds, Excess};
 use super::enter::INIT_FAILED;
-use super::gateway::{self, Connection, Gateway};
+use super::gateway::{self, Connection};
 use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
 use super::{
@@ -46,6 +46,8 @@ pub enum Standard {
     Inherited,
     /// Those of this process, with control of its terminal: only for a shell that a person asked for.
     Terminal,
+    /// Input and output are pipes to this process; errors go into a file.
+    Piped,
 }
 
 /// How a sandbox ended.
@@ -83,6 +85,19 @@ pub struct User {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+}
+
+/// What ends a command before its end, and what answers it meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// When it is too late.
+    pub deadline: Option<Instant>,
+    /// Whether anyone still wants it.
+    pub cancel: &'a Cancel,
+    /// What it may take of the machine; none means all that its caller may.
+    pub bounds: Option<&'a Bounds>,
+    /// What it has of the network.
+    pub network: Connection<'a>,
 }
 
 /// One command in a sandbox.
@@ -133,55 +148,17 @@ impl Launch<'_> {
         cancel: &Cancel,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<Ending, SandboxError> {
-        let files = StartFiles::within(self.scratch)?;
-        let specification = self.specification(&files);
-        files.write(&specification)?;
-        let gateway = match self.network {
-            Connection::Gateway(gateway) => {
-                let socket = gateway::await_listener(files.folder())
-                    .map_err(SandboxError::at("make a socket in", files.folder()))?;
-                Some((socket, gateway))
-            }
-            Connection::None | Connection::Host => None,
-        };
-
         let program = &self.init.program;
-        let mut command = Command::new(program);
-        command
-            .args(&self.init.arguments)
-            .arg(INIT_ARGUMENT)
-            .arg(&files.specification)
-            .current_dir("/");
-        let mut reader = None;
-        if self.standard == Standard::Captured {
-            let (read, write) = io::pipe().map_err(SandboxError::at("start", program))?;
-            let errors = write
-                .try_clone()
-                .map_err(SandboxError::at("start", program))?;
-            // A process group of its own: keys pressed at the terminal reach polpo alone.
-            command
-                .stdin(Stdio::null())
-                .stdout(write)
-                .stderr(errors)
-                .process_group(0);
-            reader = Some(read);
-        }
-        let child = command
-            .spawn()
-            .map_err(SandboxError::at("start", program))?;
-        drop(command); // and with it this process's copies of the pipe's writing end
-        let mut last_words = Vec::new();
-        let mut running = Running {
-            status: files.open_status()?,
-            said: Vec::new(),
-            first_process: None,
-            child,
-            output: reader,
-            gateway,
+        let watch = Watch {
+            deadline,
+            cancel,
             bounds: self.bounds,
+            network: self.network,
         };
+        let (mut running, files) = self.start()?;
+        let mut last_words = Vec::new();
         let ending = running
-            .wait(deadline, cancel, &mut |bytes| {
+            .wait(&watch, &mut |bytes| {
                 last_words.extend_from_slice(bytes);
                 let surplus = last_words.len().saturating_sub(4096);
                 last_words.drain(..surplus);
@@ -225,6 +202,39 @@ impl Launch<'_> {
         }
     }
 
+    /// Starts the command.
+    pub(super) fn start(&self) -> Result<(Running, StartFiles), SandboxError> {
+        let files = StartFiles::within(self.scratch)?;
+        let specification = self.specification(&files);
+        files.write(&specification)?;
+        let gateway = match self.network {
+            Connection::Gateway(_) => Some(files.await_listener()?),
+            Connection::None | Connection::Host => None,
+        };
+        let program = &self.init.program;
+        let mut command = Command::new(program);
+        command
+            .args(&self.init.arguments)
+            .arg(INIT_ARGUMENT)
+            .arg(&files.specification)
+            .current_dir("/");
+        let mut running = match self.standard {
+            Standard::Inherited | Standard::Terminal => Running::spawn(command, None),
+            Standard::Captured => {
+                command.stdin(Stdio::null());
+                Running::spawn(command, Some(Errors::Merged))
+            }
+            Standard::Piped => {
+                command.stdin(Stdio::piped());
+                Running::spawn(command, Some(Errors::File(files.errors.clone())))
+            }
+        }
+        .map_err(SandboxError::at("start", program))?;
+        running.status = Some(files.open_status()?);
+        running.gateway = gateway;
+        Ok((running, files))
+    }
+
     fn specification(&self, files: &StartFiles) -> Specification {
         Specification {
             parent: std::process::id(),
@@ -239,13 +249,7 @@ impl Launch<'_> {
                 .then(|| files.folder().to_owned()),
             restrictions: self
                 .bounds
-                .map_or_else(Restrictions::default, |bounds| Restrictions {
-                    groups: bounds.entrances(),
-                    processes: Some(bounds.most_processes()),
-                    data: bounds.data(),
-                    file_size: bounds.limits().disk,
-                    processors: bounds.limits().processors,
-                }),
+                .map_or_else(Restrictions::default, Bounds::restrictions),
         }
     }
 
@@ -329,12 +333,15 @@ impl Launch<'_> {
 }
 
 /// The files that a start needs; removed with it.
+#[derive(Debug)]
 pub(super) struct StartFiles {
     folder: tempfile::TempDir,
     pub(super) specification: PathBuf,
     pub(super) arguments: PathBuf,
     pub(super) status: PathBuf,
     pub(super) failure: PathBuf,
+    /// What comes out as errors, where that is not output.
+    pub(super) errors: PathBuf,
 }
 
 impl StartFiles {
@@ -352,13 +359,20 @@ impl StartFiles {
             specification: path("specification.json"),
             arguments: path("arguments"),
             failure: path("failure.json"),
+            errors: path("errors"),
             status,
             folder,
         })
     }
 
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The socket that takes the listening socket of a gateway.
+    pub(super) fn await_listener(&self) -> Result<UnixListener, SandboxError> {
+        gateway::await_listener(self.folder())
+            .map_err(SandboxError::at("make a socket in", self.folder()))
     }
 
     pub(super) fn write(&self, specification: &Specification) -> Result<(), SandboxError> {
@@ -376,31 +390,79 @@ impl StartFiles {
     }
 }
 
+/// Where the errors of a process go whose output is read.
+pub(super) enum Errors {
+    /// To the output, in order.
+    Merged,
+    /// Into this file.
+    File(PathBuf),
+}
+
 /// A sandbox under way.
-struct Running<'a> {
-    child: Child,
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) child: Child,
     output: Option<PipeReader>,
-    /// The network's socket is still to come, for this.
-    gateway: Option<(UnixListener, &'a dyn Gateway)>,
+    /// Takes what the child reads, where that comes from here.
+    pub(super) input: Option<ChildStdin>,
+    /// What is typed into the child while it runs.
+    pub(super) keyboard: Option<Keyboard>,
+    /// The network's socket is still to come.
+    pub(super) gateway: Option<UnixListener>,
     /// bubblewrap's report: one JSON object when the sandbox is up, another at its end.
-    status: File,
+    status: Option<File>,
     said: Vec<u8>,
     /// Process 1 inside. Once it is gone, so is everything else inside.
     first_process: Option<(Pid, OwnedFd)>,
-    bounds: Option<&'a Bounds>,
+}
+
+/// This process's own input, passed on as `wrap` makes it.
+#[derive(Debug)]
+pub(super) struct Keyboard {
+    pub(super) from: OwnedFd,
+    pub(super) wrap: fn(&[u8]) -> Vec<u8>,
 }
 
 /// How long a killed sandbox may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Running<'_> {
+impl Running {
+    /// Starts `command`. Where its output is read, it is in a process group of its own: keys pressed
+    /// at the terminal reach polpo alone.
+    pub(super) fn spawn(mut command: Command, errors: Option<Errors>) -> io::Result<Running> {
+        let mut reader = None;
+        if let Some(errors) = errors {
+            let (read, write) = io::pipe()?;
+            match errors {
+                Errors::Merged => command.stderr(write.try_clone()?),
+                Errors::File(path) => command.stderr(File::create(path)?),
+            };
+            command.stdout(write).process_group(0);
+            reader = Some(read);
+        }
+        let mut child = command.spawn()?;
+        drop(command); // and with it this process's copies of the pipe's writing end
+        Ok(Running {
+            input: child.stdin.take(),
+            child,
+            output: reader,
+            keyboard: None,
+            gateway: None,
+            status: None,
+            said: Vec::new(),
+            first_process: None,
+        })
+    }
+
     fn wait(
         &mut self,
-        deadline: Option<Instant>,
-        cancel: &Cancel,
+        watch: &Watch<'_>,
         output: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Ending> {
-        let ended = self.wait_for_child(deadline, cancel, output);
+        let ended = self.wait_for_child(watch, &mut |bytes| {
+            output(bytes);
+            None
+        });
         // Whatever happened, nothing of the sandbox outlives this function.
         let ended = match ended {
             Ok(None) => None,
@@ -429,36 +491,41 @@ impl Running<'_> {
         }
     }
 
-    /// `None` when the child ended by itself, else why it is to be ended.
-    fn wait_for_child(
+    /// `None` when the child ended by itself, else why it is to be ended, or what `output` made of
+    /// what it printed.
+    pub(super) fn wait_for_child(
         &mut self,
-        deadline: Option<Instant>,
-        cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        watch: &Watch<'_>,
+        output: &mut dyn FnMut(&[u8]) -> Option<Ending>,
     ) -> io::Result<Option<Ending>> {
         let child = rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
-        let mut status_open = true;
-        let mut next_look = self.bounds.map(|_| Instant::now() + bounds::INTERVAL);
+        let mut status_open = self.status.is_some();
+        let mut next_look = watch.bounds.map(|_| Instant::now() + bounds::INTERVAL);
         loop {
             let readable = PollFlags::IN;
             let mut descriptors = vec![
                 PollFd::new(&child, readable),
-                PollFd::new(&cancel.0, readable),
+                PollFd::new(&watch.cancel.0, readable),
             ];
-            let status_at = status_open.then(|| {
-                descriptors.push(PollFd::new(&self.status, readable));
+            let status = self.status.as_ref().filter(|_| status_open);
+            let status_at = status.map(|status| {
+                descriptors.push(PollFd::new(status, readable));
                 descriptors.len() - 1
             });
             let output_at = self.output.as_ref().map(|reader| {
                 descriptors.push(PollFd::from_borrowed_fd(reader.as_fd(), readable));
                 descriptors.len() - 1
             });
-            let gateway_at = self.gateway.as_ref().map(|(socket, _)| {
+            let keyboard_at = self.keyboard.as_ref().map(|keyboard| {
+                descriptors.push(PollFd::new(&keyboard.from, readable));
+                descriptors.len() - 1
+            });
+            let gateway_at = self.gateway.as_ref().map(|socket| {
                 descriptors.push(PollFd::from_borrowed_fd(socket.as_fd(), readable));
                 descriptors.len() - 1
             });
             let until = |at: Instant| at.saturating_duration_since(Instant::now());
-            let remaining = deadline.map(until);
+            let remaining = watch.deadline.map(until);
             let pause = remaining.into_iter().chain(next_look.map(until)).min();
             poll(&mut descriptors, pause)?;
             let ready: Vec<bool> = descriptors
@@ -470,12 +537,18 @@ impl Running<'_> {
                 status_open = self.hear_status();
             }
             if gateway_at.is_some_and(|at| ready[at])
-                && let Some((socket, gateway)) = self.gateway.take()
+                && let Some(socket) = self.gateway.take()
+                && let Connection::Gateway(gateway) = watch.network
             {
                 gateway.serve(gateway::receive(&socket)?);
             }
-            if output_at.is_some_and(|at| ready[at]) {
-                self.pass_on(output);
+            if keyboard_at.is_some_and(|at| ready[at]) {
+                self.type_in()?;
+            }
+            if output_at.is_some_and(|at| ready[at])
+                && let Some(ending) = self.pass_on(output)
+            {
+                return Ok(Some(ending));
             }
             if ready[1] {
                 return Ok(Some(Ending::Cancelled));
@@ -486,7 +559,7 @@ impl Running<'_> {
             if remaining.is_some_and(|left| left.is_zero()) {
                 return Ok(Some(Ending::TimedOut));
             }
-            if let Some(bounds) = self.bounds
+            if let Some(bounds) = watch.bounds
                 && next_look.is_some_and(|at| at <= Instant::now())
             {
                 let first_process = self.first_process.as_ref().map(|(pid, _)| *pid);
@@ -502,7 +575,10 @@ impl Running<'_> {
     fn hear_status(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let open = loop {
-            match self.status.read(&mut buffer) {
+            let Some(status) = &mut self.status else {
+                return false;
+            };
+            match status.read(&mut buffer) {
                 Ok(0) => break false,
                 Ok(count) => self.said.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -533,24 +609,64 @@ impl Running<'_> {
     }
 
     /// Reads once from the output, which is known to have something or to be at its end.
-    fn pass_on(&mut self, output: &mut dyn FnMut(&[u8])) {
+    fn pass_on(&mut self, output: &mut dyn FnMut(&[u8]) -> Option<Ending>) -> Option<Ending> {
         let mut buffer = vec![0; 1 << 16];
         match self.output.as_mut().map(|reader| reader.read(&mut buffer)) {
-            Some(Ok(count)) if count > 0 => output(&buffer[..count]),
+            Some(Ok(count)) if count > 0 => return output(&buffer[..count]),
             Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => self.output = None,
         }
+        None
+    }
+
+    /// Passes on what is typed.
+    fn type_in(&mut self) -> io::Result<()> {
+        let (Some(keyboard), Some(input)) = (&self.keyboard, &mut self.input) else {
+            return Ok(());
+        };
+        let mut buffer = [0; 4096];
+        let count = rustix::io::read(&keyboard.from, &mut buffer)?;
+        input.write_all(&(keyboard.wrap)(&buffer[..count]))?;
+        input.flush()?;
+        if count == 0 {
+            self.keyboard = None;
+        }
+        Ok(())
     }
 
     /// Passes on what is left when every writer is gone.
-    fn drain(&mut self, output: &mut dyn FnMut(&[u8])) {
+    pub(super) fn drain(&mut self, output: &mut dyn FnMut(&[u8])) {
         while let Some(reader) = &self.output {
             let mut descriptors = [PollFd::new(reader, PollFlags::IN)];
             match poll(&mut descriptors, Some(Duration::ZERO)) {
-                Ok(()) if !descriptors[0].revents().is_empty() => self.pass_on(output),
+                Ok(()) if !descriptors[0].revents().is_empty() => {
+                    let _ = self.pass_on(&mut |bytes| {
+                        output(bytes);
+                        None
+                    });
+                }
                 _ => return,
             }
         }
+    }
+
+    /// Whether the child is gone before `patience` is at its end.
+    pub(super) fn ends_within(&mut self, patience: Duration) -> bool {
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let Ok(child) =
+            rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
+        else {
+            return false;
+        };
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            // It may have more to say than a pipe holds.
+            self.drain(&mut |_| {});
+            if until_readable(&child, Instant::now() + INTERVAL).unwrap_or(true) {
+                return true;
+            }
+        }
+        false
     }
 
     fn kill(&mut self, output: &mut dyn FnMut(&[u8])) {
@@ -595,7 +711,7 @@ fn until_readable(descriptor: &OwnedFd, deadline: Instant) -> io::Result<bool> {
 }
 
 /// Waits for one of `descriptors`; an interrupted wait counts as one that timed out.
-fn poll(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+pub(super) fn poll(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.map(|left| Timespec {
         tv_sec: left.as_secs().min(86_400).cast_signed() as _,
         tv_nsec: left.subsec_nanos().into(),

@@ -14,14 +14,21 @@
 //! polpo, so that both get the same result. Every other id is unmapped: `chown` to anyone but root
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
+mod agent;
 mod bounds;
 mod control_group;
+mod engine;
 mod enter;
 mod gateway;
 mod hold;
 mod kernel_files;
 mod launch;
 mod preflight;
+mod program;
+mod protocol;
+mod runner;
+mod session;
+mod step;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,8 +39,11 @@ pub use bounds::{Bounds, Excess, PROCESSES};
 pub use enter::init_if_requested;
 pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
-pub use launch::{Bind, Cancel, Ending, Launch, Standard, User};
+pub use engine::Engine;
+pub use launch::{Bind, Cancel, Ending, Launch, Standard, User, Watch};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
+pub use runner::{Runner, RunnerKind, UnknownRunner};
+pub use session::{Session, Step, Surroundings};
 
 /// The argument that makes a program be the sandbox's first process: see [`init_if_requested`].
 pub const INIT_ARGUMENT: &str = "sandbox-init";

@@ -27,6 +27,10 @@ pub enum Stage {
     Arguments,
     /// Starting bubblewrap.
     Bubblewrap,
+    /// Letting go of capabilities.
+    Confine,
+    /// Starting a step, or ending what it left behind.
+    Step,
 }
 
 /// What `sandbox-init` leaves behind when it fails.
@@ -95,6 +99,38 @@ pub enum SandboxError {
         /// What it printed.
         message: String,
     },
+    /// The engine is not installed.
+    #[error(
+        "`{name}` is not in PATH: install it, or leave `--runner {name}` out: bubblewrap needs no engine"
+    )]
+    NoEngine {
+        /// Its name.
+        name: &'static str,
+    },
+    /// podman can't give its containers the users that this user has.
+    #[error(
+        "`newuidmap` is not in PATH: podman needs it for users whom /etc/subuid lists; install the package `uidmap`"
+    )]
+    NoIdMaps,
+    /// An engine does not see what this process has mounted.
+    #[error(
+        "{name} sees no overlay that polpo mounts: leave `--guest overlay` out, and the guest is copied"
+    )]
+    NoSharedOverlay {
+        /// The engine.
+        name: &'static str,
+    },
+    /// The container or virtual machine did not start, or ended before its time.
+    #[error("{name} does not run the build: {message}")]
+    Engine {
+        /// What runs it.
+        name: &'static str,
+        /// What it said last.
+        message: String,
+    },
+    /// There is nobody inside any more.
+    #[error("the container of the build is gone; was it stopped from outside?")]
+    Lost,
     /// `sandbox-init` ended without a word.
     #[error(
         "`{program} sandbox-init` does not start the sandbox; the program must call `init_if_requested` first"
@@ -176,12 +212,16 @@ fn restricted_by_apparmor() -> bool {
 /// # Errors
 /// [`SandboxError::NoBubblewrap`].
 pub fn find_bubblewrap() -> Result<PathBuf, SandboxError> {
+    in_path("bwrap").ok_or(SandboxError::NoBubblewrap)
+}
+
+/// The program of that name in `PATH`.
+pub(super) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join("bwrap"))
+        .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
-        .ok_or(SandboxError::NoBubblewrap)
 }
 
 #[cfg(test)]

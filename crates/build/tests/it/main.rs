@@ -11,6 +11,7 @@ mod ordinary_user;
 mod parity;
 mod rebuild;
 mod recipe;
+mod runners;
 mod sandbox;
 mod steps;
 mod support;

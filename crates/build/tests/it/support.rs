@@ -11,7 +11,7 @@ use polpo_build::guest::{GuestError, Layers};
 use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
 use polpo_build::recipe::{Accounts, CapabilityChange};
 use polpo_build::recording::Recording;
-use polpo_build::sandbox::{Bind, InitProgram};
+use polpo_build::sandbox::{Bind, InitProgram, Runner, RunnerKind};
 use store::Store;
 use tempfile::TempDir;
 
@@ -118,6 +118,17 @@ impl Bench {
         let guest = self.executor.guest;
         self.executor = LocalExecutor::new(store, init).unwrap();
         self.executor.guest = guest;
+    }
+
+    /// Runs steps in another way.
+    pub(crate) fn use_runner(&mut self, kind: RunnerKind) {
+        let runner = Runner::find(kind).expect("every runner must be installed for these tests");
+        let other = LocalExecutor::with_runner(self.store().clone(), init_program(), runner);
+        let executor = std::mem::replace(&mut self.executor, other);
+        self.executor.guest = executor.guest;
+        self.executor.binds = executor.binds;
+        self.executor.recorder = executor.recorder;
+        self.executor.debug = executor.debug;
     }
 
     /// Moves to the store in `folder`.

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use build::plan::Limits;
+use build::sandbox::RunnerKind;
 use clap::Args;
 
 /// What steps may take of the machine.
@@ -34,6 +35,20 @@ impl MachineLimits {
             processes: self.processes,
         }
     }
+}
+
+/// What steps run in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Runner")]
+pub(crate) struct StepRunner {
+    /// What steps run in: bubblewrap, podman or docker; packages are the same
+    #[arg(
+        long,
+        value_name = "RUNNER",
+        env = "POLPO_RUNNER",
+        default_value = "bubblewrap"
+    )]
+    pub(crate) runner: RunnerKind,
 }
 
 /// Folders of this machine that steps work in or see.

@@ -3,9 +3,9 @@ use std::fs;
 use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
-use build::sandbox::{Bind, InitProgram};
+use build::sandbox::{Bind, InitProgram, Runner};
 
-use crate::arguments::machine::Folders;
+use crate::arguments::machine::{Folders, StepRunner};
 use crate::arguments::{Build, SbomFormat};
 use crate::command::build_log;
 use crate::command::interruptible;
@@ -33,7 +33,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
     let access = settings::access(&arguments.repositories, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
-    let mut executor = executor(&store, &arguments.folders)?;
+    let mut executor = executor(&store, &arguments.folders, &arguments.runner)?;
     executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {
         trace: arguments.debug,
@@ -124,11 +124,15 @@ pub(crate) fn append(packages: &mut Vec<String>, more: &[String]) {
 }
 
 /// Runs sandboxes through this very program.
-pub(crate) fn executor(store: &store::Store, folders: &Folders) -> Result<LocalExecutor, Failure> {
-    let what = "no sandbox can be made";
-    let init = InitProgram::this().map_err(|error| Failure::failed(what, error))?;
-    let mut executor =
-        LocalExecutor::new(store.clone(), init).map_err(|error| Failure::failed(what, error))?;
+pub(crate) fn executor(
+    store: &store::Store,
+    folders: &Folders,
+    runner: &StepRunner,
+) -> Result<LocalExecutor, Failure> {
+    let failed = |error| Failure::failed("no step can be run", error);
+    let init = InitProgram::this().map_err(failed)?;
+    let runner = Runner::find(runner.runner).map_err(failed)?;
+    let mut executor = LocalExecutor::with_runner(store.clone(), init, runner);
     executor.workspace.clone_from(&folders.workspace_dir);
     if let Some(cache) = &folders.cache_dir {
         let source = fs::create_dir_all(cache)

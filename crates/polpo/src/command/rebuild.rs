@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: &Rebuild, session: &Session<'_>) -> Result<Ex
         trusted.push(key);
     }
     let store = session.store()?;
-    let executor = executor(&store, &Folders::default())?;
+    let executor = executor(&store, &Folders::default(), &arguments.runner)?;
     let options = RebuildOptions {
         repositories: &repositories,
         keyring: &keyring,

@@ -28,7 +28,7 @@ pub(crate) async fn run(arguments: &Test, session: &Session<'_>) -> Result<(), F
     repositories.extend(others);
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
-    let mut executor = executor(&store, &arguments.folders)?;
+    let mut executor = executor(&store, &arguments.folders, &arguments.runner)?;
     executor.verb = Verb::Test;
     executor.recorder = recorder(&arguments.network);
     executor.debug = Debug {

@@ -78,7 +78,7 @@ const fn short(short: char, flag: Flag) -> Flag {
 
 const STORED: &str = "everything that is fetched lies in the store, by hash";
 const TIDY: &str = "nothing half-made is ever left";
-const RUNNER: &str = "`bubblewrap` is what polpo uses; another one is refused";
+const RUNNER: &str = "the same; without it `bubblewrap`, as with melange on Linux";
 
 /// Of every command.
 const GLOBAL: &[Flag] = &[

@@ -80,9 +80,9 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Stop> {
             one(words(&line, given.passed_on()))
         }
         "rebuild" => {
-            check_runner(given)?;
             let each = given.operands().into_iter();
-            let call = |package| Call::Polpo(words(&["rebuild", package], given.passed_on()));
+            let more = || given.passed_on().into_iter().chain(runner(given)).collect();
+            let call = |package| Call::Polpo(words(&["rebuild", package], more()));
             Ok(each.map(call).collect())
         }
         "version" => one(vec!["--version".into()]),
@@ -120,13 +120,10 @@ fn recipe(given: &Given<'_>) -> Result<String, Failure> {
     })
 }
 
-fn check_runner(given: &Given<'_>) -> Result<(), Failure> {
-    match given.value("runner") {
-        None | Some("" | "bubblewrap") => Ok(()),
-        Some(other) => Err(usage(format!(
-            "steps run under bubblewrap, not under `{other}`; leave --runner out"
-        ))),
-    }
+/// What steps run in, if it is said.
+fn runner(given: &Given<'_>) -> Option<OsString> {
+    let named = given.value("runner").filter(|name| !name.is_empty());
+    named.map(|name| format!("--runner={name}").into())
 }
 
 /// The architectures to do it for.
@@ -151,7 +148,6 @@ fn archs(given: &Given<'_>, usual: Arch) -> Result<Vec<Arch>, Failure> {
 
 /// What `build` and `test` share.
 fn steps(given: &Given<'_>, recipe: &str) -> Result<Vec<OsString>, Failure> {
-    check_runner(given)?;
     if given.is_on("ignore-signatures") {
         return Err(usage(
             "indexes whose signature nobody checked are not used; name the key by -k, or leave \
@@ -170,6 +166,7 @@ fn steps(given: &Given<'_>, recipe: &str) -> Result<Vec<OsString>, Failure> {
         .filter(|folder| !folder.is_empty());
     let mut line = given.passed_on();
     line.push(format!("--source-dir={}", source.unwrap_or(own)).into());
+    line.extend(runner(given));
     Ok(line)
 }
 

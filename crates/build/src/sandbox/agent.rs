@@ -1,0 +1,284 @@
+//! The inner side of containers and virtual machines: the first process there, which runs steps one
+//! after the other as polpo, outside, tells it to.
+//!
+//! It ends when polpo does: its input is at its end then, and with the first process the kernel ends
+//! all others. Steps can't reach it: they are in a user namespace of their own, whose rights mean
+//! nothing outside it.
+
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::FdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+use super::bounds::{self, Usage};
+use super::enter::INIT_FAILED;
+use super::launch::poll;
+use super::preflight::{InitFailure, Stage};
+use super::protocol::{CHUNK, Order, Report, Request, Setup};
+use super::step::{STEP, StepSpecification};
+use super::{INIT_ARGUMENT, gateway};
+
+/// The word that makes `sandbox-init` be the agent.
+pub(super) const AGENT: &str = "agent";
+
+/// How long what a step has left behind may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The steps' memory that is no file's, between two of them.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Serves until polpo is gone.
+pub(super) fn serve(mut input: impl Read + AsFd, mut output: impl Write) -> io::Result<()> {
+    let Some(Request::Setup(setup)) = Request::read(&mut input)? else {
+        return Ok(());
+    };
+    if let Some(folder) = &setup.gateway {
+        gateway::hand_over(Path::new(folder))?;
+    }
+    Report::Ready.write(&mut output)?;
+    while let Some(request) = Request::read(&mut input)? {
+        let order = match request {
+            Request::Run(order) => order,
+            Request::Quit => return Ok(()),
+            Request::Typed(_) | Request::Setup(_) => continue, // too late
+        };
+        let report = match run(&setup, order, &mut input, &mut output) {
+            Ok(Ok(report)) => report,
+            Ok(Err(Gone)) => return Ok(()),
+            Err(failure) => Report::Failed(failure),
+        };
+        report.write(&mut output)?;
+    }
+    Ok(())
+}
+
+/// Nobody wants the step any more.
+struct Gone;
+
+/// Runs one step: what it came to.
+fn run(
+    setup: &Setup,
+    order: Order,
+    input: &mut (impl Read + AsFd),
+    output: &mut impl Write,
+) -> Result<Result<Report, Gone>, InitFailure> {
+    let failed = |error: io::Error| InitFailure::new(Stage::Step, &error);
+    let mut step = Step::start(setup, order).map_err(failed)?;
+    let watched = step.watch(input, output).map_err(failed)?;
+    let Some(code) = watched else {
+        return Ok(Err(Gone));
+    };
+    step.end_the_rest(output).map_err(failed)?;
+    clear_shared_memory();
+    let mut failure = Vec::new();
+    step.failure.read_to_end(&mut failure).map_err(failed)?;
+    if code == i32::from(INIT_FAILED)
+        && let Ok(failure) = serde_json::from_slice(&failure)
+    {
+        return Err(failure);
+    }
+    Ok(Ok(Report::Ended(code)))
+}
+
+/// A step under way.
+struct Step {
+    process: Pid,
+    descriptor: OwnedFd,
+    ended: Option<WaitStatus>,
+    printed: Option<PipeReader>,
+    typed: Option<ChildStdin>,
+    /// Has something only if the step was not started.
+    failure: PipeReader,
+}
+
+impl Step {
+    fn start(setup: &Setup, order: Order) -> io::Result<Step> {
+        let (printed, write) = io::pipe()?;
+        let (failure, failing) = io::pipe()?;
+        let (program, arguments) = setup.again.split_first().ok_or(io::ErrorKind::NotFound)?;
+        // This process has one thread: nothing else is started meanwhile that could inherit it.
+        rustix::io::fcntl_setfd(&failing, FdFlags::empty())?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args([INIT_ARGUMENT, STEP])
+            .stdin(Stdio::piped())
+            .stderr(write.try_clone()?)
+            .stdout(write);
+        let mut child = command.spawn()?;
+        drop(command);
+        let number = failing.as_raw_fd();
+        drop(failing);
+        let mut typed = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let reads = order.typed;
+        let specification = StepSpecification {
+            setup: setup.clone(),
+            order,
+            failure: number,
+        };
+        specification.write(&mut typed)?;
+        let process = Pid::from_child(&child);
+        Ok(Step {
+            descriptor: rustix::process::pidfd_open(process, PidfdFlags::empty())?,
+            process,
+            ended: None,
+            printed: Some(printed),
+            typed: reads.then_some(typed),
+            failure,
+        })
+    }
+
+    /// Passes on what it prints and what is typed, until it ends: its exit code, or `None` when polpo
+    /// is gone.
+    fn watch(
+        &mut self,
+        input: &mut (impl Read + AsFd),
+        output: &mut impl Write,
+    ) -> io::Result<Option<i32>> {
+        let mut next_look = Instant::now() + bounds::INTERVAL;
+        loop {
+            let readable = PollFlags::IN;
+            let mut descriptors = vec![
+                PollFd::new(&self.descriptor, readable),
+                PollFd::from_borrowed_fd(input.as_fd(), readable),
+            ];
+            if let Some(printed) = &self.printed {
+                descriptors.push(PollFd::new(printed, readable));
+            }
+            let now = Instant::now();
+            poll(
+                &mut descriptors,
+                Some(next_look.saturating_duration_since(now)),
+            )?;
+            let ready: Vec<bool> = descriptors
+                .iter()
+                .map(|descriptor| !descriptor.revents().is_empty())
+                .collect();
+            drop(descriptors);
+            if ready.get(2) == Some(&true) {
+                self.pass_on(output)?;
+            }
+            if ready[1] {
+                match Request::read(input)? {
+                    None | Some(Request::Quit) => return Ok(None),
+                    Some(Request::Typed(bytes)) => self.type_in(&bytes),
+                    Some(Request::Setup(_) | Request::Run(_)) => {}
+                }
+            }
+            let due = next_look <= Instant::now();
+            if ready[0] || due {
+                self.reap();
+            }
+            if let Some(status) = self.ended {
+                let signal = || 128 + status.terminating_signal().unwrap_or_default();
+                return Ok(Some(status.exit_status().unwrap_or_else(signal)));
+            }
+            if due {
+                let start = Instant::now();
+                if let Ok(usage) = Usage::of(Path::new("/proc")) {
+                    Report::Usage(usage).write(output)?;
+                }
+                // Looking at very many processes takes its time.
+                let took = start.elapsed();
+                next_look = Instant::now() + bounds::INTERVAL.max(took * 4);
+            }
+        }
+    }
+
+    fn pass_on(&mut self, output: &mut impl Write) -> io::Result<()> {
+        let mut buffer = [0; CHUNK];
+        let count = match &mut self.printed {
+            Some(printed) => printed.read(&mut buffer)?,
+            None => 0,
+        };
+        if count == 0 {
+            self.printed = None;
+            return Ok(());
+        }
+        Report::Printed(buffer[..count].to_vec()).write(output)
+    }
+
+    fn type_in(&mut self, bytes: &[u8]) {
+        if let Some(typed) = &mut self.typed
+            && !bytes.is_empty()
+            && typed.write_all(bytes).is_ok()
+        {
+            return;
+        }
+        self.typed = None;
+    }
+
+    /// Ends whatever the step has put into the background, and passes on what is left of its output.
+    fn end_the_rest(&mut self, output: &mut impl Write) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // All but this one.
+            match rustix::process::kill_process_group(Pid::INIT, Signal::KILL) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::SRCH) => break,
+                Err(error) => return Err(error.into()),
+            }
+            while let Some(printed) = &self.printed {
+                let mut descriptors = [PollFd::new(printed, PollFlags::IN)];
+                poll(&mut descriptors, Some(Duration::ZERO))?;
+                if descriptors[0].revents().is_empty() {
+                    break;
+                }
+                self.pass_on(output)?;
+            }
+            if !self.reap() {
+                break;
+            }
+            if deadline < Instant::now() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        while self.printed.is_some() {
+            self.pass_on(output)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of those that ended: the kernel gives them to the first process when nobody else
+    /// waits for them. Whether any are left.
+    fn reap(&mut self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((process, status))) if process == self.process => {
+                    self.ended = Some(status);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// Other sandboxes have a new one for each step.
+fn clear_shared_memory() {
+    let Ok(entries) = std::fs::read_dir(SHARED_MEMORY) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let _ = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(path),
+            _ => std::fs::remove_file(path),
+        };
+    }
+}
+
+/// This process's input and output, without the buffers that the standard library puts before them.
+pub(super) fn standard_streams() -> io::Result<(File, File)> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok((File::from(input), File::from(output)))
+}

@@ -1,0 +1,228 @@
+//! What polpo and the [agent](super::agent) in a container or a virtual machine say to each other.
+//!
+//! Both directions are frames: a letter, the length of what follows in four bytes, the lowest first,
+//! and that.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Restrictions;
+use super::bounds::Usage;
+use super::preflight::InitFailure;
+
+/// No frame is longer; a step's script is the longest thing there is.
+const LONGEST: usize = 64 << 20;
+
+/// What a stream of bytes or a copy of a file is cut into.
+pub(super) const CHUNK: usize = 32 << 10;
+
+/// Once, before anything else: what all steps have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Setup {
+    /// How the agent's program is started again, for each step.
+    pub(super) again: Vec<String>,
+    /// Whom steps run as, in a user namespace of their own.
+    pub(super) uid: u32,
+    /// And its group.
+    pub(super) gid: u32,
+    /// What they may do there.
+    pub(super) capabilities: Vec<String>,
+    pub(super) restrictions: Restrictions,
+    /// The folder with the socket that takes the listening socket of a gateway.
+    pub(super) gateway: Option<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Text for the shell.
+    pub(super) script: String,
+    /// The whole environment.
+    pub(super) environment: BTreeMap<String, String>,
+    /// Whether it reads what is typed.
+    pub(super) typed: bool,
+}
+
+/// What polpo says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Setup(Setup),
+    Run(Order),
+    /// What was typed; nothing is its end.
+    Typed(Vec<u8>),
+    /// End, and with you everything inside.
+    Quit,
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// It is set up.
+    Ready,
+    /// The step printed this.
+    Printed(Vec<u8>),
+    /// What its processes take now.
+    Usage(Usage),
+    /// The step ended with this code, and so did all that it had started.
+    Ended(i32),
+    /// The step could not be started, or what it left behind not be ended.
+    Failed(InitFailure),
+}
+
+impl Request {
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Request::Setup(setup) => write(to, b'S', &serde_json::to_vec(setup)?),
+            Request::Run(order) => write(to, b'R', &serde_json::to_vec(order)?),
+            Request::Typed(bytes) => write(to, b'T', bytes),
+            Request::Quit => write(to, b'Q', &[]),
+        }
+    }
+
+    /// The next one; `None` at the end.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) fn read(from: &mut impl Read) -> io::Result<Option<Request>> {
+        let mut head = [0; 5];
+        match from.read_exact(&mut head) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let mut body = vec![0; length(&head)?];
+        from.read_exact(&mut body)?;
+        match head[0] {
+            b'S' => Ok(Some(Request::Setup(serde_json::from_slice(&body)?))),
+            b'R' => Ok(Some(Request::Run(serde_json::from_slice(&body)?))),
+            b'T' => Ok(Some(Request::Typed(body))),
+            b'Q' => Ok(Some(Request::Quit)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl Report {
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Report::Ready => write(to, b'r', &[]),
+            Report::Printed(bytes) => write(to, b'p', bytes),
+            Report::Usage(usage) => write(to, b'u', &serde_json::to_vec(usage)?),
+            Report::Ended(code) => write(to, b'e', &serde_json::to_vec(code)?),
+            Report::Failed(failure) => write(to, b'f', &serde_json::to_vec(failure)?),
+        }
+    }
+}
+
+/// Reports out of bytes that come as they please.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    pending: Vec<u8>,
+}
+
+impl Reports {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// The next whole one.
+    ///
+    /// # Errors
+    /// The bytes are none: something else than the agent has written them.
+    pub(super) fn next(&mut self) -> io::Result<Option<Report>> {
+        let Some(head) = self.pending.first_chunk::<5>() else {
+            return Ok(None);
+        };
+        let end = 5 + length(head)?;
+        let Some(body) = self.pending.get(5..end) else {
+            return Ok(None);
+        };
+        fn of<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
+            Ok(serde_json::from_slice(body)?)
+        }
+        let report = match head[0] {
+            b'r' => Report::Ready,
+            b'p' => Report::Printed(body.to_vec()),
+            b'u' => Report::Usage(of(body)?),
+            b'e' => Report::Ended(of(body)?),
+            b'f' => Report::Failed(of(body)?),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        self.pending.drain(..end);
+        Ok(Some(report))
+    }
+}
+
+fn length(head: &[u8; 5]) -> io::Result<usize> {
+    let [_, bytes @ ..] = *head;
+    let length = usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(length)
+}
+
+fn write(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= LONGEST)
+        .ok_or(io::ErrorKind::FileTooLarge)?;
+    let mut frame = Vec::with_capacity(5 + body.len());
+    frame.push(kind);
+    frame.extend(length.to_le_bytes());
+    frame.extend_from_slice(body);
+    to.write_all(&frame)?;
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_out_as_they_went_in_however_they_are_cut() {
+        let reports = [
+            Report::Ready,
+            Report::Printed(vec![0, 255, b'\n']),
+            Report::Printed(Vec::new()),
+            Report::Usage(Usage {
+                processes: 3,
+                bytes: 1 << 40,
+            }),
+            Report::Ended(-7),
+        ];
+        let mut bytes = Vec::new();
+        for report in &reports {
+            report.write(&mut bytes).unwrap();
+        }
+        for size in 1..=bytes.len() {
+            let mut reader = Reports::default();
+            let mut read = Vec::new();
+            for chunk in bytes.chunks(size) {
+                reader.push(chunk);
+                while let Some(report) = reader.next().unwrap() {
+                    read.push(report);
+                }
+            }
+            assert_eq!(read, reports, "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_before_memory_is_taken() {
+        let mut reader = Reports::default();
+        reader.push(b"p\xff\xff\xff\xff");
+        assert!(reader.next().is_err());
+        let mut reader = Reports::default();
+        reader.push(b"?\0\0\0\0");
+        assert!(reader.next().is_err());
+        assert!(Request::read(&mut &b"R\xff\xff\xff\xff"[..]).is_err());
+        assert_eq!(Request::read(&mut &b""[..]).unwrap(), None);
+    }
+}

@@ -1,0 +1,375 @@
+//! The steps of one build, whatever they run in.
+//!
+//! bubblewrap makes a sandbox for each of them. In a container there is one first process for all of
+//! them, the [agent](super::agent), which starts with the first step and is told of each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+
+use super::bounds::Bounds;
+use super::launch::{
+    Bind, Ending, Errors, Keyboard, Launch, Running, Standard, StartFiles, User, Watch,
+};
+use super::preflight::SandboxError;
+use super::protocol::{Order, Report, Reports, Request, Setup};
+use super::step::{LONGEST_ARGUMENT, SCRIPT, shell};
+use super::{CAPABILITIES, Connection, Held, InitProgram, Restrictions, Runner};
+use crate::recipe::CapabilityChange;
+
+/// How long an agent may take to be gone. Then its runner is told to see to it: podman itself waits
+/// for a process of its own that is gone already, where nobody takes note of that.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What all steps of a build have in common.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// What becomes the first process inside.
+    pub init: InitProgram,
+    /// `/`.
+    pub root: Held,
+    /// What else is seen, later ones over earlier ones.
+    pub binds: Vec<Bind>,
+    /// Whom steps run as, as in [`Launch::user`].
+    pub user: User,
+    /// What else they may do, or not.
+    pub capabilities: CapabilityChange,
+    /// A folder that only this user can enter, for the few files the start needs.
+    pub scratch: PathBuf,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Text for `/bin/sh`.
+    pub script: &'a str,
+    /// The whole environment.
+    pub environment: &'a BTreeMap<String, String>,
+    /// Where the standard streams lead: captured, or to a person.
+    pub standard: Standard,
+}
+
+/// Where the steps of one build run, one after the other.
+#[derive(Debug)]
+pub struct Session {
+    runner: Runner,
+    surroundings: Surroundings,
+    agent: Option<Agent>,
+}
+
+impl Session {
+    /// Nothing is started before the first step.
+    pub fn new(runner: Runner, surroundings: Surroundings) -> Session {
+        Session {
+            runner,
+            surroundings,
+            agent: None,
+        }
+    }
+
+    /// Runs `step` until it ends or is ended. When this returns, nothing that it has started is left.
+    /// After any other end than [`Ending::Exited`] there can't be another step.
+    ///
+    /// # Errors
+    /// The step could not be started.
+    pub fn run(
+        &mut self,
+        step: &Step<'_>,
+        watch: &Watch<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ending, SandboxError> {
+        match &self.runner {
+            Runner::Bubblewrap { program } => {
+                let surroundings = &self.surroundings;
+                let short = step.script.len() <= LONGEST_ARGUMENT;
+                let mut binds = surroundings.binds.clone();
+                if !short {
+                    let source = surroundings.scratch.join("script");
+                    fs::write(&source, step.script).map_err(SandboxError::at("write", &source))?;
+                    binds.push(Bind {
+                        source,
+                        target: SCRIPT.to_owned(),
+                        writable: false,
+                    });
+                }
+                let launch = Launch {
+                    init: &surroundings.init,
+                    bubblewrap: program,
+                    root: &surroundings.root,
+                    binds: &binds,
+                    environment: step.environment,
+                    command: &shell(step.script, short),
+                    user: surroundings.user,
+                    capabilities: &surroundings.capabilities,
+                    working_directory: None,
+                    network: watch.network,
+                    bounds: watch.bounds,
+                    scratch: &surroundings.scratch,
+                    standard: step.standard,
+                };
+                launch.run(watch.deadline, watch.cancel, output)
+            }
+            Runner::Engine(engine) => {
+                let agent = match &mut self.agent {
+                    Some(agent) => agent,
+                    none => {
+                        let started = engine.start(&self.surroundings, watch)?;
+                        match none.insert(started).ready(watch) {
+                            Ok(None) => {}
+                            Ok(Some(ending)) => return Ok(ending),
+                            Err(error) => return Err(error),
+                        }
+                        none.as_mut().ok_or(SandboxError::Lost)?
+                    }
+                };
+                agent.run(step, watch, output)
+            }
+        }
+    }
+}
+
+impl Surroundings {
+    /// What an agent is told first; `again` starts its program.
+    pub(super) fn setup(
+        &self,
+        again: Vec<String>,
+        watch: &Watch<'_>,
+        gateway: Option<String>,
+    ) -> Setup {
+        let usual = if self.user.uid == 0 {
+            &CAPABILITIES[..]
+        } else {
+            &[]
+        };
+        Setup {
+            again,
+            uid: self.user.uid,
+            gid: self.user.gid,
+            capabilities: self.capabilities.applied(usual),
+            restrictions: watch.bounds.map_or_else(Restrictions::default, |bounds| {
+                Restrictions {
+                    groups: Vec::new(),
+                    ..bounds.restrictions()
+                }
+            }),
+            gateway: gateway.filter(|_| matches!(watch.network, Connection::Gateway(_))),
+        }
+    }
+}
+
+/// An agent under way. Dropped, it ends, and with it everything where it is.
+#[derive(Debug)]
+pub(super) struct Agent {
+    running: Running,
+    reports: Reports,
+    setup: Setup,
+    /// What its runner says besides.
+    errors: PathBuf,
+    /// The runner's name.
+    name: &'static str,
+    ends: Ends,
+    files: StartFiles,
+}
+
+/// What is done when an agent has to end.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// Should it not end by itself.
+    pub(super) stop: Option<Command>,
+    /// Once it is gone.
+    pub(super) after: Option<Command>,
+}
+
+/// What a report means while a step runs.
+enum Heard {
+    Ending(Ending),
+    Error(SandboxError),
+}
+
+impl Agent {
+    /// Starts `command`, whose input and output are those of an agent.
+    pub(super) fn start(
+        mut command: Command,
+        files: StartFiles,
+        setup: Setup,
+        name: &'static str,
+        ends: Ends,
+    ) -> Result<Agent, SandboxError> {
+        let errors = files.errors.clone();
+        command.stdin(std::process::Stdio::piped());
+        let program = PathBuf::from(command.get_program());
+        let running = Running::spawn(command, Some(Errors::File(errors.clone())))
+            .map_err(SandboxError::at("start", &program))?;
+        Ok(Agent {
+            running,
+            reports: Reports::default(),
+            setup,
+            errors,
+            name,
+            ends,
+            files,
+        })
+    }
+
+    /// Waits until it is set up; how the build ended if it is not by then.
+    fn ready(&mut self, watch: &Watch<'_>) -> Result<Option<Ending>, SandboxError> {
+        if watch.network.is_gateway() {
+            self.running.gateway = Some(self.files.await_listener()?);
+        }
+        let setup = Request::Setup(self.setup.clone());
+        match self.exchange(&setup, watch, &mut |_| {})? {
+            Ending::Exited(0) => Ok(None),
+            ending => Ok(Some(ending)),
+        }
+    }
+
+    fn run(
+        &mut self,
+        step: &Step<'_>,
+        watch: &Watch<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ending, SandboxError> {
+        let typed = step.standard == Standard::Terminal;
+        let order = Request::Run(Order {
+            script: step.script.to_owned(),
+            environment: step.environment.clone(),
+            typed,
+        });
+        if !typed {
+            return self.exchange(&order, watch, output);
+        }
+        let from = io::stdin().as_fd().try_clone_to_owned();
+        self.running.keyboard = Some(Keyboard {
+            from: from.map_err(|error| self.io("read what is typed for", error))?,
+            wrap: |bytes| {
+                let mut frame = Vec::new();
+                // A vector takes all that is written.
+                let _ = Request::Typed(bytes.to_vec()).write(&mut frame);
+                frame
+            },
+        });
+        let ending = self.exchange(&order, watch, &mut |bytes| {
+            let mut terminal = io::stdout().lock();
+            let _ = terminal.write_all(bytes).and_then(|()| terminal.flush());
+        });
+        self.running.keyboard = None;
+        ending
+    }
+
+    /// Says `request`, and listens until it is done.
+    fn exchange(
+        &mut self,
+        request: &Request,
+        watch: &Watch<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ending, SandboxError> {
+        let said = match &mut self.running.input {
+            Some(input) => request.write(input),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        // If it is gone already, what it said last tells more.
+        let said = said.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        if let Some(error) = said {
+            return Err(self.io("talk to", error));
+        }
+        let mut error = None;
+        let reports = &mut self.reports;
+        let ended = self.running.wait_for_child(watch, &mut |bytes| {
+            reports.push(bytes);
+            loop {
+                let heard = match reports.next() {
+                    Ok(None) => return None,
+                    Ok(Some(report)) => hear(report, watch.bounds, output),
+                    Err(_) => Some(Heard::Error(SandboxError::Lost)),
+                };
+                match heard {
+                    None => {}
+                    Some(Heard::Ending(ending)) => return Some(ending),
+                    Some(Heard::Error(told)) => {
+                        error = Some(told);
+                        return Some(Ending::Cancelled);
+                    }
+                }
+            }
+        });
+        if let Some(error) = error {
+            return Err(error);
+        }
+        match ended.map_err(|error| self.io("listen to", error))? {
+            Some(Ending::Exited(code)) if code != 0 => {
+                let excess = watch.bounds.and_then(Bounds::exceeded_at_last);
+                Ok(excess.map_or(Ending::Exited(code), Ending::Exceeded))
+            }
+            Some(ending) => Ok(ending),
+            None => Err(self.last_words()),
+        }
+    }
+
+    /// Why the runner ended before its time.
+    fn last_words(&self) -> SandboxError {
+        let text = fs::read(&self.errors).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text.lines().rev().map(str::trim);
+        match lines.find(|line| !line.is_empty()) {
+            Some(line) => SandboxError::Engine {
+                name: self.name,
+                message: line.trim_start_matches("Error: ").to_owned(),
+            },
+            None => SandboxError::Lost,
+        }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> SandboxError {
+        SandboxError::Io {
+            action,
+            path: PathBuf::from(self.name),
+            source,
+        }
+    }
+}
+
+fn hear(
+    report: Report,
+    bounds: Option<&Bounds>,
+    output: &mut dyn FnMut(&[u8]),
+) -> Option<Heard> {
+    match report {
+        Report::Ready => Some(Heard::Ending(Ending::Exited(0))),
+        Report::Printed(bytes) => {
+            output(&bytes);
+            None
+        }
+        Report::Usage(usage) => bounds?
+            .judge(usage)
+            .map(|excess| Heard::Ending(Ending::Exceeded(excess))),
+        Report::Ended(code) => Some(Heard::Ending(Ending::Exited(code))),
+        Report::Failed(failure) => Some(Heard::Error(failure.into())),
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(mut input) = self.running.input.take() {
+            // If it can't be told, the end of its input tells it.
+            let _ = Request::Quit.write(&mut input);
+        }
+        if !self.running.ends_within(PATIENCE) {
+            if let Some(stop) = &mut self.ends.stop {
+                let _ = stop.status();
+            }
+            // An ordinary user's podman is two processes.
+            let group = Pid::from_child(&self.running.child);
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.running.child.wait();
+        if let Some(after) = &mut self.ends.after {
+            let _ = after.status();
+        }
+    }
+}

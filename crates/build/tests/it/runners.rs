@@ -1,0 +1,232 @@
+//! The same builds in other runners than bubblewrap: with the same result, and nothing left of them.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use polpo_build::executor::ExecuteError;
+use polpo_build::guest::GuestMode;
+use polpo_build::recipe::{Accounts, User};
+use polpo_build::sandbox::{Excess, RunnerKind, SandboxError};
+
+use crate::steps::processes_with;
+use crate::support::{Bench, listing};
+
+/// Those that the tests install.
+const RUNNERS: [RunnerKind; 1] = [RunnerKind::Podman];
+
+/// What steps ask of where they are, and what they make there.
+const SCRIPTS: [&str; 5] = [
+    "id -u; id -g; hostname; pwd; umask; env | sort; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status
+     cat /proc/self/uid_map; ip -o link | cut -d: -f2; (exec 3>&1; echo out; echo err >&2; echo out) ; ls -d /dev/shm /tmp; stat -c %a /dev/shm /tmp",
+    "echo data > melange-out/hello/file; chmod 640 melange-out/hello/file; ln melange-out/hello/file melange-out/hello/hard
+     ln -s ../else melange-out/hello/soft; mkdir -p -m 1777 melange-out/hello/folder; cp /bin/busybox melange-out/hello/su; chmod 6755 melange-out/hello/su
+     touch -d '2001-02-03 04:05:06' melange-out/hello/old; chown 0:0 melange-out/hello/file
+     chown 12 melange-out/hello/file 2>&1 || true; mknod melange-out/hello/disk b 8 0 2>&1 || true
+     (trap '' TERM HUP; sleep 66.5) >/dev/null 2>&1 & setsid nohup sleep 66.5 >/dev/null 2>&1 & echo shared > /dev/shm/kept; echo mine > /etc/kept; echo mine > /tmp/kept; exit 0",
+    "ls /dev/shm; cat /etc/kept /tmp/kept; ps -o args | grep -c '[s]leep' || true; read line || echo 'nothing to read'",
+    "mount -t tmpfs none /tmp 2>/dev/null || echo 'no mounts'; (echo 1 > /proc/sys/kernel/panic) 2>/dev/null || echo 'no settings'
+     kill -9 1 2>/dev/null || true; echo 'still there'",
+    "printf 'no newline'; printf '\\377\\n' >&2; stat -c '%a %s %h' melange-out/hello/hard; stat -c %Y melange-out/hello/old",
+];
+
+#[test]
+fn every_runner_gives_the_same_bytes() {
+    let build = |runner: Option<RunnerKind>| {
+        let mut bench = Bench::with(&[&[("etc/config", "theirs\n"), ("usr/lib/x", "x\n")]]);
+        if let Some(runner) = runner {
+            bench.use_runner(runner);
+        }
+        for script in SCRIPTS {
+            bench.step(script);
+        }
+        let long = format!("echo {} | wc -c; echo {} | wc -c", "x".repeat(60_000), "y".repeat(90_000));
+        bench.step(&long);
+        let output = match bench.build() {
+            Ok(output) => output,
+            Err(error) => panic!("{runner:?}: {error}\n{}", bench.lines.text()),
+        };
+        assert_eq!(processes_with("66.5"), 0);
+        let log = fs::read(bench.store().path(&output.log).unwrap()).unwrap();
+        (String::from_utf8_lossy(&log).into_owned(), listing(&output.trees["hello"]))
+    };
+    let (log, tree) = build(None);
+    assert!(log.contains("still there"), "{log}");
+    for runner in RUNNERS {
+        let (other_log, other_tree) = build(Some(runner));
+        let lines = |log: &str| log.lines().map(str::to_owned).collect::<Vec<_>>();
+        for (ours, theirs) in lines(&log).iter().zip(lines(&other_log)) {
+            assert_eq!(theirs, *ours, "{runner}");
+        }
+        assert_eq!(other_log.len(), log.len(), "{runner}");
+        assert_eq!(other_tree, tree, "{runner}");
+    }
+}
+
+#[test]
+fn every_runner_ends_what_goes_wrong() {
+    for runner in RUNNERS {
+        let mut bench = Bench::new();
+        bench.use_runner(runner);
+        let temporary = bench.store().root().join("tmp");
+        let before = listing(&temporary).lines().count();
+
+        bench.step("echo first");
+        bench.step("echo about to; cat /missing; echo never");
+        let error = bench.build().unwrap_err();
+        let ExecuteError::Step(failure) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((failure.step.as_str(), failure.code), ("step 2", 1));
+        assert_eq!(failure.last_lines[0], "about to");
+        bench.step("kill -SEGV $$");
+        let error = bench.build().unwrap_err();
+        assert!(error.to_string().contains("exit code 139"), "{error}");
+
+        bench.plan.limits.timeout = Some(3);
+        bench.step("(trap '' TERM; setsid sleep 67.5) & sleep 67.5");
+        let start = Instant::now();
+        let error = bench.build().unwrap_err();
+        assert!(matches!(error, ExecuteError::TimedOut { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert_eq!(processes_with("67.5"), 0);
+        bench.plan.limits.timeout = None;
+
+        bench.plan.limits.memory = Some(100 << 20);
+        bench.step("for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=60M & done; wait; false");
+        let error = bench.build().unwrap_err();
+        let excess = Excess::Memory(100 << 20);
+        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        bench.plan.limits.memory = None;
+
+        bench.plan.limits.processes = Some(150);
+        bench.step("set +e; bomb() { bomb | bomb & sleep 67.5; }; bomb; wait; sleep 67.5");
+        let error = bench.build().unwrap_err();
+        let excess = Excess::Processes(150);
+        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        assert_eq!(processes_with("67.5"), 0);
+        bench.plan.limits.processes = None;
+
+        bench.plan.limits.processors = Some(500);
+        bench.plan.limits.disk = Some(30 << 20);
+        assert_eq!(bench.run("nproc"), "1");
+        bench.step("dd if=/dev/zero of=x bs=1M 2>/dev/null");
+        let error = bench.build().unwrap_err();
+        let excess = Excess::Disk(30 << 20);
+        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        assert_eq!(listing(&temporary).lines().count(), before);
+    }
+}
+
+#[test]
+fn every_runner_lets_others_than_root_run_steps() {
+    for runner in RUNNERS {
+        let mut texts = Vec::new();
+        for runner in [None, Some(runner)] {
+            let mut bench = Bench::new();
+            if let Some(runner) = runner {
+                bench.use_runner(runner);
+            }
+            bench.plan.accounts = Accounts {
+                run_as: Some("maker".to_owned()),
+                users: vec![User {
+                    name: "maker".to_owned(),
+                    uid: 1234,
+                    gid: 2345,
+                    ..User::default()
+                }],
+                groups: Vec::new(),
+            };
+            bench.plan.capabilities.add = vec!["CAP_SYS_CHROOT".to_owned()];
+            texts.push(bench.run(
+                "id -u; id -g; grep -E 'Cap(Prm|Eff|Bnd|Amb)' /proc/self/status
+                (echo x > /etc/x) 2>/dev/null || echo kept; rm /bin/vi 2>/dev/null || echo kept
+                echo x > /tmp/x; echo x > /var/tmp/x; echo x > /dev/shm/x; echo x > melange-out/hello/x
+                stat -c '%u:%g %a' . melange-out/hello /tmp /tmp/x",
+            ));
+        }
+        assert_eq!(texts[0], texts[1], "{runner}");
+        assert!(texts[0].starts_with("1234\n2345\n"), "{}", texts[0]);
+    }
+}
+
+#[test]
+fn every_runner_has_the_recorded_network() {
+    let server = testkit::Server::start();
+    server.on("/a", testkit::Reply::ok("first"));
+    for runner in RUNNERS {
+        let mut bench = crate::network::bench(&server);
+        bench.use_runner(runner);
+        let script = "curl -sS https://registry.example/a; echo; curl -sS -m 5 --noproxy '*' http://192.0.2.1/ 2>&1 || echo unreachable; ip -o link | cut -d: -f2";
+        let (_, recording) = match crate::network::record(&mut bench, script) {
+            Ok(recorded) => recorded,
+            Err(error) => panic!("{runner}: {error}"),
+        };
+        let recorded = bench.lines.text();
+        assert!(recorded.starts_with("first\n"), "{recorded}");
+        assert!(recorded.ends_with(" lo"), "{recorded}");
+        let second = format!("{script}; curl -sS https://registry.example/a > /dev/null");
+        bench.step("true"); // the socket is the same for all steps
+        if let Err(error) = crate::network::replay(&mut bench, &recording, &second) {
+            panic!("{runner}: {error}");
+        }
+        assert!(bench.lines.text().starts_with("first\n"));
+    }
+}
+
+#[test]
+fn an_engine_sees_no_overlay_and_says_so() {
+    let mut bench = Bench::new();
+    bench.use_runner(RunnerKind::Podman);
+    bench.executor.guest = GuestMode::Overlay;
+    bench.step("true");
+    let error = bench.build().unwrap_err();
+    assert!(
+        matches!(error, ExecuteError::Sandbox(SandboxError::NoSharedOverlay { .. })),
+        "{error}"
+    );
+    // Links into the store can't be written to.
+    bench.executor.guest = GuestMode::HardLinks;
+    let text = bench.run("(echo x > /etc/passwd) 2>&1 || true; echo x > /tmp/x; cat /tmp/x");
+    insta::assert_snapshot!(text, @r"
+    /bin/sh: can't create /etc/passwd: Read-only file system
+    x
+    ");
+}
+
+/// Builds that do not end, each for [`every_runner_dies_with_polpo`] in a process of its own.
+#[test]
+#[ignore = "never ends by itself"]
+fn endless_build() {
+    let mut bench = Bench::new();
+    let folder = std::env::var_os("POLPO_TEST_STORE").unwrap();
+    bench.use_store(std::path::Path::new(&folder));
+    let runner = std::env::var("POLPO_TEST_RUNNER").unwrap();
+    bench.use_runner(runner.parse().unwrap());
+    bench.step("(setsid sleep 68.5 &); (trap '' TERM HUP INT; sleep 68.5) & sleep 68.5");
+    bench.build().unwrap_err();
+}
+
+#[test]
+fn every_runner_dies_with_polpo() {
+    for runner in RUNNERS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "runners::endless_build"])
+            .env("POLPO_TEST_STORE", folder.path())
+            .env("POLPO_TEST_RUNNER", runner.name())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let wait = |until: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !until() {
+                assert!(start.elapsed() < Duration::from_secs(30), "waited in vain");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        wait(&|| processes_with("68.5") == 3);
+        child.kill().unwrap(); // SIGKILL: nothing can be tidied up
+        child.wait().unwrap();
+        wait(&|| processes_with("68.5") == 0);
+    }
+}
