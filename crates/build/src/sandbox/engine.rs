@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use archive::tree::{FileTree, TarOptions};
 use rustix::process::Resource;
 
+use super::agent::AGENT;
 use super::launch::{Bind, StartFiles, Watch};
 use super::preflight::{SandboxError, in_path};
 use super::program::{self, Program};
 use super::session::{Agent, Ends, Surroundings};
-use super::agent::AGENT;
 use super::{Connection, HOST_NAME, INIT_ARGUMENT, Root};
 
 /// Which engine.
@@ -161,7 +161,9 @@ impl Engine {
             (
                 "nproc",
                 Resource::Nproc,
-                watch.bounds.and_then(|bounds| bounds.restrictions().processes),
+                watch
+                    .bounds
+                    .and_then(|bounds| bounds.restrictions().processes),
             ),
         ] {
             let maximum = rustix::process::getrlimit(limit).maximum;

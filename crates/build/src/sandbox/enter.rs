@@ -37,8 +37,8 @@ pub fn init_if_requested() {
     match path.to_str() {
         Some(program::PARTS) => program::tell(),
         Some(agent::AGENT) => {
-            let served = agent::standard_streams()
-                .and_then(|(input, output)| agent::serve(input, output));
+            let served =
+                agent::standard_streams().and_then(|(input, output)| agent::serve(input, output));
             std::process::exit(i32::from(served.is_err()));
         }
         Some(step::STEP) => {
@@ -193,8 +193,14 @@ pub(super) fn make_user_namespace(uid: u32, gid: u32, also: Also) -> Result<(), 
             .map_err(failed(Stage::Map))
     };
     map("/proc/self/setgroups", "deny".to_owned())?;
-    map("/proc/self/uid_map", format!("{uid} {} 1", own_uid.as_raw()))?;
-    map("/proc/self/gid_map", format!("{gid} {} 1", own_gid.as_raw()))
+    map(
+        "/proc/self/uid_map",
+        format!("{uid} {} 1", own_uid.as_raw()),
+    )?;
+    map(
+        "/proc/self/gid_map",
+        format!("{gid} {} 1", own_gid.as_raw()),
+    )
 }
 
 /// Leaves the caller's user and mount namespaces and mounts the guest.

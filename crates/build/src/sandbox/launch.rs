@@ -454,11 +454,7 @@ impl Running {
         })
     }
 
-    fn wait(
-        &mut self,
-        watch: &Watch<'_>,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<Ending> {
+    fn wait(&mut self, watch: &Watch<'_>, output: &mut dyn FnMut(&[u8])) -> io::Result<Ending> {
         let ended = self.wait_for_child(watch, &mut |bytes| {
             output(bytes);
             None

@@ -36,10 +36,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use bounds::{Bounds, Excess, PROCESSES};
+pub use engine::Engine;
 pub use enter::init_if_requested;
 pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
-pub use engine::Engine;
 pub use launch::{Bind, Cancel, Ending, Launch, Standard, User, Watch};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
 pub use runner::{Runner, RunnerKind, UnknownRunner};

@@ -40,8 +40,8 @@ pub(super) fn tell() -> ! {
     let program = Program {
         files: files.into_iter().collect(),
     };
-    let told = serde_json::to_vec(&program)
-        .is_ok_and(|json| std::io::stdout().write_all(&json).is_ok());
+    let told =
+        serde_json::to_vec(&program).is_ok_and(|json| std::io::stdout().write_all(&json).is_ok());
     std::process::exit(i32::from(!told));
 }
 
@@ -126,7 +126,9 @@ fn loaded(bytes: &[u8]) -> Vec<u8> {
         let endian = header.endian().ok()?;
         let segments = header.program_headers(endian, bytes).ok()?;
         let ends = segments.iter().map(|segment| {
-            let end = segment.p_offset(endian).checked_add(segment.p_filesz(endian))?;
+            let end = segment
+                .p_offset(endian)
+                .checked_add(segment.p_filesz(endian))?;
             usize::try_from(end).ok().filter(|end| *end <= bytes.len())
         });
         ends.collect::<Option<Vec<usize>>>()?.into_iter().max()

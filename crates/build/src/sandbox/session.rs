@@ -152,12 +152,12 @@ impl Surroundings {
             uid: self.user.uid,
             gid: self.user.gid,
             capabilities: self.capabilities.applied(usual),
-            restrictions: watch.bounds.map_or_else(Restrictions::default, |bounds| {
-                Restrictions {
+            restrictions: watch
+                .bounds
+                .map_or_else(Restrictions::default, |bounds| Restrictions {
                     groups: Vec::new(),
                     ..bounds.restrictions()
-                }
-            }),
+                }),
             gateway: gateway.filter(|_| matches!(watch.network, Connection::Gateway(_))),
         }
     }
@@ -274,7 +274,9 @@ impl Agent {
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         // If it is gone already, what it said last tells more.
-        let said = said.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        let said = said
+            .err()
+            .filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
         if let Some(error) = said {
             return Err(self.io("talk to", error));
         }
@@ -334,11 +336,7 @@ impl Agent {
     }
 }
 
-fn hear(
-    report: Report,
-    bounds: Option<&Bounds>,
-    output: &mut dyn FnMut(&[u8]),
-) -> Option<Heard> {
+fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) -> Option<Heard> {
     match report {
         Report::Ready => Some(Heard::Ending(Ending::Exited(0))),
         Report::Printed(bytes) => {

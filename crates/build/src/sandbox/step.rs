@@ -95,10 +95,7 @@ fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible
     }
     let [program, arguments @ ..] = shell(&order.script, short);
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(&order.environment);
+    command.args(arguments).env_clear().envs(&order.environment);
     if !order.typed {
         command.stdin(Stdio::null());
     }

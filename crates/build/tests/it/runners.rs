@@ -39,7 +39,11 @@ fn every_runner_gives_the_same_bytes() {
         for script in SCRIPTS {
             bench.step(script);
         }
-        let long = format!("echo {} | wc -c; echo {} | wc -c", "x".repeat(60_000), "y".repeat(90_000));
+        let long = format!(
+            "echo {} | wc -c; echo {} | wc -c",
+            "x".repeat(60_000),
+            "y".repeat(90_000)
+        );
         bench.step(&long);
         let output = match bench.build() {
             Ok(output) => output,
@@ -47,7 +51,10 @@ fn every_runner_gives_the_same_bytes() {
         };
         assert_eq!(processes_with("66.5"), 0);
         let log = fs::read(bench.store().path(&output.log).unwrap()).unwrap();
-        (String::from_utf8_lossy(&log).into_owned(), listing(&output.trees["hello"]))
+        (
+            String::from_utf8_lossy(&log).into_owned(),
+            listing(&output.trees["hello"]),
+        )
     };
     let (log, tree) = build(None);
     assert!(log.contains("still there"), "{log}");
@@ -87,7 +94,11 @@ fn every_runner_ends_what_goes_wrong() {
         let start = Instant::now();
         let error = bench.build().unwrap_err();
         assert!(matches!(error, ExecuteError::TimedOut { .. }), "{error}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            start.elapsed()
+        );
         assert_eq!(processes_with("67.5"), 0);
         bench.plan.limits.timeout = None;
 
@@ -95,14 +106,20 @@ fn every_runner_ends_what_goes_wrong() {
         bench.step("for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=60M & done; wait; false");
         let error = bench.build().unwrap_err();
         let excess = Excess::Memory(100 << 20);
-        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        assert!(
+            matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess),
+            "{error}"
+        );
         bench.plan.limits.memory = None;
 
         bench.plan.limits.processes = Some(150);
         bench.step("set +e; bomb() { bomb | bomb & sleep 67.5; }; bomb; wait; sleep 67.5");
         let error = bench.build().unwrap_err();
         let excess = Excess::Processes(150);
-        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        assert!(
+            matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess),
+            "{error}"
+        );
         assert_eq!(processes_with("67.5"), 0);
         bench.plan.limits.processes = None;
 
@@ -112,7 +129,10 @@ fn every_runner_ends_what_goes_wrong() {
         bench.step("dd if=/dev/zero of=x bs=1M 2>/dev/null");
         let error = bench.build().unwrap_err();
         let excess = Excess::Disk(30 << 20);
-        assert!(matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess), "{error}");
+        assert!(
+            matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess),
+            "{error}"
+        );
         assert_eq!(listing(&temporary).lines().count(), before);
     }
 }
@@ -181,7 +201,10 @@ fn an_engine_sees_no_overlay_and_says_so() {
     bench.step("true");
     let error = bench.build().unwrap_err();
     assert!(
-        matches!(error, ExecuteError::Sandbox(SandboxError::NoSharedOverlay { .. })),
+        matches!(
+            error,
+            ExecuteError::Sandbox(SandboxError::NoSharedOverlay { .. })
+        ),
         "{error}"
     );
     // Links into the store can't be written to.

@@ -134,3 +134,35 @@ pipeline:
     let relations: serde_json::Value = serde_json::from_str(&relations).unwrap();
     assert_eq!(relations["hello"]["depends"], serde_json::json!([]));
 }
+
+#[test]
+fn another_runner_makes_the_same_package() {
+    let shop = Shop::new();
+    recipe(
+        &shop,
+        "environment:
+  contents: {packages: [busybox]}
+pipeline:
+  - runs: |
+      mkdir -p ${{targets.destdir}}/usr/bin
+      echo \"echo $(id) on $(hostname)\" > ${{targets.destdir}}/usr/bin/hello
+      chmod 700 ${{targets.destdir}}/usr/bin/hello
+",
+    );
+    let package = |store: &str, arguments: &[&str]| {
+        let arguments = [&["--out-dir", store], arguments].concat();
+        shop.run(store, "build", &arguments).success();
+        let folder = shop.path(store).join(Arch::host().apk());
+        fs::read(folder.join("hello-1.0-r0.apk")).unwrap()
+    };
+    let usual = package("one", &[]);
+    assert!(package("two", &["--runner", "podman"]) == usual);
+    let wrong = shop.run("one", "build", &["--runner", "lima"]).code(2);
+    assert!(
+        wrong
+            .stderr
+            .contains("`lima` is no runner; known are bubblewrap"),
+        "{}",
+        wrong.stderr
+    );
+}
