@@ -1,6 +1,6 @@
 //! podman and docker: one container for a build, and in it the [agent](super::agent).
 //!
-//! The container has the guest's folder for its root, no capability but the one that a user namespace
+//! The container has the guest's folder for its root, no capability but those that a user namespace
 //! of one user needs, and that is what steps run in: so they get the same result whoever calls polpo,
 //! and whoever the engine takes for root.
 
@@ -142,7 +142,9 @@ impl Engine {
         let (uid, gid) = self.user();
         push(&["--user", &format!("{uid}:{gid}"), "--workdir", "/"]);
         push(&["--entrypoint", ""]);
-        push(&["--cap-drop", "ALL", "--cap-add", "SETFCAP"]);
+        push(&["--cap-drop", "ALL"]);
+        // For the agent alone: steps' rights are those of a namespace of their own.
+        push(&["--cap-add", "SETFCAP", "--cap-add", "SETGID"]);
         push(&["--security-opt", "no-new-privileges"]);
         let network = match watch.network {
             Connection::Host => "host",

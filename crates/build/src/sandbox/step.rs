@@ -84,6 +84,9 @@ fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible
     let StepSpecification { setup, order, .. } = specification;
     enter::restrict(&setup.restrictions).map_err(failed(Stage::Limit))?;
     let _ = rustix::process::setsid();
+    // Engines add groups of the image's, which have no name in the new namespace; who may not drop
+    // them was given none.
+    let _ = rustix::thread::set_thread_groups(&[]);
     enter::make_user_namespace(setup.uid, setup.gid, enter::Also::Nothing)?;
     confine(setup).map_err(failed(Stage::Confine))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -16,7 +16,7 @@ const RUNNERS: [RunnerKind; 1] = [RunnerKind::Podman];
 
 /// What steps ask of where they are, and what they make there.
 const SCRIPTS: [&str; 5] = [
-    "id -u; id -g; hostname; pwd; umask; env | sort; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status
+    "id; hostname; pwd; umask; env | sort; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status
      cat /proc/self/uid_map; ip -o link | cut -d: -f2; (exec 3>&1; echo out; echo err >&2; echo out) ; ls -d /dev/shm /tmp; stat -c %a /dev/shm /tmp",
     "echo data > melange-out/hello/file; chmod 640 melange-out/hello/file; ln melange-out/hello/file melange-out/hello/hard
      ln -s ../else melange-out/hello/soft; mkdir -p -m 1777 melange-out/hello/folder; cp /bin/busybox melange-out/hello/su; chmod 6755 melange-out/hello/su
