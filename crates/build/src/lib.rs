@@ -9,6 +9,7 @@ pub mod emit;
 pub mod executor;
 pub mod git;
 pub mod guest;
+pub mod licences;
 pub mod lint;
 pub mod plan;
 pub mod planning;

@@ -7,6 +7,8 @@ pub enum Form {
     Flag,
     /// A whole number.
     Integer,
+    /// A whole number that is not negative.
+    Natural,
     /// A length of time, such as `1h30m`.
     Duration,
     /// One of these words.

@@ -40,6 +40,7 @@ impl Definitions {
             Form::Text => json!({"type": types(&["string", "number", "boolean"])}),
             Form::Flag => json!({"type": types(&["boolean"])}),
             Form::Integer => json!({"type": types(&["integer"])}),
+            Form::Natural => json!({"type": types(&["integer"]), "minimum": 0}),
             Form::Duration => json!({
                 "type": types(&["string", "integer"]),
                 "pattern": r"^(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|\d{10,})$",

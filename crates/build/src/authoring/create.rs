@@ -2,6 +2,8 @@ use std::fmt::Write as _;
 
 use base::Digest;
 
+use crate::licences::LicenceFile;
+
 /// How upstream builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -32,8 +34,10 @@ pub struct NewRecipe {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Its licence, an SPDX expression; a placeholder when unknown.
+    /// Its licence, an SPDX expression; what `licences` hold, and else a placeholder, when unknown.
     pub license: Option<String>,
+    /// The files of licences in its archive.
+    pub licences: Vec<LicenceFile>,
     /// Where its source archive is.
     pub uri: String,
     /// What that archive is.
@@ -72,12 +76,41 @@ pub fn guess(uri: &str) -> Option<(String, String)> {
     Some((stem[..at].to_ascii_lowercase(), version))
 }
 
+const LICENSE_NOTE: &str = "what the licence file says, as an SPDX expression";
+
+/// What the texts that were found come to, and where they are.
+fn guess_licence(files: &[LicenceFile]) -> (String, String) {
+    let mut licences: Vec<&str> = Vec::new();
+    let mut paths: Vec<&str> = Vec::new();
+    for file in files {
+        for licence in &file.licences {
+            if !licences.contains(&licence.as_str()) {
+                licences.push(licence);
+                paths.push(&file.path);
+            }
+        }
+    }
+    paths.dedup();
+    if licences.is_empty() {
+        return (LICENSE_NOTE.to_owned(), "custom".to_owned());
+    }
+    let mut note = format!("found in {}", paths.join(", "));
+    if licences.len() > 1 {
+        note += "; OR instead of AND if it may be chosen";
+    }
+    if licences.iter().any(|licence| licence.ends_with("-only")) {
+        note += "; -or-later if the sources' headers say so";
+    }
+    (note, licences.join(" AND "))
+}
+
 /// A recipe to start from, with comments on what to look at; it breaks no rule.
 pub fn text(new: &NewRecipe) -> String {
     let NewRecipe {
         name,
         version,
         license,
+        licences,
         uri,
         digest,
         ..
@@ -87,7 +120,10 @@ pub fn text(new: &NewRecipe) -> String {
     } else {
         version.clone()
     };
-    let license_text = license.clone().unwrap_or_else(|| "custom".to_owned());
+    let (license_note, license_text) = match license {
+        Some(license) => (LICENSE_NOTE.to_owned(), license.clone()),
+        None => guess_licence(licences),
+    };
     let uri = uri.replace(version.as_str(), "${{package.version}}");
     let prefix = if new.kind == Kind::Python { "py3-" } else { "" };
     let bare = name.strip_prefix(prefix).unwrap_or(name);
@@ -109,7 +145,7 @@ pub fn text(new: &NewRecipe) -> String {
         ]),
     };
     let mut out = format!(
-        "package:\n  name: {name}\n  version: {version_text}\n  epoch: 0\n  # one line, without the name\n  description: {bare}\n  copyright:\n    # what the licence file says, as an SPDX expression\n    - license: {license_text}\n\nenvironment:\n  contents:\n    # what the build needs beside its pipelines' own needs\n    packages:\n"
+        "package:\n  name: {name}\n  version: {version_text}\n  epoch: 0\n  # one line, without the name\n  description: {bare}\n  copyright:\n    # {license_note}\n    - license: {license_text}\n\nenvironment:\n  contents:\n    # what the build needs beside its pipelines' own needs\n    packages:\n"
     );
     for tool in tools {
         let _ = writeln!(out, "      - {tool}");
@@ -206,6 +242,7 @@ mod tests {
                     name: "my-hello".to_owned(),
                     version: "1.10".to_owned(),
                     license,
+                    licences: Vec::new(),
                     uri: "https://example.org/my-hello-1.10.tar.gz".to_owned(),
                     digest: Digest::of(b""),
                 });
@@ -218,5 +255,32 @@ mod tests {
                 assert!(text.contains("hello-${{package.version}}.tar.gz"));
             }
         }
+    }
+    #[test]
+    fn licences_are_those_of_the_texts_found() {
+        let file = |path: &str, licences: &[&str]| LicenceFile {
+            path: path.to_owned(),
+            licences: licences.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let guess = |files: &[LicenceFile]| {
+            let (note, license) = guess_licence(files);
+            format!("{license} # {note}")
+        };
+        assert_eq!(
+            guess(&[
+                file("x-1/NOTES", &[]),
+                file("x-1/COPYING", &["GPL-3.0-only"])
+            ]),
+            "GPL-3.0-only # found in x-1/COPYING; -or-later if the sources' headers say so"
+        );
+        assert_eq!(
+            guess(&[
+                file("LICENSE-APACHE", &["Apache-2.0"]),
+                file("LICENSE-MIT", &["MIT"]),
+                file("sub/LICENSE", &["MIT"]),
+            ]),
+            "Apache-2.0 AND MIT # found in LICENSE-APACHE, LICENSE-MIT; OR instead of AND if it may be chosen"
+        );
+        assert_eq!(guess(&[]), format!("custom # {LICENSE_NOTE}"));
     }
 }

@@ -19,6 +19,7 @@ use crate::describe::Origin;
 use crate::emit::{EmitError, EmitOptions, emit};
 use crate::executor::{ExecuteError, Executor};
 use crate::guest::{ChooseError, choose};
+use crate::licences;
 use crate::lint::{Levels, LintResults};
 use crate::plan::{BuildPlan, Limits, Network, key_bytes};
 use crate::planning::{Inputs, PlanError, plan_build};
@@ -497,7 +498,7 @@ pub(crate) async fn execute<E: Executor>(
     };
     let mut lint = Vec::new();
     let mut packages = Vec::new();
-    let mut problems = Vec::new();
+    let mut problems = licences::check(store, recipe, &output.workspace)?;
     for package in emitted {
         let blob = store.put_file(&package.path)?;
         packages.push(BuiltPackage {

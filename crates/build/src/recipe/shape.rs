@@ -42,7 +42,11 @@ macro_rules! integers {
             }
 
             fn form() -> Form {
-                Form::Integer
+                if <$type>::MIN == 0 {
+                    Form::Natural
+                } else {
+                    Form::Integer
+                }
             }
         }
     )*};

@@ -56,7 +56,8 @@ Examples:
     Bump(RecipeBump),
     /// Print a recipe to start from, for the source archive at a URL
     #[command(after_help = "\
-The archive is fetched, to be hashed; its name tells the package's and the version.
+The archive is fetched, to be hashed and looked through for licences; its name tells the package's and
+the version.
 
 Example:
   polpo recipe new --kind autotools --license Zlib https://zlib.net/fossils/zlib-1.3.1.tar.gz > zlib.yaml")]
@@ -77,7 +78,7 @@ pub(crate) struct RecipeNew {
     /// The version [default: what the URL tells]
     #[arg(long, value_name = "VERSION")]
     pub(crate) version: Option<String>,
-    /// The licence, an SPDX expression
+    /// The licence, an SPDX expression [default: what the texts in the archive are]
     #[arg(long, value_name = "LICENCE")]
     pub(crate) license: Option<String>,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 use base::Epoch;
 use build::authoring::create::{Kind, NewRecipe, guess, text};
+use build::licences;
 use build::recipe::{Fetch, SourceRequest};
 use build::source::Sources;
 
@@ -43,6 +44,11 @@ pub(crate) async fn run(arguments: &RecipeNew, session: &Session<'_>) -> Result<
     let Some(digest) = sources.digest(&fetch) else {
         return Ok(());
     };
+    // A source that is no archive has no files.
+    let licences = match &arguments.license {
+        Some(_) => Vec::new(),
+        None => licences::of_archive(&store, &digest).unwrap_or_default(),
+    };
     print_raw(&text(&NewRecipe {
         kind: match arguments.kind {
             RecipeKind::Autotools => Kind::Autotools,
@@ -57,6 +63,7 @@ pub(crate) async fn run(arguments: &RecipeNew, session: &Session<'_>) -> Result<
         name,
         version,
         license: arguments.license.clone(),
+        licences,
         uri: uri.clone(),
         digest,
     }))

@@ -14,6 +14,7 @@ mod messages;
 mod network;
 mod programs;
 mod recipe;
+mod recipe_files;
 mod refused;
 mod remote;
 mod spine;

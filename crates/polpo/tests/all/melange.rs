@@ -192,7 +192,9 @@ fn packages_are_checked() {
         let program = program.env("POLPO_STORE", scene.path("store"));
         program.args(words).folder(scene.0.path()).run()
     };
-    let sarif = json(&polpo(&["lint", "--format", "sarif", HELLO, COMPAT]).stdout);
+    let sarif = polpo(&["lint", "--format", "sarif", HELLO, COMPAT]).stdout;
+    crate::recipe_files::valid_sarif(&sarif);
+    let sarif = json(&sarif);
     let run = &sarif["runs"][0];
     let results = run["results"].as_array().unwrap();
     assert!(

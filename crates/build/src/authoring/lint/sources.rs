@@ -74,6 +74,10 @@ pub(super) fn places(subject: &Subject<'_>, findings: &mut Findings) {
                 let unknown = |part: &str| part.contains("${{");
                 match host(&uri) {
                     None if unknown(&uri) => {}
+                    // A file that an apt mirror has, found by its hash.
+                    None if uri
+                        .strip_prefix("apt:")
+                        .is_some_and(|file| !file.is_empty()) => {}
                     Some(host) if unknown(host) || is_host(host) => {}
                     None => findings.add(format!("`{uri}` is no whole URI"), text.span()),
                     Some(host) => findings.add(

@@ -250,7 +250,7 @@ fn nothing(form: Form) -> Item {
     match form {
         Form::Text | Form::Choice(_) => Item::Text(String::new()),
         Form::Flag => Item::Bool(false),
-        Form::Integer | Form::Duration => Item::Integer(0),
+        Form::Integer | Form::Natural | Form::Duration => Item::Integer(0),
         Form::List(_) => Item::List(Vec::new()),
         Form::Map(_) | Form::Record(_) => Item::Map(Vec::new()),
     }

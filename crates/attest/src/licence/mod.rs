@@ -1,6 +1,8 @@
 //! SPDX licence expressions (SPDX 2.3, annex D), and how a package's several copyright entries
 //! become one.
 
+pub mod detect;
+
 use std::collections::BTreeMap;
 
 use spdx::expression::{ExprNode, Operator};

@@ -1,0 +1,283 @@
+//! Licences' texts among sources, beside what the recipe says of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use attest::licence::detect::{self, identifiers, same_text};
+use base::{Digest, Problem};
+use store::{Store, StoreError};
+
+use crate::recipe::{Copyright, ResolvedRecipe};
+use crate::workspace::{self, Workspace, WorkspaceError};
+
+/// How deep below the top a text is that is about the whole: those further down are of what comes
+/// along.
+const DEPTH: usize = 2;
+/// More texts than that say nothing about the whole.
+const MOST_TEXTS: usize = 64;
+/// More entries of folders are not looked at.
+const MOST_ENTRIES: usize = 20_000;
+
+/// Folders of what others wrote, or the build.
+const FOREIGN: [&str; 7] = [
+    ".virtualenv",
+    "env",
+    "melange-out",
+    "node_modules",
+    "third_party",
+    "vendor",
+    "venv",
+];
+
+/// Ends of names of files that are about licences, but no texts of them.
+const NO_TEXTS: [&str; 5] = [".gemspec", ".go", ".header", ".spdx", ".xml"];
+
+/// A file that holds licences' texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenceFile {
+    /// Its path below the folder that was looked through.
+    pub path: String,
+    /// The SPDX identifiers of the licences in it, the likeliest first; none where the text is none
+    /// that is known.
+    pub licences: Vec<String>,
+}
+
+/// The files of licences near the top of a source archive.
+///
+/// # Errors
+/// It can't be unpacked, or the store failed.
+pub fn of_archive(store: &Store, archive: &Digest) -> Result<Vec<LicenceFile>, WorkspaceError> {
+    let folder = store.temp_dir()?;
+    let sources = Workspace::create(&folder.path().join("sources"), &[])?;
+    sources.unpack(store, archive, "the source", "", 0)?;
+    // One more for the folder that has it all.
+    Ok(found_in(
+        store,
+        sources.path(),
+        DEPTH + 1,
+        &BTreeSet::new(),
+    )?)
+}
+
+/// The licences' files in the folder `top`, and what is at `named`.
+fn found_in(
+    store: &Store,
+    top: &Path,
+    depth: usize,
+    named: &BTreeSet<String>,
+) -> Result<Vec<LicenceFile>, StoreError> {
+    let mut paths = named.clone();
+    paths.extend(names_in(top, depth));
+    let mut found = Vec::new();
+    for path in paths.into_iter().take(MOST_TEXTS) {
+        if let Some(text) = workspace::text(top, &path) {
+            let licences = licences_of(store, &text)?;
+            found.push(LicenceFile { path, licences });
+        }
+    }
+    Ok(found)
+}
+
+/// The licences in a text; what was found once is kept.
+fn licences_of(store: &Store, text: &str) -> Result<Vec<String>, StoreError> {
+    let key = Digest::of(format!("{}\n{text}", detect::VERSION).as_bytes());
+    if let Some(found) = store.record_get("licence", &key)? {
+        return Ok(found);
+    }
+    let found = detect::detect(text);
+    let found: Vec<String> = found.iter().map(|it| it.identifier.to_owned()).collect();
+    store.record_put("licence", &key, &found)?;
+    Ok(found)
+}
+
+/// The paths of files whose names say that they hold a licence's text.
+fn names_in(top: &Path, depth: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![(PathBuf::new(), 1)];
+    let mut seen = 0;
+    while let Some((folder, level)) = pending.pop() {
+        let Ok(entries) = std::fs::read_dir(top.join(&folder)) else {
+            continue; // a step made it unreadable
+        };
+        let mut entries: Vec<_> = entries.flatten().take(MOST_ENTRIES - seen).collect();
+        seen += entries.len();
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            // Links are not followed.
+            let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else {
+                continue;
+            };
+            let path = folder.join(&name);
+            if kind.is_dir() && level < depth && !FOREIGN.contains(&name.as_str()) {
+                pending.push((path, level + 1));
+            } else if kind.is_file()
+                && crate::lint::is_licence(&name)
+                && !NO_TEXTS.iter().any(|end| name.ends_with(end))
+                && let Some(path) = path.to_str()
+            {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// A warning for each licence whose text is among the sources while the recipe says another, or nothing
+/// of it.
+///
+/// # Errors
+/// The store failed.
+pub(crate) fn check(
+    store: &Store,
+    recipe: &ResolvedRecipe,
+    workspace: &Path,
+) -> Result<Vec<Problem>, StoreError> {
+    let entries: Vec<&Copyright> = recipe
+        .packages()
+        .flat_map(|package| &package.licenses)
+        .collect();
+    let named: BTreeSet<String> = entries
+        .iter()
+        .map(|entry| plain(&entry.license_path).to_owned())
+        .filter(|path| !path.is_empty())
+        .collect();
+    let files = found_in(store, workspace, DEPTH, &named)?;
+    Ok(compare(&recipe.package.name, &entries, &files))
+}
+
+/// A path as walking finds it.
+fn plain(path: &str) -> &str {
+    path.trim_start_matches("./")
+}
+
+fn compare(package: &str, entries: &[&Copyright], files: &[LicenceFile]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in files {
+        let of_file = entries
+            .iter()
+            .filter(|entry| plain(&entry.license_path) == file.path);
+        let about: Vec<&&Copyright> = match of_file.clone().next() {
+            Some(_) => of_file.collect(),
+            None => entries.iter().collect(),
+        };
+        let said: BTreeSet<String> = about
+            .iter()
+            .flat_map(|entry| identifiers(&entry.license))
+            .collect();
+        let overridden = |licence: &str| {
+            let mut overrides = about.iter().map(|entry| entry.detection_override.as_str());
+            overrides.any(|other| same_text(other) == same_text(licence))
+        };
+        for licence in &file.licences {
+            if overridden(licence)
+                || said
+                    .iter()
+                    .any(|said| same_text(said) == same_text(licence))
+            {
+                continue;
+            }
+            let texts: Vec<&str> = about.iter().map(|entry| entry.license.as_str()).collect();
+            let said = match texts.as_slice() {
+                [] => "names no licence".to_owned(),
+                texts => format!("says {}", texts.join(", ")),
+            };
+            let message = format!(
+                "{package}: `{}` holds the text of {licence}, and the recipe {said}",
+                file.path
+            );
+            problems.push(Problem::warning("licence-text", message).help(
+                "correct `copyright`; where the text is found to be another than it is, name that as \
+                 `detection-override` of an entry with the file as its `license-path`",
+            ));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn entry(license: &str, path: &str, detection_override: &str) -> Copyright {
+        Copyright {
+            license: license.to_owned(),
+            license_path: path.to_owned(),
+            detection_override: detection_override.to_owned(),
+            ..Copyright::default()
+        }
+    }
+
+    #[test]
+    fn what_sources_and_recipe_say_is_compared() {
+        let files = |path: &str, licences: &[&str]| LicenceFile {
+            path: path.to_owned(),
+            licences: licences.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let found = [
+            files("COPYING", &["GPL-2.0-only"]),
+            files("lib/LICENSE", &["MIT", "Zlib"]),
+            files("NOTES", &[]),
+        ];
+        let said = |entries: &[Copyright]| {
+            let entries: Vec<&Copyright> = entries.iter().collect();
+            let problems = compare("x", &entries, &found);
+            let messages = problems.iter().map(|problem| problem.message.as_str());
+            messages.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(
+            said(&[entry("GPL-2.0-or-later AND (MIT OR Zlib)", "", "")]),
+            ""
+        );
+        assert_eq!(
+            said(&[
+                entry("GPL-2.0-or-later", "./COPYING", ""),
+                entry("ISC AND Zlib", "lib/LICENSE", "MIT"),
+            ]),
+            ""
+        );
+        insta::assert_snapshot!(said(&[entry("MIT", "", "")]), @"
+        x: `COPYING` holds the text of GPL-2.0-only, and the recipe says MIT
+        x: `lib/LICENSE` holds the text of Zlib, and the recipe says MIT
+        ");
+        // An entry about a file is the only one about it.
+        insta::assert_snapshot!(said(&[entry("GPL-2.0", "", ""), entry("MIT", "COPYING", ""), entry("Zlib AND MIT", "lib/LICENSE", "")]), @"x: `COPYING` holds the text of GPL-2.0-only, and the recipe says MIT");
+        insta::assert_snapshot!(said(&[]), @"
+        x: `COPYING` holds the text of GPL-2.0-only, and the recipe names no licence
+        x: `lib/LICENSE` holds the text of MIT, and the recipe names no licence
+        x: `lib/LICENSE` holds the text of Zlib, and the recipe names no licence
+        ");
+    }
+
+    #[test]
+    fn only_the_projects_own_texts_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [
+            "COPYING",
+            "LICENSE-MIT.txt",
+            "sub/licence.md",
+            "sub/deep/LICENSE",
+            "vendor/x/LICENSE",
+            "vendor/LICENSE",
+            "melange-out/x/LICENSE",
+            "license.go",
+            "README",
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        symlink("/etc", folder.path().join("linked")).unwrap();
+        symlink("/etc/passwd", folder.path().join("LICENSE")).unwrap();
+        let names: Vec<String> = names_in(folder.path(), DEPTH).into_iter().collect();
+        assert_eq!(names, ["COPYING", "LICENSE-MIT.txt", "sub/licence.md"]);
+        // What a recipe names is read below the folder alone.
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let named = ["LICENSE", "../passwd", "README"].map(str::to_owned);
+        let found = found_in(&store, folder.path(), 1, &BTreeSet::from(named)).unwrap();
+        let paths: Vec<&str> = found.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["COPYING", "LICENSE-MIT.txt", "README"]);
+    }
+}
