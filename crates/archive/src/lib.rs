@@ -5,6 +5,7 @@
 //! here is a function of its arguments alone: the same tree gives the same bytes on any machine.
 
 pub mod ar;
+pub mod cpio;
 pub mod decompress;
 pub mod gzip;
 mod limits;

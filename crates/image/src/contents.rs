@@ -205,7 +205,7 @@ impl Contents {
     }
 }
 
-fn each_layer(
+pub(crate) fn each_layer(
     layout: &Layout,
     image: &ResolvedImage,
     mut read: impl FnMut(Digest, &mut (dyn Read + Send)) -> Result<(), ContentsError>,

@@ -13,6 +13,7 @@ pub mod json;
 mod layout;
 mod manifest;
 pub mod media_type;
+pub mod packed;
 pub mod registry;
 
 pub use config::{Execution, History, ImageConfig, InvalidConfig, RootFs};

@@ -10,5 +10,6 @@ extern crate polpo_image as image;
 mod bed;
 mod build;
 mod engines;
+mod outputs;
 mod parity;
 mod verify;

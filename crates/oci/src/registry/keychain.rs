@@ -689,7 +689,10 @@ mod tests {
         assert_eq!(found(&keychain, "r.example/a"), "ann:p:q");
         let mode = std::fs::metadata(&place).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(wait(keychain.forget("r.example")).unwrap(), std::slice::from_ref(&place));
+        assert_eq!(
+            wait(keychain.forget("r.example")).unwrap(),
+            std::slice::from_ref(&place)
+        );
         assert_eq!(wait(keychain.forget("r.example")).unwrap(), [""; 0]);
         let left: Value = serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap();
         assert_eq!(

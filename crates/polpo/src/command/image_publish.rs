@@ -26,10 +26,13 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
         siblings.push(name);
     }
     let what = || format!("{} was not published", arguments.layout.display());
-    let opened = super::image_copy::open(&arguments.layout, session)
+    let store = session.store()?;
+    let scratch = store
+        .temp_dir()
         .map_err(|error| Failure::failed(what(), error))?;
     let origin = Origin::Layout {
-        layout: opened.layout.clone(),
+        layout: super::image_copy::open(&arguments.layout, scratch.path())
+            .map_err(|error| Failure::failed(what(), error))?,
         tag: arguments.tag.clone(),
     };
     let settings = CopySettings {
@@ -38,7 +41,6 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
         parallel: arguments.registries.parallel,
     };
     let registry = session.registry(&arguments.registries);
-    let store = session.store()?;
     let mut reports: Vec<CopyReport> = Vec::new();
     for (name, references) in by_repository(references) {
         let report = to_registry(

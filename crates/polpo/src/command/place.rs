@@ -77,6 +77,9 @@ impl Place {
                 filled(rest)?;
                 return Ok(place);
             }
+            if scheme == "oci" || scheme == "oci-archive" {
+                return usage(format!("`{text}` names no place"));
+            }
         }
         let is_path = text.starts_with(['/', '.']);
         if is_path || Path::new(text).join("oci-layout").is_file() {

@@ -16,6 +16,7 @@ mod programs;
 mod recipe;
 mod recipe_files;
 mod refused;
+mod registry;
 mod remote;
 mod spine;
 mod world;
