@@ -51,6 +51,12 @@ impl Gathered {
             digest: self.root.descriptor.digest,
             media_type: self.root.descriptor.media_type.clone(),
             names: Vec::new(),
+            parts: self
+                .root
+                .manifests()
+                .iter()
+                .map(|part| part.digest)
+                .collect(),
             manifests: Count::default(),
             blobs: Count::default(),
             referrers: Count::default(),

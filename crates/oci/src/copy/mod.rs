@@ -69,6 +69,8 @@ pub struct CopyReport {
     pub media_type: String,
     /// The names that it has now, or had already.
     pub names: Vec<String>,
+    /// The digests of the images that it lists, if it is an index.
+    pub parts: Vec<Digest>,
     /// Manifests and indexes: how many there are, and how many were there before.
     pub manifests: Count,
     /// Blobs.

@@ -191,7 +191,12 @@ impl Registry {
             // A token without a scope may open nothing, yet it was given to this user.
             200 => Ok(()),
             401 if matches!(host.challenge(), Some(Challenge::Bearer { .. })) => Ok(()),
-            401 | 403 => Err(denied(&what, registry, user.to_owned(), &answered)),
+            401 | 403 => Err(denied(
+                &what,
+                registry,
+                format!("the user `{user}`"),
+                &answered,
+            )),
             _ => Err(RegistryError::of(what, &answered)),
         }
     }

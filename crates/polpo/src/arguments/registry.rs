@@ -59,7 +59,7 @@ pub(crate) struct Publish {
     /// Leave out what refers to the image: signatures, SBOMs, provenance
     #[arg(long)]
     pub(crate) without_referrers: bool,
-    /// Also write what was published to this file, a line for each name: REPOSITORY@DIGEST
+    /// Also write REPOSITORY@DIGEST to this file, a line for each architecture, then for all
     #[arg(long, value_name = "FILE")]
     pub(crate) image_refs: Option<PathBuf>,
     #[command(flatten)]

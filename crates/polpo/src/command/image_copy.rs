@@ -124,6 +124,7 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
                 digest: image.descriptor.digest,
                 media_type: image.descriptor.media_type.clone(),
                 names: Vec::new(),
+                parts: Vec::new(),
                 manifests: Count::default(),
                 blobs: Count::default(),
                 referrers: Count::default(),

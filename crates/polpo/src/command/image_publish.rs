@@ -42,6 +42,7 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
     };
     let registry = session.registry(&arguments.registries);
     let mut reports: Vec<CopyReport> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for (name, references) in by_repository(references) {
         let report = to_registry(
             &origin,
@@ -54,12 +55,13 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
         )
         .await
         .map_err(|error| Failure::failed(what(), error))?;
+        lines.extend(by_digest(&report, &name));
         reports.push(report);
         // The next repository can take the blobs from this one.
         siblings.insert(0, name);
     }
     if let Some(path) = &arguments.image_refs {
-        write_references(path, &reports)?;
+        write_references(path, &lines)?;
     }
     print(&reports, arguments.format)
 }
@@ -81,23 +83,15 @@ fn by_repository(references: Vec<Reference>) -> Vec<(RepositoryName, Vec<Referen
     groups
 }
 
-/// `REPOSITORY@DIGEST`, as other programs take it.
-fn by_digest(report: &CopyReport) -> Vec<String> {
-    let name = |name: &String| {
-        let bare = name.split('@').next().unwrap_or_default();
-        let repository = match bare.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => bare,
-        };
-        format!("{repository}@{}", report.digest)
-    };
-    let mut names: Vec<String> = report.names.iter().map(name).collect();
-    names.dedup();
-    names
+/// `REPOSITORY@DIGEST` for each image of an index, then for the index.
+fn by_digest(report: &CopyReport, repository: &RepositoryName) -> Vec<String> {
+    let digests = report.parts.iter().chain([&report.digest]);
+    digests
+        .map(|digest| repository.at(*digest).to_string())
+        .collect()
 }
 
-fn write_references(path: &Path, reports: &[CopyReport]) -> Result<(), Failure> {
-    let lines: Vec<String> = reports.iter().flat_map(by_digest).collect();
+fn write_references(path: &Path, lines: &[String]) -> Result<(), Failure> {
     let text = lines.join("\n") + "\n";
     store::write_atomically(path, text.as_bytes()).map_err(|error| {
         Failure::failed(
