@@ -176,7 +176,8 @@ fn compare(package: &str, entries: &[&Copyright], files: &[LicenceFile]) -> Vec<
             {
                 continue;
             }
-            let texts: Vec<&str> = about.iter().map(|entry| entry.license.as_str()).collect();
+            let texts: BTreeSet<&str> = about.iter().map(|entry| entry.license.as_str()).collect();
+            let texts: Vec<&str> = texts.into_iter().collect();
             let said = match texts.as_slice() {
                 [] => "names no licence".to_owned(),
                 texts => format!("says {}", texts.join(", ")),

@@ -804,3 +804,39 @@ pipeline:
     ");
     assert!(!Path::new("/etc/hello").exists());
 }
+
+const ISC: &str = "Copyright 2020 A. Person
+
+Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee
+is hereby granted, provided that the above copyright notice and this permission notice appear in all
+copies.
+
+THE SOFTWARE IS PROVIDED \"AS IS\" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE
+INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE
+FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS
+OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING
+OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+";
+
+#[test]
+fn a_licence_among_the_sources_is_compared_with_the_recipes() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("recipe/hello/LICENSE"), ISC).unwrap();
+    let said = |recipe: &ResolvedRecipe| {
+        let built = workshop
+            .build(recipe, true)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let found = built.problems.iter();
+        let found = found.filter(|problem| problem.rule == "licence-text");
+        found
+            .map(|problem| problem.message.clone())
+            .collect::<Vec<_>>()
+    };
+    let mut recipe = workshop.recipe("");
+    assert_eq!(
+        said(&recipe),
+        ["hello: `LICENSE` holds the text of ISC, and the recipe says MIT"]
+    );
+    recipe.package.licenses[0].license = "MIT AND ISC".to_owned();
+    assert_eq!(said(&recipe), [""; 0]);
+}
