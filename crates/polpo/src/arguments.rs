@@ -184,9 +184,18 @@ pub(crate) struct Target {
         long,
         value_name = "SECONDS",
         env = "SOURCE_DATE_EPOCH",
-        default_value_t = 0
+        value_parser = seconds,
+        default_value = "0"
     )]
     pub(crate) source_date_epoch: u64,
+}
+
+/// Seconds since 1970. A variable that is set to nothing is as good as none.
+fn seconds(text: &str) -> Result<u64, std::num::ParseIntError> {
+    match text.trim() {
+        "" => Ok(0),
+        number => number.parse(),
+    }
 }
 
 /// Where the bytes of a source may be, besides its URL. Only the hash decides.
@@ -537,7 +546,8 @@ pub(crate) struct SourceImport {
         long,
         value_name = "SECONDS",
         env = "SOURCE_DATE_EPOCH",
-        default_value_t = 0
+        value_parser = seconds,
+        default_value = "0"
     )]
     pub(crate) source_date_epoch: u64,
 }

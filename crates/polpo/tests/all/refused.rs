@@ -500,3 +500,34 @@ pipeline:
         package.pkginfo()
     );
 }
+
+#[test]
+fn a_time_is_a_number_of_seconds_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = "package: {name: a, version: 1, epoch: 0}\n";
+    fs::write(folder.path().join("a.yaml"), recipe).unwrap();
+    for (epoch, taken) in [
+        ("", true),
+        ("    ", true),
+        ("1669683910", true),
+        ("tacocat", false),
+        ("-5", false),
+        ("12.5", false),
+        ("99999999999999999999", false),
+    ] {
+        let fetched = polpo(&folder.path().join("store"))
+            .args(["source", "fetch", "a.yaml"])
+            .env("SOURCE_DATE_EPOCH", epoch)
+            .folder(folder.path())
+            .run();
+        if taken {
+            fetched.success();
+        } else {
+            let said = fetched.code(2).stderr;
+            assert!(
+                said.contains(&format!("'{epoch}' for '--source-date-epoch")),
+                "{said}"
+            );
+        }
+    }
+}
