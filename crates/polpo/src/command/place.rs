@@ -149,7 +149,7 @@ mod tests {
         Layout("dir", None)
         Layout("dir", Some("v1"))
         Layout("a:b/c", None)
-        error: `oci:` is no image reference: a tag has letters, digits, `_`, `.` and `-`, at most 128, and does not start with `.` or `-`; the folder of a layout is written as `./oci:` or `oci:oci:`
+        error: `oci:` names no place
         Layout("/tmp/none", Some("v1"))
         Layout("./none", None)
         LayoutArchive("x.tar", Some("v1"))
