@@ -85,7 +85,13 @@ impl Bed {
         std::fs::write(files.join("mark"), mark).unwrap();
         let tar = self.path("layer.tar");
         Program::new("tar")
-            .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cf"])
+            .args([
+                "--format=ustar",
+                "--numeric-owner",
+                "--mtime=@0",
+                "--mode=0644",
+            ])
+            .args(["--owner=0", "--group=0", "-cf"])
             .arg(&tar)
             .arg("-C")
             .arg(&files)

@@ -38,8 +38,8 @@ fn a_registry_with_passwords() {
         shown(wrong, registry.address()),
     ];
     insta::assert_snapshot!(lines.join("\n"), @"
-    looking for REGISTRY/app@sha256:491b093011a78e6a9073d66f42bebd49524f1180ce2771701075740ae6ac51bf: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`
-    looking for REGISTRY/app@sha256:491b093011a78e6a9073d66f42bebd49524f1180ce2771701075740ae6ac51bf: REGISTRY refuses this to the user `ann` (401); ask for the right to do it, or `polpo login REGISTRY` as somebody else
+    looking for REGISTRY/app@sha256:5d1528cc4a5f24dd980be5c6860d8418fbb25c63020cbe0446ad1f5c3796bf32: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`
+    looking for REGISTRY/app@sha256:5d1528cc4a5f24dd980be5c6860d8418fbb25c63020cbe0446ad1f5c3796bf32: REGISTRY refuses this to the user `ann` (401); ask for the right to do it, or `polpo login REGISTRY` as somebody else
     ");
     bed.keychain = keychain(&bed, registry.address(), USER.0, USER.1);
     bed.publish(&layout, &[&name]).unwrap();
@@ -71,11 +71,11 @@ fn a_registry_with_tokens() {
     let (layout, _) = bed.layout("layout");
     let name = registry.name("public/app:v1");
     let refused = bed.publish(&layout, &[&name]).unwrap_err();
-    insta::assert_snapshot!(shown(refused, registry.address()), @"sending REGISTRY/public/app@sha256:2a856b21563270205802b46f61406d73079e9c85800e4e17c0ef8c184d696e2f: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`");
+    insta::assert_snapshot!(shown(refused, registry.address()), @"sending REGISTRY/public/app@sha256:1406e70f9b3d4265d6c2f1b6e2d87b41b819e9638ed58eeae9f7dfbd84a2779a: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`");
 
     bed.keychain = keychain(&bed, registry.address(), "ann", "wrong");
     let refused = bed.publish(&layout, &[&name]).unwrap_err();
-    insta::assert_snapshot!(shown(refused, registry.address()), @"looking for REGISTRY/public/app@sha256:491b093011a78e6a9073d66f42bebd49524f1180ce2771701075740ae6ac51bf: getting a token: REGISTRY refuses this to the user `ann` (401); ask for the right to do it, or `polpo login REGISTRY` as somebody else");
+    insta::assert_snapshot!(shown(refused, registry.address()), @"looking for REGISTRY/public/app@sha256:5d1528cc4a5f24dd980be5c6860d8418fbb25c63020cbe0446ad1f5c3796bf32: getting a token: REGISTRY refuses this to the user `ann` (401); ask for the right to do it, or `polpo login REGISTRY` as somebody else");
 
     bed.keychain = keychain(&bed, registry.address(), USER.0, USER.1);
     let before = tokens.asked().len();

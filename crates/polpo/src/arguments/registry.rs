@@ -1,5 +1,6 @@
 //! Arguments of the commands that speak with registries.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use base::Arch;
@@ -36,12 +37,13 @@ pub(crate) struct Registries {
 Examples:
   polpo image publish build/hello registry.example/team/hello:1.2 registry.example/team/hello:latest
   polpo image publish build/hello registry.example/team/hello:1.2 --format json
+  polpo image publish hello.yaml registry.example/team/hello:1.2 -- -r build/packages -k keys
 
 References are written in full: `hello` or `team/hello` is refused, so that nothing goes to Docker's
 registry by a slip. A tag is set once all that it leads to is there; what the registry has already
 is not sent again. Credentials are those of `polpo login`, `docker login` and `podman login`.")]
 pub(crate) struct Publish {
-    /// Folder or tar file of an OCI layout
+    /// Folder or tar file of an OCI layout, or an image file (.yaml), which is built first
     #[arg(value_name = "LAYOUT")]
     pub(crate) layout: PathBuf,
     /// Where to: REGISTRY/REPOSITORY:TAG; without a tag, `latest`
@@ -59,6 +61,9 @@ pub(crate) struct Publish {
     /// Leave out what refers to the image: signatures, SBOMs, provenance
     #[arg(long)]
     pub(crate) without_referrers: bool,
+    /// How an image file is built: options of `polpo image build`
+    #[arg(last = true, value_name = "BUILD OPTION")]
+    pub(crate) build_options: Vec<OsString>,
     /// Also write REPOSITORY@DIGEST to this file, a line for each architecture, then for all
     #[arg(long, value_name = "FILE")]
     pub(crate) image_refs: Option<PathBuf>,

@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use clap::Parser as _;
 use oci::copy::{CopyReport, CopySettings, Origin, to_registry};
 use oci::registry::{Reference, RepositoryName};
 use serde::Serialize;
 
 use super::place::reference;
 use crate::arguments::registry::Publish;
+use crate::arguments::{Arguments, Command, Image};
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 use crate::settings::Session;
@@ -30,8 +33,23 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
     let scratch = store
         .temp_dir()
         .map_err(|error| Failure::failed(what(), error))?;
+    let image_file = is_image_file(&arguments.layout);
+    let built = scratch.path().join("built");
+    let layout = match image_file {
+        true => {
+            build(arguments, &built, session).await?;
+            &built
+        }
+        false if arguments.build_options.is_empty() => &arguments.layout,
+        false => {
+            return Err(Failure::Usage(format!(
+                "{} is no image file: there is nothing to build",
+                arguments.layout.display()
+            )));
+        }
+    };
     let origin = Origin::Layout {
-        layout: super::image_copy::open(&arguments.layout, scratch.path())
+        layout: super::image_copy::open(layout, scratch.path())
             .map_err(|error| Failure::failed(what(), error))?,
         tag: arguments.tag.clone(),
     };
@@ -64,6 +82,32 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
         write_references(path, &lines)?;
     }
     print(&reports, arguments.format)
+}
+
+fn is_image_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("yaml" | "yml"))
+}
+
+/// Builds the image file into a layout, as `polpo image build` does with the options behind `--`.
+async fn build(arguments: &Publish, into: &Path, session: &Session<'_>) -> Result<(), Failure> {
+    let tag = arguments.references.first().map_or("", String::as_str);
+    let words = ["polpo", "image", "build"].map(OsString::from);
+    let operands = [
+        arguments.layout.clone().into_os_string(),
+        tag.into(),
+        into.as_os_str().to_owned(),
+    ];
+    let words = words.iter().chain(&arguments.build_options);
+    // Operands come last, so that an option can't take one for its value.
+    let words = words.cloned().chain(["--".into()]).chain(operands);
+    match Arguments::try_parse_from(words).map(|parsed| parsed.command) {
+        Ok(Command::Image(Image::Build(build))) => super::image_build::run(&build, session).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::Usage(
+            error.to_string().trim_start_matches("error: ").to_owned(),
+        )),
+    }
 }
 
 /// In the order in which the repositories are first named.

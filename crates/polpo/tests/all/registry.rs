@@ -76,7 +76,13 @@ impl Desk {
             fs::write(files.join("mark"), mark).unwrap();
             let tar = self.path("layer.tar");
             Program::new("tar")
-                .args(["--mtime=@0", "--owner=0", "--group=0", "-cf"])
+                .args([
+                    "--format=ustar",
+                    "--numeric-owner",
+                    "--mtime=@0",
+                    "--mode=0644",
+                ])
+                .args(["--owner=0", "--group=0", "-cf"])
                 .arg(&tar)
                 .arg("-C")
                 .arg(&files)
@@ -138,7 +144,7 @@ fn log_in_publish_copy_and_log_out() {
     let refused = desk.run(&["image", "publish", "hello", &name]).code(1);
     insta::assert_snapshot!(steady(&refused.stderr), @"
     error: hello was not published
-      because: looking for REGISTRY/team/hello@sha256:d655570bd792ba7b9af176477c624046a9719377a5a5949c97a09669c0f64a56: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`
+      because: looking for REGISTRY/team/hello@sha256:b20cc4959e6dba4c5cdc9b9362aefde6c70bba90b2e024aa8d2b94112ff03cb7: REGISTRY wants to know who asks, and no credentials are known for it; give some with `polpo login REGISTRY`
     ");
     let refused = desk
         .told(
@@ -148,7 +154,7 @@ fn log_in_publish_copy_and_log_out() {
         .code(1);
     insta::assert_snapshot!(steady(&refused.stderr), @"
     error: not logged in to REGISTRY
-      because: logging in to REGISTRY: REGISTRY refuses this to ann (401): UNAUTHORIZED authentication required; ask for the right to do it, or `polpo login REGISTRY` as somebody else
+      because: logging in to REGISTRY: REGISTRY refuses this to the user `ann` (401): UNAUTHORIZED authentication required; ask for the right to do it, or `polpo login REGISTRY` as somebody else
     ");
     assert!(!desk.path("home/.docker/config.json").exists());
     let logged = desk
@@ -181,7 +187,11 @@ fn log_in_publish_copy_and_log_out() {
     REGISTRY/team/hello:v1@DIGEST
     REGISTRY/team/hello:latest@DIGEST
     ");
-    insta::assert_snapshot!(steady(&fs::read_to_string(desk.path("refs")).unwrap()), @"REGISTRY/team/hello@DIGEST");
+    insta::assert_snapshot!(steady(&fs::read_to_string(desk.path("refs")).unwrap()), @"
+    REGISTRY/team/hello@sha256:e29fcb67520674c6a500c9d9af7e9749ceba57fa479b44d4c7b5cc68ed075d90
+    REGISTRY/team/hello@sha256:b20cc4959e6dba4c5cdc9b9362aefde6c70bba90b2e024aa8d2b94112ff03cb7
+    REGISTRY/team/hello@DIGEST
+    ");
     let raw = Program::new("skopeo")
         .args(["inspect", "--tls-verify=false", "--raw", "--authfile"])
         .arg(&config)
@@ -200,6 +210,10 @@ fn log_in_publish_copy_and_log_out() {
         "media_type": "application/vnd.oci.image.index.v1+json",
         "names": [
           "copy:v2"
+        ],
+        "parts": [
+          "sha256:e29fcb67520674c6a500c9d9af7e9749ceba57fa479b44d4c7b5cc68ed075d90",
+          "sha256:b20cc4959e6dba4c5cdc9b9362aefde6c70bba90b2e024aa8d2b94112ff03cb7"
         ],
         "manifests": {
           "all": 3,
@@ -516,4 +530,79 @@ fn a_killed_publication_names_nothing_that_is_not_whole() {
     }
     desk.run(&["image", "publish", "hello", &registry.name("hello:v1")])
         .success();
+}
+
+#[test]
+fn an_image_file_is_built_and_published() {
+    let desk = Desk::new();
+    let registry = Registry::start();
+    fs::create_dir(desk.path("keys")).unwrap();
+    desk.run(&["key", "generate", "keys/test.rsa"]).success();
+    let packages = desk.path("packages/x86_64");
+    fs::create_dir_all(&packages).unwrap();
+    let entry = crate::yard::package("hello", "1.0-r0")
+        .file("usr/bin/hello", "#!/bin/sh\n")
+        .write(&packages);
+    let index = apk::index::Index {
+        entries: vec![entry],
+        ..apk::index::Index::default()
+    };
+    let key = key::load_private(&desk.path("keys/test.rsa")).unwrap();
+    let signer = apk::signature::Signer::new("test.rsa.pub", key).unwrap();
+    index
+        .write(
+            &packages.join("APKINDEX.tar.gz"),
+            Some(&signer),
+            crate::yard::EPOCH,
+        )
+        .unwrap();
+    fs::write(
+        desk.path("hello.yaml"),
+        "contents: {packages: [hello]}\nentrypoint: {command: /usr/bin/hello}\n",
+    )
+    .unwrap();
+    let name = registry.name("hello:v1");
+    let publish = ["image", "publish", "hello.yaml", &name];
+    let options = ["--", "-r", "packages", "-k", "keys", "--arch", "x86_64"];
+    let published = desk.run(&[&publish[..], &options].concat()).success();
+    let again = desk.run(&[&publish[..], &options].concat()).success();
+    assert_eq!(published.stdout, again.stdout);
+    desk.run(&["image", "copy", &name, "oci:copy"]).success();
+    assert_whole(&desk.path("copy"));
+    desk.run(&[
+        "image",
+        "copy",
+        &name,
+        "rootfs:root.tar",
+        "--arch",
+        "x86_64",
+    ])
+    .success();
+    let listed = Program::new("tar")
+        .arg("-tf")
+        .arg(desk.path("root.tar"))
+        .run()
+        .success();
+    assert!(
+        listed.stdout.contains("usr/bin/hello\n"),
+        "{}",
+        listed.stdout
+    );
+
+    let refused = desk
+        .run(&[&publish[..], &["--", "--no-such-option"]].concat())
+        .code(2);
+    assert!(
+        refused.stderr.contains("--no-such-option"),
+        "{}",
+        refused.stderr
+    );
+    let refused = desk
+        .run(&["image", "publish", "copy", &name, "--", "-k", "keys"])
+        .code(2);
+    assert!(
+        refused.stderr.contains("nothing to build"),
+        "{}",
+        refused.stderr
+    );
 }
