@@ -154,7 +154,13 @@ impl Base {
             digest: image.descriptor.digest,
             manifest: image.manifest,
             config: image.config,
-            records: text.split("\n\n").filter_map(rewritten).collect(),
+            // apko drops a last record that no empty line follows.
+            records: text
+                .rsplit_once("\n\n")
+                .map_or("", |(ended, _)| ended)
+                .split("\n\n")
+                .filter_map(rewritten)
+                .collect(),
             packages,
             database,
             contents,

@@ -294,9 +294,14 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                     path: header.path,
                 });
             }
-            let keep = ["usr/lib/apk/db/", "etc/apk/", "var/lib/db/sbom/"]
-                .iter()
-                .any(|folder| header.path.starts_with(folder));
+            let keep = [
+                "usr/lib/apk/db/",
+                "lib/apk/db/",
+                "etc/apk/",
+                "var/lib/db/sbom/",
+            ]
+            .iter()
+            .any(|folder| header.path.starts_with(folder));
             let mut node = None;
             let checksum = match &header.kind {
                 EntryKind::File { size } if keep && *size <= KEPT_LIMIT => {

@@ -91,7 +91,17 @@ pub(crate) fn write(
         packages: installed,
     };
     // Time 0 everywhere: the layers of the same plan are the same at every epoch.
-    for (path, node) in database.to_tree(Place::UsrLib, Epoch(0))? {
+    let is_below = |path: &str| {
+        let real = filesystem.follow(path).ok().flatten();
+        real.and_then(|path| filesystem.entry(&path))
+            .is_some_and(|(_, placed)| placed.below)
+    };
+    let place = if !is_below("usr/lib/apk/db/installed") && is_below("lib/apk/db/installed") {
+        Place::Lib
+    } else {
+        Place::UsrLib
+    };
+    for (path, node) in database.to_tree(place, Epoch(0))? {
         if node.is_directory() {
             filesystem.make_directory(path.as_str(), node)?;
         } else {
@@ -99,7 +109,7 @@ pub(crate) fn write(
         }
     }
     let lock = Node::file(Vec::new()).with_mode(0o600);
-    filesystem.put("usr/lib/apk/db/lock", lock)?;
+    filesystem.put(&format!("{}/lock", place.folder()), lock)?;
     Ok(())
 }
 

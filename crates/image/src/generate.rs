@@ -89,8 +89,11 @@ pub(crate) fn link_apk(filesystem: &mut Filesystem) -> Result<(), GenerateError>
         return Ok(());
     }
     let path = filesystem.follow_parents("lib/apk")?;
-    if filesystem.node(&path).is_some() {
-        return Err(GenerateError::LibApk);
+    match filesystem.entry(&path) {
+        None => {}
+        // A base image of old has its database there, where it stays.
+        Some((_, placed)) if placed.below => return Ok(()),
+        Some(_) => return Err(GenerateError::LibApk),
     }
     filesystem.put("lib/apk", Node::symlink("../usr/lib/apk"))?;
     Ok(())

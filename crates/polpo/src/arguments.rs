@@ -1,5 +1,6 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
+pub(crate) mod image;
 pub(crate) mod lint;
 pub(crate) mod machine;
 pub(crate) mod recipe;
@@ -86,6 +87,19 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+    /// Remove everything from the store
+    Clean(image::Clean),
+    /// Do what apko's command line asks for: see `polpo apko --help`
+    #[command(disable_help_flag = true)]
+    Apko {
+        /// A command of apko and its options
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGUMENTS"
+        )]
+        words: Vec<OsString>,
+    },
     /// Do what melange's command line asks for: see `polpo melange --help`
     #[command(disable_help_flag = true)]
     Melange {
@@ -126,6 +140,8 @@ pub(crate) enum CalledBy {
     Polpo,
     /// That of apk, whose command line it takes.
     Apk,
+    /// That of apko, whose command line it takes.
+    Apko,
     /// That of melange, whose command line it takes.
     Melange,
 }
@@ -427,14 +443,23 @@ pub(crate) struct Test {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
-    /// Solve, lay out and write an OCI image layout
-    Build(ImageBuild),
     /// Send an image to registries, with its signatures, SBOMs and provenance
     Publish(registry::Publish),
     /// Copy an image between registries, layouts and engines, with all that refers to it
     Copy(registry::Copy),
     /// List the tags of a repository
     Tags(registry::Tags),
+    /// Solve, lay out and write an OCI image layout
+    Build(image::ImageBuild),
+    /// Choose the packages for all architectures together, and write them down by every byte
+    Lock(image::ImageLock),
+    /// Print the packages that an image would have
+    #[command(visible_alias = "show-packages")]
+    Packages(image::ImagePackages),
+    /// Print what an image's packages need, as a graph for Graphviz
+    Dot(image::ImageGraph),
+    /// Write the files of an image as one tar
+    Minirootfs(image::ImageRootfs),
     /// Run an image of a layout in the sandbox
     Run(ImageRun),
     /// Print an image file with everything it includes, as YAML
@@ -455,26 +480,6 @@ pub(crate) struct ImageShow {
     /// Another folder for included files; may be repeated
     #[arg(long = "include-paths", value_name = "DIR", value_delimiter = ',')]
     pub(crate) include_paths: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  polpo image build os/images/hello.yaml hello:latest build/hello -r build/packages -r build/seed -k ~/.config/polpo/keys")]
-pub(crate) struct ImageBuild {
-    /// Image file
-    #[arg(value_name = "CONFIG")]
-    pub(crate) config: PathBuf,
-    /// Name and tag, such as hello:latest
-    #[arg(value_name = "TAG")]
-    pub(crate) tag: String,
-    /// Folder of the OCI layout; made, or the image of this tag in it replaced
-    #[arg(value_name = "OUTPUT")]
-    pub(crate) output: PathBuf,
-    #[command(flatten)]
-    pub(crate) target: Target,
-    #[command(flatten)]
-    pub(crate) repositories: Repositories,
 }
 
 #[derive(Debug, Args)]

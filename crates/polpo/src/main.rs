@@ -31,6 +31,9 @@ fn main() -> ExitCode {
     if let Some(words) = after_name(&words, "apk") {
         return apk(words);
     }
+    if let Some(words) = after_name(&words, "apko") {
+        return apko(words);
+    }
     if let Some(words) = after_name(&words, "melange") {
         return melange(words);
     }
@@ -57,6 +60,43 @@ fn apk(words: &[OsString]) -> ExitCode {
     let progress = arguments.progress();
     let result = start(|| command::apk::run(&arguments, &progress));
     finish(result, &progress)
+}
+
+/// One after the other, until one fails. apko has one exit code for every failure.
+fn apko(words: &[OsString]) -> ExitCode {
+    let progress = Progress::new(ProgressKind::default(), false);
+    let as_apko = |code: ExitCode| match code {
+        code if code == ExitCode::SUCCESS || code == ExitCode::from(130) => code,
+        _ => ExitCode::from(1),
+    };
+    let calls = match command::apko::read(words) {
+        Ok(calls) => calls,
+        Err(Stop::Answered(answered)) => return as_apko(answer(&answered)),
+        Err(Stop::Failure(failure)) => return as_apko(finish(Err(failure), &progress)),
+    };
+    for note in &calls.notes {
+        progress.report(Event::Notice { message: note });
+    }
+    if let Some(folder) = &calls.folder
+        && let Err(error) = std::env::set_current_dir(folder)
+    {
+        let what = format!("--workdir {} can't be worked in", folder.display());
+        return as_apko(finish(Err(Failure::failed(what, error)), &progress));
+    }
+    for words in &calls.calls {
+        let words = std::iter::once(OsString::from("polpo")).chain(words.iter().cloned());
+        let code = match Arguments::try_parse_from(words) {
+            Ok(arguments) => polpo(arguments),
+            Err(error) => answer(&Answered {
+                text: error.render().to_string(),
+                refused: error.use_stderr(),
+            }),
+        };
+        if code != ExitCode::SUCCESS {
+            return as_apko(code);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// One after the other, until one fails. melange has one exit code for every failure.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use apk::repository::{Access, AccessSettings, LoadedRepository, Repository, RepositoryList};
+use apk::repository::{
+    Access, AccessSettings, DiscoveredKey, LoadedRepository, Repository, RepositoryList,
+};
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
 use oci::registry::{Keychain, Registry, RegistrySettings};
@@ -160,19 +162,7 @@ pub(crate) async fn trusted(
         .map_err(|error| Failure::failed("the repositories can't be used", error))?;
     let mut loaded = Vec::new();
     for opened in opened {
-        for key in opened.keys {
-            // Each is trusted for its own repository; whoever uses them all must tell them apart.
-            if keyring
-                .get(&key.name)
-                .is_some_and(|known| *known != key.key)
-            {
-                return Err(Failure::Usage(format!(
-                    "two repositories name different keys {}; bring one of them by -k",
-                    key.name
-                )));
-            }
-            keyring.add(key.name, key.key);
-        }
+        trust(&mut keyring, opened.keys)?;
         loaded.push(opened.repository);
     }
     Ok(Trusted {
@@ -180,4 +170,22 @@ pub(crate) async fn trusted(
         keyring,
         access,
     })
+}
+
+/// Adds keys that a repository's server names. Each is trusted for its own repository; whoever uses
+/// them all must tell them apart.
+pub(crate) fn trust(keyring: &mut Keyring, keys: Vec<DiscoveredKey>) -> Result<(), Failure> {
+    for key in keys {
+        if keyring
+            .get(&key.name)
+            .is_some_and(|known| *known != key.key)
+        {
+            return Err(Failure::Usage(format!(
+                "two repositories name different keys {}; bring one of them by -k",
+                key.name
+            )));
+        }
+        keyring.add(key.name, key.key);
+    }
+    Ok(())
 }

@@ -17,6 +17,12 @@ use crate::atomic::{AtomicFile, WriteError};
 /// The store can't do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// Another process has the store open.
+    #[error("the store {} is in use by another polpo; wait until that is done", root.display())]
+    InUse {
+        /// The store's folder.
+        root: PathBuf,
+    },
     /// A file of the store can't be read or written.
     #[error(transparent)]
     Disk(#[from] WriteError),
@@ -155,6 +161,50 @@ impl Store {
         variable("HOME")
             .map(|home| Path::new(&home).join(".cache/polpo"))
             .ok_or(StoreError::NoHome)
+    }
+
+    /// Bytes of everything in the store.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn size(&self) -> Result<u64, StoreError> {
+        let mut size = 0;
+        let mut folders = vec![self.session.root.clone()];
+        while let Some(folder) = folders.pop() {
+            for path in entries(&folder)? {
+                // What another process removes meanwhile has no size.
+                match fs::symlink_metadata(&path) {
+                    Ok(metadata) if metadata.is_dir() => folders.push(path),
+                    Ok(metadata) => size += metadata.len(),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(size)
+    }
+
+    /// Removes everything from the store.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it open, or something can't be removed.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        let root = &self.session.root;
+        // No session begins or is swept before this is done.
+        let _gate = lock(&root.join("tmp/lock"))?;
+        sweep(&root.join("tmp"))?;
+        let own = &self.session.temporary;
+        let others = entries(&root.join("tmp"))?
+            .into_iter()
+            .filter(|path| path != own && path.file_name().is_some_and(|name| name != "lock"));
+        if others.count() > 0 {
+            return Err(StoreError::InUse { root: root.clone() });
+        }
+        for folder in ["records", "trees", "blobs", "partial", "unsynced"] {
+            for path in entries(&root.join(folder))? {
+                remove(&path)?;
+            }
+        }
+        make_folder(&root.join("blobs/sha256"))
     }
 
     /// The store's folder, absolute.

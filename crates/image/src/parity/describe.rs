@@ -68,10 +68,13 @@ pub(super) fn world(plan: &ImagePlan) -> Vec<u8> {
         .iter()
         .map(|package| package.written.clone())
         .collect();
-    let below = plan.base.iter().flat_map(|base| &base.packages);
-    lines.extend(below.map(|package| {
-        let info = &package.entry.info;
-        format!("{}={}", info.name, info.version)
+    let below = plan.base.iter().flat_map(|base| &base.records);
+    lines.extend(below.map(|record| {
+        let value = |letter: &str| {
+            let found = record.lines().find_map(|line| line.strip_prefix(letter));
+            found.unwrap_or_default()
+        };
+        format!("{}={}", value("P:"), value("V:"))
     }));
     let lines: Vec<String> = lines.into_iter().collect();
     format!("{}\n", lines.join("\n")).into_bytes()

@@ -133,21 +133,7 @@ impl GoDocument {
     /// # Errors
     /// None in practice.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        // These characters stand nowhere but in strings.
-        let mut text = serde_json::to_string_pretty(self)?;
-        for (character, escaped) in [
-            ('<', "\\u003c"),
-            ('>', "\\u003e"),
-            ('&', "\\u0026"),
-            ('\u{2028}', "\\u2028"),
-            ('\u{2029}', "\\u2029"),
-        ] {
-            if text.contains(character) {
-                text = text.replace(character, escaped);
-            }
-        }
-        text.push('\n');
-        Ok(text.into_bytes())
+        crate::go_json::pretty(self)
     }
 
     fn new(name: String, epoch: Epoch) -> GoDocument {

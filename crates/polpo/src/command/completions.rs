@@ -1,6 +1,6 @@
 use clap::CommandFactory;
 
-use super::{apk, melange};
+use super::{apk, apko, melange};
 use crate::arguments::{Arguments, CalledBy};
 
 pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
@@ -10,9 +10,11 @@ pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
         CalledBy::Polpo => {
             let polpo = Arguments::command().mut_subcommand("apk", |_| apk);
             let melange = |_| melange::command();
-            (polpo.mut_subcommand("melange", melange), "polpo")
+            let polpo = polpo.mut_subcommand("melange", melange);
+            (polpo.mut_subcommand("apko", |_| apko::command()), "polpo")
         }
         CalledBy::Apk => (apk, "apk"),
+        CalledBy::Apko => (apko::command(), "apko"),
         CalledBy::Melange => (melange::command(), "melange"),
     };
     clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());

@@ -1,60 +1,153 @@
 use std::path::Path;
 
-use base::{Arch, Epoch, Problem};
-use image::{ImageRecord, configuration};
+use base::{Epoch, Problem};
+use image::{BuiltImage, ImageRecord, parity};
 
-use crate::arguments::ImageBuild;
+use super::image_plans::{self, Planned};
+use crate::arguments::image::ImageBuild;
 use crate::output::failure::Failure;
-use crate::settings::{self, Session};
+use crate::settings::Session;
 
 pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result<(), Failure> {
-    let loaded = configuration::load(&arguments.config, &[])?;
-    session.show(&loaded.warnings);
-    let configuration = loaded.configuration;
-    let arch = arguments.target.arch.unwrap_or(Arch::host());
-    let epoch = Epoch(arguments.target.source_date_epoch);
-    let what = || format!("{} was not built", arguments.tag);
+    let what = format!("{} was not built", arguments.tag);
     if let Some(problem) = blocked(&arguments.output) {
         return Err(Failure::Problems(vec![problem]));
     }
-    let trusted = settings::trusted(&arguments.repositories, arch, session).await?;
-    let store = trusted.access.store().clone();
-    let plan = image::plan(
-        &configuration,
-        arch,
-        &trusted.repositories,
-        &trusted.keyring,
-        &trusted.access,
-        session.reporter(),
+    let annotations = annotations(&arguments.annotations)?;
+    let Planned {
+        loaded,
+        mut plans,
+        store,
+        ..
+    } = image_plans::plan(
+        &arguments.file,
+        arguments.lockfile.as_deref(),
+        arguments.source_date_epoch,
+        &what,
+        session,
     )
-    .await
-    .map_err(|error| Failure::failed(what(), error))?;
-    let built = image::build(&plan, &arguments.tag, epoch, &store, session.reporter())
-        .map_err(|error| Failure::failed(what(), error))?;
-    let record = ImageRecord::of(&plan, &built, epoch, env!("CARGO_PKG_VERSION"))
-        .map_err(|error| Failure::failed(what(), error))?;
-    for note in &built.notes {
-        session.notice(note);
+    .await?;
+    let failed = |error: image::BuildError| Failure::failed(what.clone(), error);
+    let newest = plans.iter().map(|plan| plan.newest_build()).max();
+    let epoch = arguments
+        .source_date_epoch
+        .map_or(newest.unwrap_or_default(), Epoch);
+    let mut built: Vec<BuiltImage> = Vec::new();
+    let mut records = Vec::new();
+    for plan in &mut plans {
+        plan.configuration.annotations.extend(annotations.clone());
+        // apko gives each image the time of its own newest package.
+        let own = match (plan.parity, arguments.source_date_epoch) {
+            (Some(_), None) => plan.newest_build(),
+            _ => epoch,
+        };
+        let image =
+            image::build(plan, &arguments.tag, own, &store, session.reporter()).map_err(failed)?;
+        let record = ImageRecord::of(plan, &image, own, env!("CARGO_PKG_VERSION"))
+            .map_err(|error| Failure::failed(what.clone(), error))?;
+        for note in &image.notes {
+            session.notice(note);
+        }
+        records.push((record, image.descriptor.digest));
+        built.push(image);
     }
-    let manifest = built.descriptor.digest;
-    let descriptor = image::write_layout(
-        &[built],
-        &store,
-        &arguments.output,
-        reference_tag(&arguments.tag),
-    )
-    .map_err(|error| Failure::failed(what(), error))?;
+    let descriptor = if arguments.file.parity {
+        let mut configuration = loaded.configuration.clone();
+        configuration.annotations.extend(annotations);
+        image::write_parity_layout(&built, &configuration, epoch, &store, &arguments.output)
+    } else {
+        image::write_layout(
+            &built,
+            &store,
+            &arguments.output,
+            reference_tag(&arguments.tag),
+        )
+    }
+    .map_err(failed)?;
     // The record comes after the image: whoever finds it finds the image too.
-    record
-        .keep(&store, &manifest)
-        .map_err(|error| Failure::failed("the image's record can't be kept", error))?;
+    for (record, manifest) in records {
+        record
+            .keep(&store, &manifest)
+            .map_err(|error| Failure::failed("the image's record can't be kept", error))?;
+    }
+    if let Some(folder) = &arguments.sbom_path {
+        let vcs_url = &loaded.configuration.vcs_url;
+        write_sboms(folder, &built, &descriptor, &arguments.tag, vcs_url, epoch)?;
+    }
+    let count: Vec<String> = plans
+        .iter()
+        .map(|plan| match plans.len() {
+            1 => format!("{} packages", plan.packages.len()),
+            _ => format!("{}: {} packages", plan.arch, plan.packages.len()),
+        })
+        .collect();
     session.notice(&format!(
-        "{}: {} packages, {}",
+        "{}: {}, {}",
         arguments.output.display(),
-        plan.packages.len(),
+        count.join(", "),
         descriptor.digest
     ));
     Ok(())
+}
+
+/// `sbom-ARCH.spdx.json` of each image; with apko's bytes that of the index too.
+fn write_sboms(
+    folder: &Path,
+    images: &[BuiltImage],
+    index: &oci::Descriptor,
+    name: &str,
+    vcs_url: &str,
+    epoch: Epoch,
+) -> Result<(), Failure> {
+    let what = "an SBOM can't be written";
+    std::fs::create_dir_all(folder).map_err(|error| Failure::failed(what, error))?;
+    let write = |name: String, bytes: &[u8]| {
+        store::write_atomically(&folder.join(name), bytes)
+            .map_err(|error| Failure::failed(what, error))
+    };
+    for image in images {
+        let bytes = match &image.parity_sbom {
+            Some(document) => document
+                .to_bytes()
+                .map_err(|error| Failure::failed(what, error))?,
+            None => image
+                .sbom
+                .to_json()
+                .map_err(|error| Failure::failed(what, error))?,
+        };
+        write(format!("sbom-{}.spdx.json", image.arch), &bytes)?;
+    }
+    if images.iter().any(|image| image.parity_sbom.is_some()) {
+        let mut descriptors: Vec<oci::Descriptor> = images
+            .iter()
+            .map(|image| image.descriptor.clone())
+            .collect();
+        descriptors.sort_by_key(|image| {
+            image
+                .platform
+                .as_ref()
+                .map(|platform| platform.architecture.clone())
+        });
+        let bytes = parity::index_sbom(name, vcs_url, index, &descriptors, epoch)
+            .to_bytes()
+            .map_err(|error| Failure::failed(what, error))?;
+        write("sbom-index.spdx.json".to_owned(), &bytes)?;
+    }
+    Ok(())
+}
+
+fn annotations(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    texts
+        .iter()
+        .map(|text| {
+            let (key, value) = text.split_once(':').ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--annotations: `{text}` has no `:` between key and value"
+                ))
+            })?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 /// `latest` of `hello:latest`, and `latest` where there is no tag.

@@ -1,12 +1,19 @@
 //! One file per command.
 
 pub(crate) mod apk;
+pub(crate) mod apko;
 mod build;
 mod build_log;
+mod clean;
 mod completions;
 mod image_build;
 mod image_copy;
+mod image_graph;
+mod image_lock;
+mod image_packages;
+mod image_plans;
 mod image_publish;
+mod image_rootfs;
 mod image_run;
 mod image_schema;
 mod image_show;
@@ -58,6 +65,20 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Source(Source::Lock(arguments)) => source_lock::run(&arguments, session)?,
         Command::Source(Source::Import(arguments)) => source_import::run(&arguments, session)?,
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,
+        Command::Image(Image::Lock(arguments)) => image_lock::run(&arguments, session).await?,
+        Command::Image(Image::Packages(arguments)) => {
+            image_packages::run(&arguments, session).await?;
+        }
+        Command::Image(Image::Dot(arguments)) => image_graph::run(&arguments, session).await?,
+        Command::Image(Image::Minirootfs(arguments)) => {
+            image_rootfs::run(&arguments, session).await?;
+        }
+        Command::Clean(arguments) => clean::run(&arguments, session)?,
+        Command::Apko { .. } => {
+            return Err(Failure::Usage(
+                "`apko` takes options of its own and comes first: polpo apko …".to_owned(),
+            ));
+        }
         Command::Image(Image::Show(arguments)) => image_show::run(&arguments, session)?,
         Command::Image(Image::Schema) => image_schema::run()?,
         Command::Image(Image::Publish(arguments)) => {

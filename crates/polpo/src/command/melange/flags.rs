@@ -3,30 +3,30 @@
 use clap::{Arg, ArgAction};
 
 /// A command of melange's.
-pub(super) struct Command {
-    pub(super) name: &'static str,
+pub(in crate::command) struct Command {
+    pub(in crate::command) name: &'static str,
     /// What it does, for `--help`.
-    pub(super) about: &'static str,
+    pub(in crate::command) about: &'static str,
     /// What stands behind the options.
-    pub(super) operands: &'static str,
+    pub(in crate::command) operands: &'static str,
     /// The fewest and the most of them.
-    pub(super) count: (usize, usize),
+    pub(in crate::command) count: (usize, usize),
     /// The command of polpo's that does it.
-    pub(super) done_by: &'static str,
-    pub(super) flags: &'static [&'static [Flag]],
+    pub(in crate::command) done_by: &'static str,
+    pub(in crate::command) flags: &'static [&'static [Flag]],
 }
 
 /// An option.
-pub(super) struct Flag {
-    pub(super) long: &'static str,
-    pub(super) short: Option<char>,
-    pub(super) kind: Kind,
-    pub(super) fate: Fate,
+pub(in crate::command) struct Flag {
+    pub(in crate::command) long: &'static str,
+    pub(in crate::command) short: Option<char>,
+    pub(in crate::command) kind: Kind,
+    pub(in crate::command) fate: Fate,
 }
 
 /// How an option is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::command) enum Kind {
     /// `--x`, `--x=true` or `--x=false`.
     Switch,
     /// With a value; the last counts.
@@ -37,7 +37,7 @@ pub(super) enum Kind {
 
 /// What becomes of an option.
 #[derive(Clone, Copy)]
-pub(super) enum Fate {
+pub(in crate::command) enum Fate {
     /// It is polpo's option of the same name.
     Same,
     /// It is this option of polpo's.
@@ -48,15 +48,15 @@ pub(super) enum Fate {
     Nothing(&'static str),
 }
 
-const fn switch(long: &'static str, fate: Fate) -> Flag {
+pub(in crate::command) const fn switch(long: &'static str, fate: Fate) -> Flag {
     flag(long, Kind::Switch, fate)
 }
 
-const fn value(long: &'static str, fate: Fate) -> Flag {
+pub(in crate::command) const fn value(long: &'static str, fate: Fate) -> Flag {
     flag(long, Kind::Value, fate)
 }
 
-const fn list(long: &'static str, fate: Fate) -> Flag {
+pub(in crate::command) const fn list(long: &'static str, fate: Fate) -> Flag {
     flag(long, Kind::List, fate)
 }
 
@@ -69,7 +69,7 @@ const fn flag(long: &'static str, kind: Kind, fate: Fate) -> Flag {
     }
 }
 
-const fn short(short: char, flag: Flag) -> Flag {
+pub(in crate::command) const fn short(short: char, flag: Flag) -> Flag {
     Flag {
         short: Some(short),
         ..flag
@@ -243,7 +243,7 @@ const COMPILE: &[Flag] = &[
 const KEY: Flag = value("signing-key", Fate::Same);
 
 /// Every command, in the order of `--help`.
-pub(super) const COMMANDS: &[Command] = &[
+pub(in crate::command) const COMMANDS: &[Command] = &[
     Command {
         name: "build",
         about: "Build packages from a recipe",
@@ -479,7 +479,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 impl Command {
     /// Its options, each once.
-    pub(super) fn flags(&self) -> impl Iterator<Item = &'static Flag> {
+    pub(in crate::command) fn flags(&self) -> impl Iterator<Item = &'static Flag> {
         self.flags.iter().flat_map(|flags| flags.iter())
     }
 }
@@ -507,7 +507,7 @@ impl Flag {
     }
 
     /// What becomes of it.
-    pub(super) fn help(&self) -> String {
+    pub(in crate::command) fn help(&self) -> String {
         match self.fate {
             Fate::Same => "the same".to_owned(),
             Fate::As(option) => format!("`{option}`"),
@@ -528,7 +528,15 @@ fn truth(text: &str) -> Result<bool, String> {
 
 /// melange's command line.
 pub(crate) fn command() -> clap::Command {
-    let commands = COMMANDS.iter().map(|command| {
+    program("melange", COMMANDS)
+}
+
+/// The command line of a program with these commands.
+pub(in crate::command) fn program(
+    name: &'static str,
+    commands: &'static [Command],
+) -> clap::Command {
+    let commands = commands.iter().map(|command| {
         let (fewest, most) = command.count;
         let operands = (most > 0).then(|| {
             // Options may stand between them: how many they are is counted when all are read.
@@ -545,8 +553,8 @@ pub(crate) fn command() -> clap::Command {
             .args(operands)
             .args(command.flags().map(Flag::argument))
     });
-    clap::Command::new("melange")
-        .about("melange's command line, done by polpo")
+    clap::Command::new(name)
+        .about(format!("{name}'s command line, done by polpo"))
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(100)
         .subcommand_required(true)

@@ -1,7 +1,7 @@
 //! melange's command line: `polpo melange …`, or polpo called by the name `melange`. It is translated
 //! into calls of polpo's own commands.
 
-mod flags;
+pub(super) mod flags;
 mod resign;
 mod translate;
 
@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 
 pub(crate) use flags::command;
 pub(crate) use resign::{sign, sign_index};
+pub(super) use translate::seconds_since_1970;
 
 use super::apk::Answered;
 use crate::output::failure::Failure;
@@ -94,30 +95,33 @@ pub(crate) fn read(words: &[OsString]) -> Result<Calls, Stop> {
 }
 
 /// A command and what was said to it.
-struct Given<'m> {
-    command: &'static flags::Command,
-    matches: &'m ArgMatches,
+pub(super) struct Given<'m> {
+    pub(super) command: &'static flags::Command,
+    pub(super) matches: &'m ArgMatches,
 }
 
 impl Given<'_> {
-    fn was_said(&self, long: &str) -> bool {
+    pub(super) fn was_said(&self, long: &str) -> bool {
         self.matches.value_source(long) == Some(clap::parser::ValueSource::CommandLine)
     }
 
-    fn value(&self, long: &str) -> Option<&str> {
-        self.matches.get_one::<String>(long).map(String::as_str)
+    pub(super) fn value(&self, long: &str) -> Option<&str> {
+        let value = self.matches.try_get_one::<String>(long);
+        value.ok().flatten().map(String::as_str)
     }
 
-    fn list(&self, long: &str) -> Vec<&str> {
-        let values = self.matches.get_many::<String>(long);
+    pub(super) fn list(&self, long: &str) -> Vec<&str> {
+        let values = self.matches.try_get_many::<String>(long);
+        let values = values.ok().flatten();
         values.into_iter().flatten().map(String::as_str).collect()
     }
 
-    fn is_on(&self, long: &str) -> bool {
-        self.matches.get_one::<bool>(long).copied().unwrap_or(false)
+    pub(super) fn is_on(&self, long: &str) -> bool {
+        let value = self.matches.try_get_one::<bool>(long);
+        value.ok().flatten().copied().unwrap_or(false)
     }
 
-    fn operands(&self) -> Vec<&str> {
+    pub(super) fn operands(&self) -> Vec<&str> {
         match self.command.count {
             (_, 0) => Vec::new(),
             _ => self.list("operands"),
@@ -125,7 +129,7 @@ impl Given<'_> {
     }
 
     /// The options that polpo has too, in polpo's words.
-    fn passed_on(&self) -> Vec<OsString> {
+    pub(super) fn passed_on(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
         for flag in self.command.flags().filter(|flag| self.was_said(flag.long)) {
             let option = match flag.fate {
@@ -159,7 +163,7 @@ impl Given<'_> {
         words
     }
 
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let said = self.command.flags().filter(|flag| self.was_said(flag.long));
         said.filter_map(|flag| match flag.fate {
             flags::Fate::Nothing(why) => Some(format!("--{} has no effect: {why}", flag.long)),

@@ -319,7 +319,7 @@ fn scan(given: &Given<'_>) -> Result<Vec<Call>, Failure> {
 }
 
 /// A time in the form of RFC 3339 as seconds since 1970; none before that.
-pub(super) fn seconds_since_1970(text: &str) -> Option<u64> {
+pub(in crate::command) fn seconds_since_1970(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't'])?;
     let number = |text: &str, digits: usize| -> Option<i64> {
         let fits = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
