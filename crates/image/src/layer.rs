@@ -309,8 +309,9 @@ fn make_segment(store: &Store, entries: &[(&TreePath, &Node)]) -> Result<Kept, L
         });
         (writer.join(), deflated.and_then(|it| Ok((it, finished?))))
     });
-    written.map_err(|_| LayerError::Thread)??;
+    // Where the reading end failed, the writing end only knows that nobody reads any more.
     let (summary, digest) = deflated?;
+    written.map_err(|_| LayerError::Thread)??;
     store.adopt(file, digest)?;
     Ok(Kept {
         digest,
@@ -465,8 +466,9 @@ pub(crate) fn write<'a>(
         let layer = spliced();
         (writer.join(), layer)
     });
-    written.map_err(|_| LayerError::Thread)??;
+    // Where the reading end failed, the writing end only knows that nobody reads any more.
     let layer = spliced?;
+    written.map_err(|_| LayerError::Thread)??;
     store.adopt(file, layer.digest)?;
     Ok(layer)
 }

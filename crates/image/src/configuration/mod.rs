@@ -336,7 +336,7 @@ pub struct Layering {
     #[serde(rename = "strategy", skip_serializing_if = "Option::is_none")]
     pub strategy: Option<LayeringStrategy>,
     /// The most layers of packages.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub budget: Option<u32>,
 }
 
@@ -457,6 +457,10 @@ pub(crate) fn oci_arch(arch: Arch) -> String {
         (name, None) => name.to_owned(),
         (name, Some(variant)) => format!("{name}/{variant}"),
     }
+}
+
+fn is_zero(budget: &Option<u32>) -> bool {
+    budget.is_none_or(|budget| budget == 0)
 }
 
 fn is_plain(kind: &EntrypointKind) -> bool {

@@ -305,9 +305,8 @@ fn record(package: &Unpacked, info: &PkgInfo, entries: &[&Entry]) -> String {
                 entry.uid, entry.gid, entry.mode
             );
         }
-        if let (EntryKind::File { .. } | EntryKind::Symlink { .. }, Some(checksum)) =
-            (&entry.kind, entry.checksum)
-        {
+        // Makers of packages record the checksum of a hard link's file with the link too.
+        if let Some(checksum) = entry.checksum.filter(|_| !entry.is_directory()) {
             let _ = writeln!(text, "Z:{checksum}");
         }
     }
