@@ -16,43 +16,34 @@ fn cli() -> PathBuf {
     testkit::corpus().join("apko/cli")
 }
 
-/// The images of a file of the corpus, as its repositories and keys would have them made.
+/// The images of a configuration, as the corpus's repository and key would have them made.
 fn built(
-    file: &str,
-    change: impl FnOnce(&mut ImageConfiguration),
+    configuration: &ImageConfiguration,
     name: &str,
+    epoch: Epoch,
     store: &Store,
 ) -> Vec<BuiltImage> {
-    let loaded = configuration::load(&cli().join(file), &[]).unwrap();
-    let mut configuration = loaded.configuration;
-    change(&mut configuration);
     let keyring = Keyring::load(&[cli().join("melange.rsa.pub")]).unwrap();
-    let repositories = |arch: Arch| -> Vec<LoadedRepository> {
-        let repository = Repository::folder(cli().join("packages"));
-        vec![repository.open(arch, Some(&keyring), None).unwrap()]
-    };
     let archs = [Arch::X86_64, Arch::Aarch64];
-    let opened: Vec<Vec<LoadedRepository>> = archs.into_iter().map(repositories).collect();
+    let opened: Vec<Vec<LoadedRepository>> = archs
+        .iter()
+        .map(|arch| {
+            let repository = Repository::folder(cli().join("packages"));
+            vec![repository.open(*arch, Some(&keyring), None).unwrap()]
+        })
+        .collect();
     let targets: Vec<Target<'_>> = archs
         .into_iter()
         .zip(&opened)
         .map(|(arch, repositories)| Target { arch, repositories })
         .collect();
     let access = access(store);
-    let plans = image::plan_all(
-        &configuration,
-        Path::new(""),
-        &targets,
-        &keyring,
-        &access,
-        &Silent,
-    );
+    let folder = Path::new("");
+    let plans = image::plan_all(configuration, folder, &targets, &keyring, &access, &Silent);
     wait(plans)
         .unwrap()
         .into_iter()
-        .map(|plan| {
-            image::build(&plan.with_parity(Epoch(0)), name, Epoch(0), store, &Silent).unwrap()
-        })
+        .map(|plan| image::build(&plan.with_parity(epoch), name, epoch, store, &Silent).unwrap())
         .collect()
 }
 
@@ -72,18 +63,8 @@ fn replaced(text: &str, pairs: &[(Digest, Digest)]) -> String {
 #[test]
 fn the_golden_image_is_made_again() {
     let (_folder, store) = store();
-    let images = built(
-        "apko.yaml",
-        |configuration| {
-            for (key, value) in [("title", "Title"), ("vendor", "Vendor")] {
-                configuration
-                    .annotations
-                    .insert(format!("org.opencontainers.image.{key}"), value.to_owned());
-            }
-        },
-        "golden:latest",
-        &store,
-    );
+    let configuration = images_configuration();
+    let images = built(&configuration, "golden:latest", Epoch(0), &store);
     let golden = Layout::open(cli().join("golden")).unwrap();
     let mut pairs = Vec::new();
     for image in &images {
@@ -105,14 +86,8 @@ fn the_golden_image_is_made_again() {
         assert_eq!(String::from_utf8(ours).unwrap(), replaced(&theirs, &pairs));
     }
     let out = tempfile::tempdir().unwrap();
-    let index = image::write_parity_layout(
-        &images,
-        &images_configuration(),
-        Epoch(0),
-        &store,
-        out.path(),
-    )
-    .unwrap();
+    let index =
+        image::write_parity_layout(&images, &configuration, Epoch(0), &store, out.path()).unwrap();
     let text = std::fs::read_to_string(out.path().join("index.json")).unwrap();
     let theirs = std::fs::read(cli().join("golden/index.json")).unwrap();
     pairs.push((Digest::of(&theirs), index.digest));
@@ -243,4 +218,128 @@ fn the_golden_lock_is_made_again() {
         ours,
         std::fs::read_to_string(cli().join("apko.lock.json")).unwrap()
     );
+}
+
+/// Accounts, paths of every kind, services, certificates and layers by origin: the configurations,
+/// which hold the layers' diffIDs, and the SBOMs but for their digests have the digests of apko's.
+#[test]
+fn other_images_are_made_as_apko_makes_them() {
+    const KITCHEN: &str = r#"
+contents:
+  keyring: [./testdata/melange.rsa.pub]
+  repositories: [./testdata/packages]
+  packages: [replayout, custom-ca-certs-1, custom-ca-certs-2]
+entrypoint: {command: "/bin/sh -c 'echo hi'", services: {web: "/bin/web -f & <x>"}}
+cmd: a "b c"
+stop-signal: SIGQUIT
+work-dir: /srv
+accounts:
+  users: [{username: web, uid: 1000}, {username: other, uid: 1001, gid: 5, homedir: /srv/o, shell: /bin/false}]
+  groups: [{groupname: web, gid: 1000, members: [web, other]}]
+  run-as: web
+environment: {A: "b <c>", SSL_CERT_FILE: /x}
+paths:
+  - {path: /var/lib/web/deep, type: directory, uid: 1000, permissions: 0o2750}
+  - {path: /etc/empty, type: empty-file, permissions: 0o600}
+  - {path: /etc/link, type: symlink, source: empty, uid: 5, gid: 6, permissions: 0o640}
+  - {path: /etc/hard, type: hardlink, source: /etc/empty, permissions: 0o604}
+  - {path: /left/out, type: directory}
+  - {path: /var, type: permissions, recursive: true, permissions: 0o755, gid: 1000}
+archs: [x86_64, aarch64]
+annotations: {org.opencontainers.image.title: T, x: "<y>"}
+volumes: [/data]
+vcs-url: https://github.com/example/hello@0123456789abcdef0123456789abcdef01234567
+layering: {strategy: origin, budget: 2}
+"#;
+    let file = |name: &str| std::fs::read_to_string(cli().join(name)).unwrap();
+    let epoch = Epoch(1_700_000_000);
+    for (name, text, configurations, image_sbom, index_sbom) in [
+        (
+            "layering",
+            file("layering.yaml"),
+            [
+                "e41aa3da8f02ee4ba668595a3eb4f504ee8eee2c1a8a4d0490dff7403fa9bf69",
+                "4f83631fefddb18bcf9e4f6a4425578d9cbfc4497f6450af72c5a169b4904b57",
+            ],
+            "bb8ba7de7669613378a152debda32c8c0c028171bdc9bdef3e471958867fa832",
+            "65fe8e63c02639e9b1754c76773903f478182e4322f51b2ff4aba8fe8a120e45",
+        ),
+        (
+            "certificates",
+            file("apko-certs.yaml"),
+            [
+                "2b06b6622d7a7704d1512e4d3f5a34b57371705ef7ac53078a20ccff72be8d3c",
+                "1c0c2178f526967c547b1389d855bfa142a170005fb5d6d9886dabc7b9c5be4d",
+            ],
+            "ec1b14da57d57208ef28a758d4f1cb5acadf1f9b06cffb947aa49f3891c01af2",
+            "65fe8e63c02639e9b1754c76773903f478182e4322f51b2ff4aba8fe8a120e45",
+        ),
+        (
+            "kitchen",
+            KITCHEN.to_owned(),
+            [
+                "3f56f5956a31fc756c1bf0368657aeb3de579a9251508b0a371b2266bddbc13b",
+                "361aab3268878aaa1b1718206e9791abb3181afa2e424856e5a25844e01019df",
+            ],
+            "7a3d8bacb38371dab5a146a1322d7fbfe63fb76a10163cd1dc302a46abbca6cb",
+            "4f56ac574ed17f41cc7f625fe513202f0e2f843d8df7d1fe2a169b2315ee777a",
+        ),
+    ] {
+        let (_folder, store) = store();
+        let (configuration, _) = configuration::parse(SourceText::new(name, text)).unwrap();
+        let images = built(&configuration, "example.org/pin:latest", epoch, &store);
+        let found: Vec<String> = images
+            .iter()
+            .map(|image| Digest::of(&image.config.to_bytes().unwrap()).hex())
+            .collect();
+        assert_eq!(found, configurations, "{name}");
+        let out = tempfile::tempdir().unwrap();
+        let layout = out.path().join("layout");
+        let index =
+            image::write_parity_layout(&images, &configuration, epoch, &store, &layout).unwrap();
+        let descriptors: Vec<_> = images
+            .iter()
+            .map(|image| image.descriptor.clone())
+            .collect();
+        let of_index = parity::index_sbom(
+            "example.org/pin:latest",
+            &configuration.vcs_url,
+            &index,
+            &descriptors,
+            epoch,
+        );
+        for (document, expected) in [
+            (images[0].parity_sbom.as_ref().unwrap(), image_sbom),
+            (&of_index, index_sbom),
+        ] {
+            let text = String::from_utf8(document.to_bytes().unwrap()).unwrap();
+            let bare = without_digests(&text);
+            assert_eq!(
+                Digest::of(bare.as_bytes()).hex(),
+                expected,
+                "{name}: {text}"
+            );
+        }
+    }
+}
+
+/// The text without its runs of 64 hexadecimal digits.
+fn without_digests(text: &str) -> String {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some(first) = rest.first() {
+        let digits = rest
+            .iter()
+            .take(64)
+            .take_while(|byte| is_digit(byte))
+            .count();
+        if digits == 64 {
+            rest = &rest[64..];
+        } else {
+            out.push(*first);
+            rest = &rest[1..];
+        }
+    }
+    String::from_utf8(out).unwrap()
 }
