@@ -6,14 +6,15 @@ use archive::tar::{EntryKind, Header};
 use super::{Checked, Finding};
 use crate::contents::{Contents, ImageFile};
 
-/// Files of packages that accounts and certificates of an image file add lines to.
-const AMENDED: [&str; 6] = [
+/// Files of packages that accounts and certificates of an image file add to.
+const AMENDED: [&str; 7] = [
     "etc/passwd",
     "etc/group",
     "etc/shadow",
     "etc/ssl/certs/ca-certificates.crt",
     "var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem",
     "kaniko/ssl/certs/ca-certificates.crt",
+    "etc/ssl/certs/java/cacerts",
 ];
 
 const SET_ID: u32 = 0o6000;
@@ -58,6 +59,7 @@ fn made_by_image_file(path: &str) -> Option<&'static str> {
         }
         ["etc", "passwd" | "group" | "shadow"] => Some("a table of accounts"),
         ["etc", "apko.json"] => Some("what the image file says of itself"),
+        ["etc", "ld.so.cache"] => Some("the cache of the image's libraries"),
         ["etc", "ssl", "certs", ".ca-certificates.crt.sha256"]
         | ["etc", "ssl", "certs", "java", ".cacerts.sha256"]
         | ["kaniko", "ssl", "certs", ".ca-certificates.crt.sha256"]
