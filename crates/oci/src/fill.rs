@@ -54,6 +54,17 @@ impl Layout {
 struct Aside {
     path: PathBuf,
     _lock: File,
+    /// It is in its place.
+    is_put: bool,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // Work that failed, or was given up, leaves nothing; its own error is the one to tell.
+        if !self.is_put {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 impl Aside {
@@ -87,7 +98,11 @@ impl Aside {
                         let _ = fs::remove_dir(&path);
                         return Ok(None);
                     }
-                    return Ok(Some(Aside { path, _lock: lock }));
+                    return Ok(Some(Aside {
+                        path,
+                        _lock: lock,
+                        is_put: false,
+                    }));
                 }
                 _ => {}
             }
@@ -99,21 +114,15 @@ impl Aside {
     }
 
     fn end<T, E: From<LayoutError>>(self, root: &Path, filled: Result<T, E>) -> Result<T, E> {
-        match filled {
-            Ok(value) => {
-                self.put(root)?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = fs::remove_dir_all(&self.path);
-                Err(error)
-            }
-        }
+        let value = filled?;
+        self.put(root)?;
+        Ok(value)
     }
 
-    fn put(self, root: &Path) -> Result<(), LayoutError> {
+    fn put(mut self, root: &Path) -> Result<(), LayoutError> {
         let layout = self.layout();
+        // From here on a failure leaves what is whole already.
+        self.is_put = true;
         let place = |from: &Path| -> io::Result<()> {
             for folder in ["blobs/sha256", "blobs", ""] {
                 File::open(from.join(folder))?.sync_all()?;

@@ -4,7 +4,7 @@ use base::{Arch, Digest, Silent};
 use oci::copy::{CopySettings, Origin, to_layout};
 use oci::registry::{Pushed, Reference, RegistryError, fallback_tag};
 use oci::{Descriptor, DocumentContents, Index, Layout, media_type};
-use testkit::{FaultProxy, Program, Registry, Reply, Server};
+use testkit::{Fault, FaultProxy, Program, Registry, Reply, Server};
 
 use crate::bed::{Bed, assert_whole, attach, noise, wait};
 
@@ -492,4 +492,29 @@ fn documents_keep_their_bytes() {
     let document = wait(repository.document(&reference, &Silent)).unwrap();
     assert_eq!(document.bytes, pretty);
     assert!(matches!(document.contents, DocumentContents::Index(_)));
+}
+
+/// A registry that says that it keeps the list of what refers to an image needs none under a tag.
+#[test]
+fn who_keeps_a_list_gets_no_other() {
+    let bed = Bed::new();
+    let registry = Registry::start();
+    let proxy = FaultProxy::before(registry.address());
+    let (layout, index) = bed.layout("layout");
+    attach(&layout, &index, "application/x-signature");
+    let subject = index.digest.to_string();
+    proxy.on(
+        "PUT",
+        "/manifests/",
+        1000,
+        Fault::Header("OCI-Subject", subject),
+    );
+    let origin = Origin::Layout {
+        layout,
+        tag: Some("v1".to_owned()),
+    };
+    bed.send(&origin, &[&proxy.name("app:v1")]).unwrap();
+    let reference: Reference = registry.name("app:v1").parse().unwrap();
+    let repository = bed.registry().repository(reference.repository());
+    assert_eq!(wait(repository.tags(&Silent)).unwrap(), ["v1"]);
 }

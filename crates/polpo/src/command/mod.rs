@@ -82,9 +82,11 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Show(arguments)) => image_show::run(&arguments, session)?,
         Command::Image(Image::Schema) => image_schema::run()?,
         Command::Image(Image::Publish(arguments)) => {
-            image_publish::run(&arguments, session).await?;
+            interruptible(image_publish::run(&arguments, session)).await??;
         }
-        Command::Image(Image::Copy(arguments)) => image_copy::run(&arguments, session).await?,
+        Command::Image(Image::Copy(arguments)) => {
+            interruptible(image_copy::run(&arguments, session)).await??;
+        }
         Command::Image(Image::Tags(arguments)) => image_tags::run(&arguments, session).await?,
         Command::Login(arguments) => login::run(&arguments, session).await?,
         Command::Logout(arguments) => logout::run(&arguments, session).await?,

@@ -606,3 +606,30 @@ fn an_image_file_is_built_and_published() {
         refused.stderr
     );
 }
+
+#[test]
+fn an_interrupted_copy_leaves_nothing() {
+    let desk = Desk::new();
+    let registry = Registry::start();
+    desk.layout("hello", 1000);
+    desk.run(&["image", "publish", "hello", &registry.name("hello:v1")])
+        .success();
+    let proxy = FaultProxy::before(registry.address());
+    proxy.on("GET", "/blobs/", 1000, Fault::Late(Duration::from_secs(60)));
+    fs::create_dir(desk.path("out")).unwrap();
+    let mut program = desk.polpo(&["image", "copy", &proxy.name("hello:v1"), "oci:out/new:v1"]);
+    let command = program.command();
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    while proxy.count("GET", "/blobs/") == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("nothing half-made is left"), "{said}");
+    assert_eq!(fs::read_dir(desk.path("out")).unwrap().count(), 0);
+}
