@@ -191,7 +191,7 @@ fn rewritten(record: &str) -> Option<String> {
         let lines = record.lines();
         lines
             .filter_map(|line| line.strip_prefix(letter))
-            .last()
+            .next_back()
             .unwrap_or_default()
     };
     if value("P:").is_empty() {

@@ -378,14 +378,56 @@ impl Decode for Accounts {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<Accounts> {
         let mut fields = Fields::of(node, "`accounts`", decoder)?;
         let run_as = fields.or_default("run-as", decoder);
-        let users = fields.or_default("users", decoder);
-        let groups = fields.or_default("groups", decoder);
+        let users: Vec<Spanned<User>> = fields.or_default("users", decoder);
+        let groups: Vec<Spanned<Group>> = fields.or_default("groups", decoder);
         fields.finish(decoder);
+        let of_users = users
+            .iter()
+            .map(|user| (user.span(), user.name.as_str(), user.uid));
+        each_once(of_users, "user", "uid", decoder);
+        let of_groups = groups
+            .iter()
+            .map(|group| (group.span(), group.name.as_str(), group.gid));
+        each_once(of_groups, "group", "gid", decoder);
+        let users = users.into_iter().map(|user| user.value).collect();
+        let groups = groups.into_iter().map(|group| group.value).collect();
         Some(Accounts {
             run_as,
             users,
             groups,
         })
+    }
+}
+
+/// A name or number that stands twice is one account too many.
+fn each_once<'a>(
+    accounts: impl Iterator<Item = (Range<usize>, &'a str, u32)>,
+    what: &'static str,
+    key: &'static str,
+    decoder: &mut Decoder,
+) {
+    let mut names: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+    let mut numbers: BTreeMap<u32, Range<usize>> = BTreeMap::new();
+    for (span, name, number) in accounts {
+        let (message, first) = match (names.get(name), numbers.get(&number)) {
+            (Some(first), _) => (format!("two {what}s are named `{name}`"), first.clone()),
+            (None, Some(first)) => (
+                format!("two {what}s have the {key} {number}"),
+                first.clone(),
+            ),
+            (None, None) => {
+                names.insert(name, span.clone());
+                numbers.insert(number, span);
+                continue;
+            }
+        };
+        let problem = Problem::error("duplicate-account", message)
+            .at(decoder.source(), span, "again here")
+            .at(decoder.source(), first, "first here")
+            .help(format!(
+                "give each {what} its own name and {key}; files belong to a number"
+            ));
+        decoder.problem(problem);
     }
 }
 

@@ -392,3 +392,20 @@ fn passwords_are_not_shown() {
         - "@edge https://example.org/edge"
     "#);
 }
+
+#[test]
+fn accounts_differ() {
+    let text = "
+accounts:
+  users: [{username: a, uid: 5}, {username: b, uid: 5}, {username: a, uid: 6}]
+  groups: [{groupname: g, gid: 7}, {groupname: h, gid: 7}]
+";
+    insta::assert_snapshot!(refused(text), @"
+    image.yaml:3:34: two users have the uid 5
+        help: give each user its own name and uid; files belong to a number
+    image.yaml:3:57: two users are named `a`
+        help: give each user its own name and uid; files belong to a number
+    image.yaml:4:36: two groups have the gid 7
+        help: give each group its own name and gid; files belong to a number
+    ");
+}

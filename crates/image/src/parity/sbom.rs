@@ -274,10 +274,9 @@ fn system(tree: &Tree) -> Result<System, ParityError> {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let value = |key: &str| {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.split_once('='));
+        let mut pairs = lines.filter_map(|line| line.split_once('='));
         pairs
-            .filter(|(name, _)| *name == key)
-            .last()
+            .rfind(|(name, _)| *name == key)
             .map(|(_, value)| value.trim_matches('"').to_owned())
             .unwrap_or_default()
     };

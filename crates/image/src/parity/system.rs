@@ -199,10 +199,10 @@ pub(super) fn add_accounts(tree: &mut Tree, accounts: &Accounts) -> Result<Strin
         .unwrap_or_else(|| accounts.run_as.clone()))
 }
 
+type NamesByNumber = BTreeMap<u64, String>;
+
 /// The names of users and groups by number, as far as their files can be read.
-pub(super) fn names(
-    tree: &Tree,
-) -> Result<(BTreeMap<u64, String>, BTreeMap<u64, String>), ParityError> {
+pub(super) fn names(tree: &Tree) -> Result<(NamesByNumber, NamesByNumber), ParityError> {
     let read = |path: &str, count: usize| -> Result<BTreeMap<u64, String>, ParityError> {
         let bytes = tree.read(path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -635,3 +635,87 @@ fn the_record_of_an_image_is_kept_for_its_signer() {
         None
     );
 }
+
+/// What can't be an image is told, and nothing is left of it.
+#[test]
+fn impossible_images_are_refused() {
+    let mut bed = Bed::with_hello();
+    bed.package(
+        info("loop"),
+        tree([
+            ("etc/one", archive::tree::Node::symlink("two")),
+            ("etc/two", archive::tree::Node::symlink("one")),
+        ]),
+    );
+    let refused = |yaml: &str| bed.shown(bed.try_build(yaml).unwrap_err());
+    insta::assert_snapshot!(refused("
+contents: {packages: [loop]}
+paths: [{path: /etc/one/x, type: directory, permissions: 0o755}]
+"), @"/etc/one/x leads through more than 40 symbolic links");
+    insta::assert_snapshot!(refused("
+contents: {packages: [hello]}
+paths: [{path: /usr/bin/hello/x, type: directory, permissions: 0o755}]
+"), @"/usr/bin/hello has to be a directory, but the image has a file there; choose another path or leave out the package that brings it");
+    insta::assert_snapshot!(refused("
+contents: {packages: [hello]}
+paths: [{path: /usr/bin, type: symlink, source: x}]
+"), @"can't make the symbolic link /usr/bin: the image has a directory there; remove that entry of `paths` or the package that brings it");
+    insta::assert_snapshot!(refused("
+contents: {packages: [base]}
+accounts: {users: [{username: root, uid: 7}]}
+"), @"the image file gives user `root` the number 7, but a package gave it 0; use 0, or another name");
+}
+
+/// A base image for another machine is refused, as is one that is none.
+#[test]
+fn base_images_fit_their_architecture() {
+    let bed = Bed::with_hello();
+    let (_, layout) = bed.layout("contents: {packages: [base]}");
+    let store = bed.store();
+    let refused = |yaml: String, arch: base::Arch| {
+        let repositories = Vec::new();
+        let targets = [image::Target {
+            arch,
+            repositories: &repositories,
+        }];
+        let configuration = configuration(&yaml);
+        let keyring = bed.keyring();
+        let access = access(&store);
+        let folder = std::path::Path::new("");
+        let plans = image::plan_all(&configuration, folder, &targets, &keyring, &access, &Silent);
+        bed.shown(wait(plans).unwrap_err())
+    };
+    let over = |folder: &std::path::Path| {
+        format!("contents: {{baseimage: {{image: {}}}}}", folder.display())
+    };
+    insta::assert_snapshot!(refused(over(layout.root()), base::Arch::Aarch64), @"the base image in DIR/layout is for amd64, not for aarch64; build it for aarch64 too, or leave aarch64 out of `archs`");
+    insta::assert_snapshot!(refused(over(&bed.path("nowhere")), ARCH), @"the base image can't be used: DIR/nowhere is not an OCI image layout: it has no file `oci-layout`; polpo makes one by `polpo image build`");
+    // Upon the right one: its packages stay, its files are not written again.
+    let plan = bed.plan(
+        &store,
+        &over(layout.root())
+            .replace('}', ", packages: [hello]}")
+            .replacen(", packages: [hello]}", "}", 1),
+    );
+    let names: Vec<&str> = plan
+        .packages
+        .iter()
+        .map(|package| package.entry.info.name.as_str())
+        .collect();
+    assert_eq!(names, ["hello"]);
+    let image = image::build(&plan, "over", EPOCH, &store, &Silent).unwrap();
+    assert_eq!((image.manifest.layers.len(), image.layers.len()), (2, 1));
+    let own = listed(&store.path(&image.layers[0].digest).unwrap()).join("\n");
+    assert!(own.contains(" usr/bin/hello"), "{own}");
+    assert!(!own.contains(" etc/os-release"), "{own}");
+    let documented: Vec<&str> = image
+        .sbom
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    assert!(
+        documented.contains(&"base") && documented.contains(&"hello"),
+        "{documented:?}"
+    );
+}
