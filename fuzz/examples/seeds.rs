@@ -165,6 +165,21 @@ const JOURNALS: [(&str, &str); 4] = [
     ),
 ];
 
+/// The YAML files below a folder of the project, with what to call them.
+fn yaml_files(folder: &Path, found: &mut Vec<(String, PathBuf)>) -> Outcome<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            yaml_files(&path, found)?;
+        } else if path.extension().is_some_and(|end| end == "yaml") {
+            let above = folder.file_name().unwrap_or_default().to_string_lossy();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            found.push((format!("{above}-{stem}"), path));
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Outcome<()> {
     let folder = std::env::args_os()
         .nth(1)
@@ -204,6 +219,20 @@ fn main() -> Outcome<()> {
     let kept = kept(&index, work.path())?;
     seeds.add("catalogue", "kept", [&b"as they are"[..], &kept].concat())?;
     seeds.add("catalogue", "parts", parts(&kept).ok_or("no header")?)?;
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut recipes = Vec::new();
+    for folder in [
+        "os/packages",
+        "crates/build/src/pipelines",
+        "crates/build/tests/it/parity",
+    ] {
+        yaml_files(&project.join(folder), &mut recipes)?;
+    }
+    for (name, path) in recipes {
+        let text = fs::read(path)?;
+        seeds.add("recipe", &name, &text)?;
+        seeds.add("recipe_layout", &name, &text)?;
+    }
     for (name, records) in JOURNALS {
         seeds.add("journal", name, records)?;
     }
