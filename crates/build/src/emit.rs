@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use apk::dependency::{Dependency, InvalidDependency};
@@ -75,6 +76,14 @@ pub enum EmitError {
         package: String,
         /// Why not.
         source: ScanError,
+    },
+    /// A file that nobody may read can't be made readable.
+    #[error("the files of package {package} can't be made readable: {source}")]
+    Readable {
+        /// The package.
+        package: String,
+        /// Why not.
+        source: io::Error,
     },
     /// A package holds files of the build's own.
     #[error(
@@ -280,6 +289,12 @@ fn tree(package: &ResolvedPackage, folder: Option<&Path>) -> Result<FileTree, Em
             paths,
         });
     }
+    if let Some(folder) = folder {
+        readable(&tree, folder).map_err(|source| EmitError::Readable {
+            package: name(),
+            source,
+        })?;
+    }
     for (_, node) in tree.iter_mut() {
         (node.uid, node.gid) = (0, 0);
         node.user = "root".to_owned();
@@ -297,6 +312,19 @@ fn tree(package: &ResolvedPackage, folder: Option<&Path>) -> Result<FileTree, Em
             .insert("security.capability".to_owned(), attribute.to_vec());
     }
     Ok(tree)
+}
+
+/// Lets this user read files that it made unreadable for itself; the package has the modes that the
+/// tree knows.
+fn readable(tree: &FileTree, folder: &Path) -> io::Result<()> {
+    const OWNER_READS: u32 = 0o400;
+    for (path, node) in tree.iter() {
+        if node.is_file() && node.mode & OWNER_READS == 0 {
+            let mode = std::fs::Permissions::from_mode(node.mode & 0o777 | OWNER_READS);
+            std::fs::set_permissions(folder.join(path.as_str()), mode)?;
+        }
+    }
+    Ok(())
 }
 
 /// What no package installs: names at the top that begin with a dot, which apk takes for its own

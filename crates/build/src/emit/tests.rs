@@ -1,4 +1,4 @@
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 
 use apk::package::Package;
 use attest::spdx::{Document, RecipeRecord};
