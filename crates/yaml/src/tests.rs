@@ -169,10 +169,12 @@ fn nulls_and_keys() {
     );
     assert_eq!(item(""), Item::Null);
     assert_eq!(item("# only this\n"), Item::Null);
-    assert_eq!(
-        item("a: 1\n---\nb: [\n"),
-        Item::Map(vec![("a".into(), "1".into())])
-    );
+    let one = Item::Map(vec![("a".into(), "1".into())]);
+    assert_eq!(item("---\na: 1\n...\n"), one);
+    for more in ["b: 2\n", "b: [\n", ""] {
+        let said = problems_of(&format!("a: 1\n---\n{more}"));
+        assert!(said.contains("a second document begins here"), "{said}");
+    }
 }
 
 #[test]

@@ -46,8 +46,13 @@ impl Default for Style {
 ///
 /// # Errors
 /// The problems of the YAML; or that this file can't be laid out without changing what it says, as
-/// with a second document in it.
+/// with keys that are no texts.
 pub fn format(source: &SourceText, style: &Style) -> Result<String, Vec<Problem>> {
+    round(source, style, 2)
+}
+
+/// Lays out; up to so many `rounds` more if that makes more to do.
+fn round(source: &SourceText, style: &Style, rounds: u32) -> Result<String, Vec<Problem>> {
     let text = source.text();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = SourceText::new(source.name(), text.replace("\r\n", "\n"));
@@ -75,7 +80,7 @@ pub fn format(source: &SourceText, style: &Style) -> Result<String, Vec<Problem>
             "this file can't be laid out without changing what it says",
         )
         .at(source, offset..end, "from here")
-        .help("write this part plainly: one document, no complex keys, no tabs before texts");
+        .help("write this part plainly: no complex keys, no tabs before texts");
         vec![problem]
     };
     let out = layout::lay_out(&document, style).map_err(|offset| {
@@ -87,7 +92,14 @@ pub fn format(source: &SourceText, style: &Style) -> Result<String, Vec<Problem>
     })?;
     // Whatever is written, what is said must be the same.
     match Document::parse(SourceText::new(source.name(), out.as_str())) {
-        Ok(again) if is_kept && says_the_same(&document.root, &again.root) => Ok(out),
+        Ok(again) if is_kept && says_the_same(&document.root, &again.root) => {
+            // An item over several lines stands in one now, and may belong elsewhere in its list.
+            if rounds == 0 || order::rewrite(&again, style) == out {
+                return Ok(out);
+            }
+            let again = SourceText::new(source.name(), out);
+            round(&again, style, rounds - 1).map_err(|_| refusal(0))
+        }
         _ => Err(refusal(0)),
     }
 }

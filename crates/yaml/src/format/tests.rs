@@ -136,6 +136,11 @@ fn lists_are_sorted_with_their_comments() {
         formatted("needs:\n# b is needed\n- b # really\n- c\n\n# a\n# twice\n- a\n- a\n- B\n"),
         "needs:\n  - B\n  # a\n  # twice\n  - a\n  - a\n  # b is needed\n  - b # really\n  - c\n"
     );
+    // Items over several lines come to one first.
+    assert_eq!(
+        formatted("needs:\n- c\n  d\n- b\n- a\n"),
+        "needs:\n  - a\n  - b\n  - c d\n"
+    );
     // Not of texts alone, or all on one line: they stay.
     assert_eq!(formatted("needs: [b, a]\n"), "needs: [b, a]\n");
     assert_eq!(
@@ -159,7 +164,7 @@ fn what_cannot_be_kept_is_refused() {
     for (text, problem) in [
         (
             "a: 1\n---\nb: 2\n",
-            "a.yaml:2:1: this file can't be laid out without changing what it says",
+            "a.yaml:2:1: a second document begins here, and only one is read",
         ),
         ("a: [\n", "a.yaml:1:4: YAML syntax"),
         ("a: 1\na: 2\n", "a.yaml:2:1: "),
