@@ -300,7 +300,20 @@ fn main() -> Outcome<()> {
         "repositories_file",
         "lines",
         "# remark\n@edge https://example.org/main\nset v=1\nv3 file:///a/${v}\nndx /x/Packages.adb\n",
-    )
+    )?;
+    let digest = base::Digest::of(b"");
+    let name = format!("localhost:5000/team/a.b_c__d---e:v1@{digest}");
+    seeds.add("references", "full", name)?;
+    seeds.add("references", "address", "[::1]:5000/a")?;
+    let challenge = r#"Bearer realm="https://a.example/t",service="s",scope="repository:a:pull", Basic realm="x""#;
+    seeds.add("registry_headers", "challenge", challenge)?;
+    let link = r#"<b>; rel=prev, </v2/a/tags/list?n=1&last=x>; rel="next""#;
+    seeds.add("registry_headers", "link", link)?;
+    let config = oci::Descriptor::of(oci::media_type::CONFIG, b"{}");
+    let manifest = oci::Manifest::image(config.clone(), vec![config.clone()]);
+    seeds.add("image_documents", "manifest", manifest.to_bytes()?)?;
+    let index = oci::Index::new(vec![config]);
+    seeds.add("image_documents", "index", index.to_bytes()?)
 }
 
 /// The payload of a file.
