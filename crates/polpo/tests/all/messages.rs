@@ -529,11 +529,11 @@ fn full_disk_and_read_only_folder() {
             match name {
                 "full disk" => insta::assert_snapshot!(said, @r#"
                 error: hello:latest was not built
-                  because: can't write [SCENE]/disk/image/blobs/sha256/[DIGEST]: No space left on device (os error 28) at path "[SCENE]/disk/image/blobs/sha256/.[DIGEST].part"; free some space there or choose another folder
+                  because: can't write [SCENE]/disk/.image.partial/layout/blobs/sha256/[DIGEST]: No space left on device (os error 28) at path "[SCENE]/disk/.image.partial/layout/blobs/sha256/.[DIGEST].part"; free some space there or choose another folder
                 "#),
                 _ => insta::assert_snapshot!(said, @"
                 error: hello:latest was not built
-                  because: can't create the folder [SCENE]/disk/image/blobs/sha256: Read-only file system (os error 30); choose a folder you may write to
+                  because: can't create the folder [SCENE]/disk/.image.partial: Read-only file system (os error 30); choose a folder you may write to
                 "),
             }
         });
