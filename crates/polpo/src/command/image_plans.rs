@@ -37,7 +37,10 @@ pub(crate) async fn plan(
     session: &Session<'_>,
 ) -> Result<Planned, Failure> {
     let mut loaded = configuration::load(&file.config, &file.include_paths)?;
-    session.show(&loaded.warnings);
+    // They tell where polpo's image is another than apko's.
+    if !file.parity {
+        session.show(&loaded.warnings);
+    }
     let archs = archs(file, &loaded)?;
     add(file, &mut loaded)?;
     let access = settings::access(&file.repositories, session)?;
