@@ -7,6 +7,7 @@ mod apk_make;
 mod apk_query;
 mod apk_system;
 mod apk_terminal;
+mod apko;
 mod build_options;
 mod interrupted;
 mod melange;
