@@ -17,8 +17,8 @@ use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Bounds, Cancel, Connection, Ending, Held, InitProgram, Root, Runner, RunnerKind,
-    SandboxError, Session, Standard, Step, Surroundings, User, Watch,
+    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, Root, Runner,
+    RunnerKind, SandboxError, Session, Standard, Step, Surroundings, User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -303,16 +303,14 @@ impl<'a> Build<'a> {
             None => Layers::of(&self.executor.store, &self.plan.guest, &self.plan.accounts)?,
         };
         let store = &self.executor.store;
-        if self
-            .plan
-            .steps
-            .iter()
-            .any(|step| matches!(step, PlannedStep::Run { .. }))
-        {
-            super::foreign::check(self.plan.arch)?;
-        }
+        let mut steps = self.plan.steps.iter();
+        let emulator = if steps.any(|step| matches!(step, PlannedStep::Run { .. })) {
+            super::foreign::emulator(self.plan.arch, &self.executor.runner)?
+        } else {
+            None
+        };
         let user = super::accounts::run_as(&self.plan.accounts, &layers)?;
-        let root = self.guest(&layers)?;
+        let root = self.guest(&layers, emulator.as_ref())?;
         self.start_proxy()?;
         let path = match &self.executor.workspace {
             Some(above) => kept_folder(above, self.plan.arch)?,
@@ -407,11 +405,16 @@ impl<'a> Build<'a> {
     }
 
     /// The guest, as an overlay or, where that is refused and may be, as a copy.
-    fn guest(&self, layers: &Layers) -> Result<Held, ExecuteError> {
+    fn guest(&self, layers: &Layers, emulator: Option<&Emulator>) -> Result<Held, ExecuteError> {
         let (executor, scratch) = (self.executor, self.folder.path());
         let held = |mode, name| -> Result<Held, ExecuteError> {
             let root = layers.prepare(mode, &self.subfolder(name)?)?;
-            Ok(Held::new(&executor.init, root, scratch)?)
+            Ok(Held::emulated(
+                &executor.init,
+                root,
+                emulator.cloned(),
+                scratch,
+            )?)
         };
         let mode = match executor.guest {
             GuestMode::Automatic if !executor.runner.sees_overlays() => GuestMode::Copy,

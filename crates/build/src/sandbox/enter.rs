@@ -17,7 +17,8 @@ use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
 use super::{
-    Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, gateway, program, step,
+    Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, gateway, program,
+    step,
 };
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
@@ -69,7 +70,12 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         fs::write(group, std::process::id().to_string()).map_err(failed(Stage::Limit))?;
     }
     match &specification.entrance {
-        Entrance::Fresh(root) => make_namespaces(root)?,
+        Entrance::Fresh(root, emulator) => {
+            make_namespaces(root)?;
+            if let Some(emulator) = emulator {
+                register(emulator).map_err(failed(Stage::Emulator))?;
+            }
+        }
         Entrance::Join(holder) => join(*holder).map_err(failed(Stage::Join))?,
     }
     std::env::set_current_dir("/").map_err(failed(Stage::Arguments))?;
@@ -226,6 +232,24 @@ fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
         overlay(lower, upper, work, mount_point).map_err(failed(Stage::Overlay))?;
     }
     Ok(())
+}
+
+/// Registers an emulator for this user namespace and those made in it. Since Linux 6.7 each may have
+/// a register of its own; it lasts as long as it is mounted.
+fn register(emulator: &Emulator) -> io::Result<()> {
+    const MOUNT_POINT: &str = "/proc/sys/fs/binfmt_misc";
+    let none = None::<&std::ffi::CStr>;
+    rustix::mount::mount(
+        "none",
+        MOUNT_POINT,
+        "binfmt_misc",
+        MountFlags::empty(),
+        none,
+    )?;
+    fs::write(
+        Path::new(MOUNT_POINT).join("register"),
+        &emulator.registration,
+    )
 }
 
 /// Enters the user and mount namespaces of `holder`.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::launch::StartFiles;
 use super::preflight::{InitFailure, SandboxError};
-use super::{Entrance, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification};
+use super::{Emulator, Entrance, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification};
 
 /// A root ready for sandboxes. An overlay stays mounted until this is dropped, in namespaces of a
 /// process that does nothing else: mounting and unmounting hundreds of trees costs more than a step.
@@ -17,6 +17,7 @@ use super::{Entrance, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specificat
 #[derive(Debug)]
 pub struct Held {
     root: Root,
+    emulator: Option<Emulator>,
     holder: Option<Child>,
 }
 
@@ -26,13 +27,30 @@ impl Held {
     /// # Errors
     /// The host refuses the namespaces or the overlay.
     pub fn new(init: &InitProgram, root: Root, scratch: &Path) -> Result<Held, SandboxError> {
+        Held::emulated(init, root, None, scratch)
+    }
+
+    /// The same for programs that need `emulator`.
+    ///
+    /// # Errors
+    /// As [`Held::new`]; or the host lets nobody but root register an emulator.
+    pub fn emulated(
+        init: &InitProgram,
+        root: Root,
+        emulator: Option<Emulator>,
+        scratch: &Path,
+    ) -> Result<Held, SandboxError> {
         if matches!(root, Root::Folder { .. }) {
-            return Ok(Held { root, holder: None });
+            return Ok(Held {
+                root,
+                emulator,
+                holder: None,
+            });
         }
         let files = StartFiles::within(scratch)?;
         files.write(&Specification {
             parent: std::process::id(),
-            entrance: Entrance::Fresh(root.clone()),
+            entrance: Entrance::Fresh(root.clone(), emulator.clone()),
             bubblewrap: Default::default(),
             arguments: Vec::new(),
             command: Vec::new(),
@@ -60,6 +78,7 @@ impl Held {
             .and_then(|mut output| output.read_exact(&mut [0]).ok());
         let held = Held {
             root,
+            emulator,
             holder: Some(child),
         };
         if ready.is_some() {
@@ -81,6 +100,7 @@ impl Held {
         let path = path.into();
         Held {
             root: Root::Folder { path, read_only },
+            emulator: None,
             holder: None,
         }
     }
@@ -93,7 +113,7 @@ impl Held {
     pub(super) fn entrance(&self) -> Entrance {
         match &self.holder {
             Some(holder) => Entrance::Join(holder.id()),
-            None => Entrance::Fresh(self.root.clone()),
+            None => Entrance::Fresh(self.root.clone(), self.emulator.clone()),
         }
     }
 }

@@ -42,6 +42,7 @@ pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
 pub use launch::{Bind, Cancel, Ending, Launch, Standard, User, Watch};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
+pub(crate) use program::is_static;
 pub use runner::{Runner, RunnerKind, UnknownRunner};
 pub use session::{Session, Step, Surroundings};
 
@@ -125,12 +126,20 @@ impl Root {
     }
 }
 
+/// A program that runs those of another architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emulator {
+    /// The line that the kernel takes for it (Documentation/admin-guide/binfmt-misc.rst), with the
+    /// flag `F`: guests don't have it.
+    pub registration: String,
+}
+
 /// How `sandbox-init` gets into its namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Entrance {
     /// It makes them, and mounts what there is to mount.
-    Fresh(Root),
+    Fresh(Root, Option<Emulator>),
     /// It joins those of this process.
     Join(u32),
 }

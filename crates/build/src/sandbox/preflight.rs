@@ -17,6 +17,8 @@ pub enum Stage {
     Private,
     /// Mounting the guest.
     Overlay,
+    /// Registering an emulator.
+    Emulator,
     /// Entering the namespaces that hold the guest.
     Join,
     /// Making a network namespace for the proxy.
@@ -80,6 +82,14 @@ pub enum SandboxError {
         "the guest can't be mounted as an overlay here ({reason}); overlays of users need Linux 6.5 or later and a filesystem with extended attributes; without `--guest overlay` the guest is copied instead"
     )]
     NoOverlay {
+        /// The kernel's error.
+        reason: String,
+    },
+    /// The kernel has one register of emulators for all users.
+    #[error(
+        "no emulator can be registered for a sandbox here ({reason}): Linux 6.7 and later let users do that; let root register one with the flag F, as Debian's `qemu-user-static` and `binfmt-support` do"
+    )]
+    NoEmulator {
         /// The kernel's error.
         reason: String,
     },
@@ -191,6 +201,7 @@ impl From<InitFailure> for SandboxError {
                 remedy: APPARMOR,
             },
             Stage::Overlay => SandboxError::NoOverlay { reason },
+            Stage::Emulator => SandboxError::NoEmulator { reason },
             Stage::Bubblewrap if failure.errno == Some(rustix::io::Errno::NOENT.raw_os_error()) => {
                 SandboxError::NoBubblewrap
             }

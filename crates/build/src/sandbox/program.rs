@@ -116,6 +116,11 @@ fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(path).ok().map(PathBuf::from)
 }
 
+/// Whether there is an ELF program at `path` that needs nothing else to be loaded.
+pub(crate) fn is_static(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF") && interpreter(&bytes).is_none())
+}
+
 /// What of an ELF file is loaded, without what only debuggers read.
 fn loaded(bytes: &[u8]) -> Vec<u8> {
     type Header = object::elf::FileHeader64<object::Endianness>;

@@ -91,6 +91,11 @@ impl Runner {
         matches!(self, Runner::Bubblewrap { .. })
     }
 
+    /// Whether there is a user namespace of this process's own around the guest.
+    pub(crate) fn makes_user_namespaces(&self) -> bool {
+        matches!(self, Runner::Bubblewrap { .. })
+    }
+
     /// Whether its processes are children of this one, so that control groups made here hold them.
     pub(crate) fn has_children(&self) -> bool {
         matches!(self, Runner::Bubblewrap { .. })

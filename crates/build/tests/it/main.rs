@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bills;
+mod foreign;
 mod git;
 mod limits;
 mod network;

@@ -23,6 +23,14 @@ fn everything_holds_for_an_ordinary_user_too() {
     };
     let tests = copy(&std::env::current_exe().unwrap(), "tests");
     let init = copy(&init_program().program, "sandbox-init");
+    let foreign = folder.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    for name in ["qemu-aarch64-static", "busybox-aarch64"] {
+        copy(
+            &crate::foreign::programs().join(name),
+            &format!("foreign/{name}"),
+        );
+    }
     let temporary = folder.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     std::os::unix::fs::chown(&temporary, Some(1000), Some(1000)).unwrap();
@@ -31,6 +39,7 @@ fn everything_holds_for_an_ordinary_user_too() {
         // These want programs that may lie in another user's home.
         .args(["--skip", "network_clients", "--skip", "bills"])
         .env("POLPO_TEST_INIT", init)
+        .env("POLPO_TEST_FOREIGN", foreign)
         .env("TMPDIR", &temporary)
         .env("HOME", &temporary)
         .env_remove("XDG_RUNTIME_DIR")
