@@ -17,8 +17,8 @@ use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, Root, Runner,
-    RunnerKind, SandboxError, Session, Standard, Step, Surroundings, User, Watch,
+    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions, Root,
+    Runner, RunnerKind, SandboxError, Session, Standard, Step, Surroundings, User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -59,7 +59,7 @@ impl LocalExecutor {
     /// # Errors
     /// bubblewrap is not installed.
     pub fn new(store: Store, init: InitProgram) -> Result<LocalExecutor, SandboxError> {
-        let runner = Runner::find(RunnerKind::Bubblewrap)?;
+        let runner = Runner::find(RunnerKind::Bubblewrap, &MachineOptions::default())?;
         Ok(LocalExecutor::with_runner(store, init, runner))
     }
 
@@ -386,7 +386,14 @@ impl<'a> Build<'a> {
             self.warn_of_misses();
             let _ = self.output.sender.blocking_send(Progress::StepDone);
         }
-        drop(session);
+        let watch = watch(
+            self.deadline,
+            self.cancel,
+            &self.bounds,
+            &self.proxy,
+            self.plan,
+        );
+        session.finish(self.executor.workspace.is_some(), &watch)?;
         let trees = workspace
             .outputs(&self.plan.packages)
             .map_err(workspace_error("collecting the packages"))?;
@@ -574,16 +581,13 @@ impl<'a> Build<'a> {
             environment: &whole,
             standard,
         };
-        let watch = Watch {
-            deadline: self.deadline,
-            cancel: self.cancel,
-            bounds: self.bounds.as_ref(),
-            network: match (&self.proxy, self.plan.network) {
-                (Some(proxy), _) => Connection::Gateway(proxy),
-                (None, Network::Allowed) => Connection::Host,
-                (None, _) => Connection::None,
-            },
-        };
+        let watch = watch(
+            self.deadline,
+            self.cancel,
+            &self.bounds,
+            &self.proxy,
+            self.plan,
+        );
         let output = &mut self.output;
         Ok(session.run(&step, &watch, &mut |bytes| output.take(bytes))?)
     }
@@ -695,6 +699,26 @@ fn kept_folder(above: &Path, arch: base::Arch) -> Result<PathBuf, ExecuteError> 
     std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
     // The sandbox is entered from elsewhere.
     Ok(private.canonicalize().map_err(failed)?.join("workspace"))
+}
+
+/// What a step is watched for; not of the whole build, whose output is written meanwhile.
+fn watch<'a>(
+    deadline: Option<Instant>,
+    cancel: &'a Cancel,
+    bounds: &'a Option<Bounds>,
+    proxy: &'a Option<Proxy>,
+    plan: &BuildPlan,
+) -> Watch<'a> {
+    Watch {
+        deadline,
+        cancel,
+        bounds: bounds.as_ref(),
+        network: match (proxy, plan.network) {
+            (Some(proxy), _) => Connection::Gateway(proxy),
+            (None, Network::Allowed) => Connection::Host,
+            (None, _) => Connection::None,
+        },
+    }
 }
 
 fn log_error(source: io::Error) -> ExecuteError {

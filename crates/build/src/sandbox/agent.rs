@@ -22,7 +22,8 @@ use super::launch::poll;
 use super::preflight::{InitFailure, Stage};
 use super::protocol::{CHUNK, Order, Report, Request, Setup};
 use super::step::{STEP, StepSpecification};
-use super::{INIT_ARGUMENT, gateway};
+use super::{INIT_ARGUMENT, gateway, machine};
+use crate::plan::WORKSPACE;
 
 /// The word that makes `sandbox-init` be the agent.
 pub(super) const AGENT: &str = "agent";
@@ -34,7 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Serves until polpo is gone.
-pub(super) fn serve(mut input: impl Read + AsFd, mut output: impl Write) -> io::Result<()> {
+pub(super) fn serve(
+    mut input: impl Read + AsFd,
+    mut output: impl Write,
+    exchange: Option<File>,
+) -> io::Result<()> {
     let Some(Request::Setup(setup)) = Request::read(&mut input)? else {
         return Ok(());
     };
@@ -45,17 +50,51 @@ pub(super) fn serve(mut input: impl Read + AsFd, mut output: impl Write) -> io::
     while let Some(request) = Request::read(&mut input)? {
         let order = match request {
             Request::Run(order) => order,
+            Request::Take(size) => {
+                swap(exchange.as_ref(), |disk| take(disk, size)).write(&mut output)?;
+                continue;
+            }
+            Request::Give(everything) => {
+                let give = |disk: &File| {
+                    let size = machine::pack(disk, Path::new(WORKSPACE), everything)?;
+                    Ok(Report::Given(size))
+                };
+                swap(exchange.as_ref(), give).write(&mut output)?;
+                continue;
+            }
             Request::Quit => return Ok(()),
             Request::Typed(_) | Request::Setup(_) => continue, // too late
         };
         let report = match run(&setup, order, &mut input, &mut output) {
-            Ok(Ok(report)) => report,
+            Ok(Ok(report)) => {
+                if exchange.is_some() && report != Report::Ended(0) {
+                    // How much was written is measured outside.
+                    rustix::fs::sync();
+                }
+                report
+            }
             Ok(Err(Gone)) => return Ok(()),
             Err(failure) => Report::Failed(failure),
         };
         report.write(&mut output)?;
     }
     Ok(())
+}
+
+/// Does something with the exchange disk, if there is one.
+fn swap(exchange: Option<&File>, with: impl FnOnce(&File) -> Result<Report, String>) -> Report {
+    let report = exchange.ok_or_else(|| "there is no disk for it".to_owned());
+    report.and_then(with).unwrap_or_else(Report::Refused)
+}
+
+/// Unpacks what polpo has put onto the disk.
+fn take(disk: &File, size: u64) -> Result<Report, String> {
+    // What was read of it before is not what is there now.
+    std::fs::write("/proc/self/root/proc/sys/vm/drop_caches", "1")
+        .and_then(|()| disk.try_clone())
+        .map_err(|error| error.to_string())
+        .and_then(|disk| machine::unpack(disk, size, Path::new(WORKSPACE)))?;
+    Ok(Report::Ended(0))
 }
 
 /// Nobody wants the step any more.
@@ -168,7 +207,7 @@ impl Step {
                 match Request::read(input)? {
                     None | Some(Request::Quit) => return Ok(None),
                     Some(Request::Typed(bytes)) => self.type_in(&bytes),
-                    Some(Request::Setup(_) | Request::Run(_)) => {}
+                    Some(_) => {}
                 }
             }
             let due = next_look <= Instant::now();

@@ -154,6 +154,24 @@ impl Bounds {
         }
     }
 
+    /// What may be written to the disk.
+    pub(super) fn disk(&self) -> Option<u64> {
+        self.limits.disk
+    }
+
+    /// What all processes may have together.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.limits.memory
+    }
+
+    /// What is on the disk now does not count any more.
+    pub(super) fn measure_anew(&self) {
+        if self.limits.disk.is_some() {
+            let mut measured = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            measured.before = self.measured();
+        }
+    }
+
     /// What a process of the build is to lay upon itself.
     pub(super) fn restrictions(&self) -> Restrictions {
         Restrictions {

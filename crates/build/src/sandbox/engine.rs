@@ -121,6 +121,7 @@ impl Engine {
             }),
             after: (self.kind == EngineKind::Docker)
                 .then(|| quietly(&["image", "rm", "--force", &image])),
+            console: None,
         };
         Agent::start(command, files, setup, self.kind.name(), ends)
     }

@@ -17,8 +17,8 @@ use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
 use super::preflight::{InitFailure, Stage};
 use super::{
-    Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, gateway, program,
-    step,
+    Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, boot, gateway,
+    program, step,
 };
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
@@ -38,9 +38,16 @@ pub fn init_if_requested() {
     match path.to_str() {
         Some(program::PARTS) => program::tell(),
         Some(agent::AGENT) => {
-            let served =
-                agent::standard_streams().and_then(|(input, output)| agent::serve(input, output));
+            let served = agent::standard_streams()
+                .and_then(|(input, output)| agent::serve(input, output, None));
             std::process::exit(i32::from(served.is_err()));
+        }
+        Some(boot::MACHINE) => {
+            let uid = arguments.next().and_then(|uid| uid.to_str()?.parse().ok());
+            if let Err(error) = boot::serve(uid.unwrap_or_default()) {
+                let _ = writeln!(io::stderr(), "{}{error}", boot::LAST_WORDS);
+            }
+            std::process::exit(0);
         }
         Some(step::STEP) => {
             step::become_step();

@@ -112,7 +112,7 @@ fn send(stream: &UnixStream, socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Sets the loopback device up: one `RTM_NEWLINK` with `IFF_UP` for interface 1 (rtnetlink(7)).
-fn raise_loopback() -> io::Result<()> {
+pub(super) fn raise_loopback() -> io::Result<()> {
     const RTM_NEWLINK: u16 = 16;
     const NLMSG_ERROR: u16 = 2;
     const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;

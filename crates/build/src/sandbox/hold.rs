@@ -19,6 +19,8 @@ pub struct Held {
     root: Root,
     emulator: Option<Emulator>,
     holder: Option<Child>,
+    /// Whose namespaces are entered, where they are another's.
+    joined: Option<u32>,
 }
 
 impl Held {
@@ -45,6 +47,7 @@ impl Held {
                 root,
                 emulator,
                 holder: None,
+                joined: None,
             });
         }
         let files = StartFiles::within(scratch)?;
@@ -80,6 +83,7 @@ impl Held {
             root,
             emulator,
             holder: Some(child),
+            joined: None,
         };
         if ready.is_some() {
             return Ok(held);
@@ -102,6 +106,17 @@ impl Held {
             root: Root::Folder { path, read_only },
             emulator: None,
             holder: None,
+            joined: None,
+        }
+    }
+
+    /// Another root for sandboxes that can see this one, too, as long as it is there.
+    pub(super) fn beside(&self, root: Root) -> Held {
+        Held {
+            root,
+            emulator: None,
+            holder: None,
+            joined: self.holder.as_ref().map(Child::id),
         }
     }
 
@@ -111,8 +126,8 @@ impl Held {
     }
 
     pub(super) fn entrance(&self) -> Entrance {
-        match &self.holder {
-            Some(holder) => Entrance::Join(holder.id()),
+        match self.holder.as_ref().map(Child::id).or(self.joined) {
+            Some(holder) => Entrance::Join(holder),
             None => Entrance::Fresh(self.root.clone(), self.emulator.clone()),
         }
     }

@@ -318,7 +318,11 @@ impl Launch<'_> {
             writable,
         } in self.binds
         {
-            push(&[bind(*writable), &source.to_string_lossy(), target]);
+            let how = match source.starts_with("/dev") {
+                true => "--dev-bind",
+                false => bind(*writable),
+            };
+            push(&[how, &source.to_string_lossy(), target]);
         }
         if self.bounds.is_some() {
             // It is memory, and without a limit.

@@ -15,14 +15,18 @@
 //! fails. Whichever process of the chain dies, those below it are killed with it.
 
 mod agent;
+mod boot;
 mod bounds;
 mod control_group;
 mod engine;
 mod enter;
 mod gateway;
 mod hold;
+mod initramfs;
+mod kernel;
 mod kernel_files;
 mod launch;
+mod machine;
 mod preflight;
 mod program;
 mod protocol;
@@ -41,6 +45,7 @@ pub use enter::init_if_requested;
 pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
 pub use launch::{Bind, Cancel, Ending, Launch, Standard, User, Watch};
+pub use machine::{Acceleration, Machine, MachineOptions};
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
 pub(crate) use program::is_static;
 pub use runner::{Runner, RunnerKind, UnknownRunner};

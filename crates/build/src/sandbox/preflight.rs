@@ -138,6 +138,23 @@ pub enum SandboxError {
         /// What it said last.
         message: String,
     },
+    /// A virtual machine can't be had.
+    #[error(
+        "no virtual machine can be had, for the {what}: {reason}{}",
+        remedy(what)
+    )]
+    NoMachine {
+        /// What it fails for.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The workspace does not get into the virtual machine, or out of it.
+    #[error("the workspace can't be exchanged with the virtual machine: {message}")]
+    Exchange {
+        /// Why not.
+        message: String,
+    },
     /// There is nobody inside any more.
     #[error("the container of the build is gone; was it stopped from outside?")]
     Lost,
@@ -207,6 +224,19 @@ impl From<InitFailure> for SandboxError {
             }
             stage => SandboxError::Init { stage, reason },
         }
+    }
+}
+
+/// What to do about what is missing for a virtual machine.
+fn remedy(what: &str) -> &'static str {
+    match what {
+        "kernel" => {
+            "; name a kernel that you may read by `--qemu-kernel` or QEMU_KERNEL_IMAGE, such as that of Debian's package `linux-image-cloud-amd64`"
+        }
+        "module" => {
+            "; name the folder lib/modules/VERSION of that kernel by `--qemu-modules` or QEMU_KERNEL_MODULES, or take another kernel"
+        }
+        _ => "",
     }
 }
 

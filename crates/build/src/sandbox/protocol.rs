@@ -53,6 +53,10 @@ pub(super) enum Request {
     Run(Order),
     /// What was typed; nothing is its end.
     Typed(Vec<u8>),
+    /// So many bytes on the exchange disk are to be unpacked into the workspace.
+    Take(u64),
+    /// The workspace is to be put onto the exchange disk: everything, or what packages need.
+    Give(bool),
     /// End, and with you everything inside.
     Quit,
 }
@@ -68,6 +72,10 @@ pub(super) enum Report {
     Usage(Usage),
     /// The step ended with this code, and so did all that it had started.
     Ended(i32),
+    /// So many bytes of the exchange disk are the workspace.
+    Given(u64),
+    /// The exchange failed, for this reason.
+    Refused(String),
     /// The step could not be started, or what it left behind not be ended.
     Failed(InitFailure),
 }
@@ -80,6 +88,8 @@ impl Request {
             Request::Setup(setup) => write(to, b'S', &serde_json::to_vec(setup)?),
             Request::Run(order) => write(to, b'R', &serde_json::to_vec(order)?),
             Request::Typed(bytes) => write(to, b'T', bytes),
+            Request::Take(size) => write(to, b'I', &serde_json::to_vec(size)?),
+            Request::Give(everything) => write(to, b'O', &serde_json::to_vec(everything)?),
             Request::Quit => write(to, b'Q', &[]),
         }
     }
@@ -100,6 +110,8 @@ impl Request {
             b'S' => Ok(Some(Request::Setup(serde_json::from_slice(&body)?))),
             b'R' => Ok(Some(Request::Run(serde_json::from_slice(&body)?))),
             b'T' => Ok(Some(Request::Typed(body))),
+            b'I' => Ok(Some(Request::Take(serde_json::from_slice(&body)?))),
+            b'O' => Ok(Some(Request::Give(serde_json::from_slice(&body)?))),
             b'Q' => Ok(Some(Request::Quit)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -115,6 +127,8 @@ impl Report {
             Report::Printed(bytes) => write(to, b'p', bytes),
             Report::Usage(usage) => write(to, b'u', &serde_json::to_vec(usage)?),
             Report::Ended(code) => write(to, b'e', &serde_json::to_vec(code)?),
+            Report::Given(size) => write(to, b'g', &serde_json::to_vec(size)?),
+            Report::Refused(reason) => write(to, b'n', &serde_json::to_vec(reason)?),
             Report::Failed(failure) => write(to, b'f', &serde_json::to_vec(failure)?),
         }
     }
@@ -151,6 +165,8 @@ impl Reports {
             b'p' => Report::Printed(body.to_vec()),
             b'u' => Report::Usage(of(body)?),
             b'e' => Report::Ended(of(body)?),
+            b'g' => Report::Given(of(body)?),
+            b'n' => Report::Refused(of(body)?),
             b'f' => Report::Failed(of(body)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };

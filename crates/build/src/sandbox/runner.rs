@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::engine::{Engine, EngineKind};
+use super::machine::{Machine, MachineOptions};
 use super::preflight::{SandboxError, find_bubblewrap};
 
 /// A way to run steps, by its name.
@@ -17,14 +18,17 @@ pub enum RunnerKind {
     Podman,
     /// A container of docker for each build.
     Docker,
+    /// A virtual machine for each build.
+    Qemu,
 }
 
 impl RunnerKind {
     /// All there are.
-    pub const ALL: [RunnerKind; 3] = [
+    pub const ALL: [RunnerKind; 4] = [
         RunnerKind::Bubblewrap,
         RunnerKind::Podman,
         RunnerKind::Docker,
+        RunnerKind::Qemu,
     ];
 
     /// The name.
@@ -33,6 +37,7 @@ impl RunnerKind {
             RunnerKind::Bubblewrap => "bubblewrap",
             RunnerKind::Podman => "podman",
             RunnerKind::Docker => "docker",
+            RunnerKind::Qemu => "qemu",
         }
     }
 }
@@ -45,7 +50,7 @@ impl fmt::Display for RunnerKind {
 
 /// The word is no runner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no runner; known are bubblewrap, podman, docker")]
+#[error("`{0}` is no runner; known are bubblewrap, podman, docker, qemu")]
 pub struct UnknownRunner(pub String);
 
 impl FromStr for RunnerKind {
@@ -69,6 +74,8 @@ pub enum Runner {
     },
     /// podman or docker.
     Engine(Engine),
+    /// QEMU.
+    Machine(Machine),
 }
 
 impl Runner {
@@ -76,19 +83,20 @@ impl Runner {
     ///
     /// # Errors
     /// It is not installed, or not set up for this user.
-    pub fn find(kind: RunnerKind) -> Result<Runner, SandboxError> {
+    pub fn find(kind: RunnerKind, machine: &MachineOptions) -> Result<Runner, SandboxError> {
         match kind {
             RunnerKind::Bubblewrap => Ok(Runner::Bubblewrap {
                 program: find_bubblewrap()?,
             }),
             RunnerKind::Podman => Engine::find(EngineKind::Podman).map(Runner::Engine),
             RunnerKind::Docker => Engine::find(EngineKind::Docker).map(Runner::Engine),
+            RunnerKind::Qemu => Machine::find(machine).map(Runner::Machine),
         }
     }
 
     /// Whether the guest may be an overlay that this process's children alone see.
     pub(crate) fn sees_overlays(&self) -> bool {
-        matches!(self, Runner::Bubblewrap { .. })
+        !matches!(self, Runner::Engine(_))
     }
 
     /// Whether there is a user namespace of this process's own around the guest.
@@ -111,6 +119,6 @@ mod tests {
         for kind in RunnerKind::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-        insta::assert_snapshot!("lima".parse::<RunnerKind>().unwrap_err(), @"`lima` is no runner; known are bubblewrap, podman, docker");
+        insta::assert_snapshot!("lima".parse::<RunnerKind>().unwrap_err(), @"`lima` is no runner; known are bubblewrap, podman, docker, qemu");
     }
 }

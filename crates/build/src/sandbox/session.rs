@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
+use super::boot::LAST_WORDS;
 use super::bounds::Bounds;
 use super::launch::{
     Bind, Ending, Errors, Keyboard, Launch, Running, Standard, StartFiles, User, Watch,
@@ -20,7 +21,8 @@ use super::launch::{
 use super::preflight::SandboxError;
 use super::protocol::{Order, Report, Reports, Request, Setup};
 use super::step::{LONGEST_ARGUMENT, SCRIPT, shell};
-use super::{CAPABILITIES, Connection, Held, InitProgram, Restrictions, Runner};
+use super::{CAPABILITIES, Connection, Held, InitProgram, Restrictions, Runner, machine};
+use crate::plan::WORKSPACE;
 use crate::recipe::CapabilityChange;
 
 /// How long an agent may take to be gone. Then its runner is told to see to it: podman itself waits
@@ -116,25 +118,66 @@ impl Session {
                 launch.run(watch.deadline, watch.cancel, output)
             }
             Runner::Engine(engine) => {
-                let agent = match &mut self.agent {
-                    Some(agent) => agent,
-                    none => {
-                        let started = engine.start(&self.surroundings, watch)?;
-                        match none.insert(started).ready(watch) {
-                            Ok(None) => {}
-                            Ok(Some(ending)) => return Ok(ending),
-                            Err(error) => return Err(error),
-                        }
-                        none.as_mut().ok_or(SandboxError::Lost)?
+                if self.agent.is_none() {
+                    let agent = engine.start(&self.surroundings, watch)?;
+                    if let Some(ending) = self.agent.insert(agent).ready(watch)? {
+                        return Ok(ending);
                     }
-                };
-                agent.run(step, watch, output)
+                }
+                self.agent()?.run(step, watch, output)
+            }
+            Runner::Machine(machine) => {
+                if self.agent.is_none() {
+                    let agent = machine.start(&self.surroundings, watch)?;
+                    if let Some(ending) = self.agent.insert(agent).ready(watch)? {
+                        return Ok(ending);
+                    }
+                } else if let Some(ending) = self.hand_in(watch)? {
+                    return Ok(ending);
+                }
+                self.agent()?.run(step, watch, output)
             }
         }
+    }
+
+    /// Ends, and sees to it that the workspace is outside: all of it, or what packages are made of.
+    ///
+    /// # Errors
+    /// It can't be had.
+    pub fn finish(mut self, everything: bool, watch: &Watch<'_>) -> Result<(), SandboxError> {
+        if !matches!(self.runner, Runner::Machine(_)) || self.agent.is_none() {
+            return Ok(());
+        }
+        self.hand_in(watch)?;
+        let agent = self.agent()?;
+        agent.exchange(&Request::Give(everything), watch, &mut |_| {})?;
+        let size = agent.given;
+        machine::hand_out(&self.surroundings, size)
+    }
+
+    /// Brings into the machine what was placed in the workspace outside since the last step.
+    fn hand_in(&mut self, watch: &Watch<'_>) -> Result<Option<Ending>, SandboxError> {
+        let Some(size) = machine::hand_in(&self.surroundings)? else {
+            return Ok(None);
+        };
+        let agent = self.agent()?;
+        let ending = agent.exchange(&Request::Take(size), watch, &mut |_| {})?;
+        Ok(Some(ending).filter(|ending| *ending != Ending::Exited(0)))
+    }
+
+    fn agent(&mut self) -> Result<&mut Agent, SandboxError> {
+        self.agent.as_mut().ok_or(SandboxError::Lost)
     }
 }
 
 impl Surroundings {
+    /// The folder that steps work in, outside.
+    pub(super) fn workspace(&self) -> Result<&Path, SandboxError> {
+        let mut binds = self.binds.iter();
+        let bind = binds.find(|bind| bind.target == WORKSPACE);
+        bind.map(|bind| &*bind.source).ok_or(SandboxError::Lost)
+    }
+
     /// What an agent is told first; `again` starts its program.
     pub(super) fn setup(
         &self,
@@ -171,6 +214,8 @@ pub(super) struct Agent {
     setup: Setup,
     /// What its runner says besides.
     errors: PathBuf,
+    /// The bytes that it gave last.
+    given: u64,
     /// The runner's name.
     name: &'static str,
     ends: Ends,
@@ -184,6 +229,8 @@ pub(super) struct Ends {
     pub(super) stop: Option<Command>,
     /// Once it is gone.
     pub(super) after: Option<Command>,
+    /// A virtual machine's console, which says why it ended.
+    pub(super) console: Option<PathBuf>,
 }
 
 /// What a report means while a step runs.
@@ -201,20 +248,31 @@ impl Agent {
         name: &'static str,
         ends: Ends,
     ) -> Result<Agent, SandboxError> {
-        let errors = files.errors.clone();
         command.stdin(std::process::Stdio::piped());
         let program = PathBuf::from(command.get_program());
-        let running = Running::spawn(command, Some(Errors::File(errors.clone())))
+        let running = Running::spawn(command, Some(Errors::File(files.errors.clone())))
             .map_err(SandboxError::at("start", &program))?;
-        Ok(Agent {
+        Ok(Agent::of(running, files, setup, name, ends))
+    }
+
+    /// The agent that `running` speaks for.
+    pub(super) fn of(
+        running: Running,
+        files: StartFiles,
+        setup: Setup,
+        name: &'static str,
+        ends: Ends,
+    ) -> Agent {
+        Agent {
             running,
             reports: Reports::default(),
             setup,
-            errors,
+            errors: files.errors.clone(),
+            given: 0,
             name,
             ends,
             files,
-        })
+        }
     }
 
     /// Waits until it is set up; how the build ended if it is not by then.
@@ -281,12 +339,17 @@ impl Agent {
             return Err(self.io("talk to", error));
         }
         let mut error = None;
+        let given = &mut self.given;
         let reports = &mut self.reports;
         let ended = self.running.wait_for_child(watch, &mut |bytes| {
             reports.push(bytes);
             loop {
                 let heard = match reports.next() {
                     Ok(None) => return None,
+                    Ok(Some(Report::Given(size))) => {
+                        *given = size;
+                        return Some(Ending::Exited(0));
+                    }
                     Ok(Some(report)) => hear(report, watch.bounds, output),
                     Err(_) => Some(Heard::Error(SandboxError::Lost)),
                 };
@@ -315,8 +378,19 @@ impl Agent {
 
     /// Why the runner ended before its time.
     fn last_words(&self) -> SandboxError {
-        let text = fs::read(&self.errors).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let read = |path: &Path| {
+            let text = fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let console = self.ends.console.as_deref().map(read).unwrap_or_default();
+        let mut lines = console.lines().map(str::trim);
+        if let Some(message) = lines.find_map(|line| line.strip_prefix(LAST_WORDS)) {
+            return SandboxError::Engine {
+                name: self.name,
+                message: message.to_owned(),
+            };
+        }
+        let text = read(&self.errors) + &console;
         let mut lines = text.lines().rev().map(str::trim);
         match lines.find(|line| !line.is_empty()) {
             Some(line) => SandboxError::Engine {
@@ -347,6 +421,8 @@ fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) 
             .judge(usage)
             .map(|excess| Heard::Ending(Ending::Exceeded(excess))),
         Report::Ended(code) => Some(Heard::Ending(Ending::Exited(code))),
+        Report::Given(_) => None,
+        Report::Refused(message) => Some(Heard::Error(SandboxError::Exchange { message })),
         Report::Failed(failure) => Some(Heard::Error(failure.into())),
     }
 }

@@ -31,6 +31,15 @@ fn everything_holds_for_an_ordinary_user_too() {
             &format!("foreign/{name}"),
         );
     }
+    let kernel = crate::support::kernel();
+    let lib = kernel.parent().unwrap().parent().unwrap().join("lib");
+    fs::create_dir(folder.path().join("boot")).unwrap();
+    copy(&kernel, "boot/vmlinuz");
+    let copied = Command::new("cp")
+        .args(["-r", "--"])
+        .args([lib, folder.path().join("lib")])
+        .status();
+    assert!(copied.unwrap().success());
     let temporary = folder.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     std::os::unix::fs::chown(&temporary, Some(1000), Some(1000)).unwrap();
@@ -40,6 +49,7 @@ fn everything_holds_for_an_ordinary_user_too() {
         .args(["--skip", "network_clients", "--skip", "bills"])
         .env("POLPO_TEST_INIT", init)
         .env("POLPO_TEST_FOREIGN", foreign)
+        .env("POLPO_TEST_KERNEL", folder.path().join("boot/vmlinuz"))
         .env("TMPDIR", &temporary)
         .env("HOME", &temporary)
         .env_remove("XDG_RUNTIME_DIR")

@@ -11,7 +11,7 @@ use polpo_build::guest::{GuestError, Layers};
 use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPACE, environment};
 use polpo_build::recipe::{Accounts, CapabilityChange};
 use polpo_build::recording::Recording;
-use polpo_build::sandbox::{Bind, InitProgram, Runner, RunnerKind};
+use polpo_build::sandbox::{Acceleration, Bind, InitProgram, MachineOptions, Runner, RunnerKind};
 use store::Store;
 use tempfile::TempDir;
 
@@ -49,6 +49,14 @@ pub(crate) fn init_program() -> InitProgram {
             .map_or_else(|| env!("CARGO_BIN_EXE_sandbox-init").into(), PathBuf::from),
         arguments: Vec::new(),
     }
+}
+
+/// The kernel that `scripts/install test` unpacks, with its modules.
+pub(crate) fn kernel() -> PathBuf {
+    let named = std::env::var_os("POLPO_TEST_KERNEL").map(PathBuf::from);
+    named.unwrap_or_else(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kernel/boot/vmlinuz")
+    })
 }
 
 impl Bench {
@@ -122,7 +130,13 @@ impl Bench {
 
     /// Runs steps in another way.
     pub(crate) fn use_runner(&mut self, kind: RunnerKind) {
-        let runner = Runner::find(kind).expect("every runner must be installed for these tests");
+        let machine = MachineOptions {
+            kernel: Some(kernel()),
+            modules: None,
+            acceleration: Some(Acceleration::Tcg),
+        };
+        let runner = Runner::find(kind, &machine);
+        let runner = runner.expect("every runner must be installed for these tests");
         let other = LocalExecutor::with_runner(self.store().clone(), init_program(), runner);
         let executor = std::mem::replace(&mut self.executor, other);
         self.executor.guest = executor.guest;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use build::plan::Limits;
-use build::sandbox::RunnerKind;
+use build::sandbox::{Acceleration, MachineOptions, RunnerKind};
 use clap::Args;
 
 /// What steps may take of the machine.
@@ -41,7 +41,7 @@ impl MachineLimits {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runner")]
 pub(crate) struct StepRunner {
-    /// What steps run in: bubblewrap, podman or docker; packages are the same
+    /// What steps run in: bubblewrap, podman, docker or qemu; packages are the same
     #[arg(
         long,
         value_name = "RUNNER",
@@ -49,6 +49,38 @@ pub(crate) struct StepRunner {
         default_value = "bubblewrap"
     )]
     pub(crate) runner: RunnerKind,
+    /// Kernel of virtual machines [default: this host's newest]
+    #[arg(long, value_name = "FILE", env = "QEMU_KERNEL_IMAGE")]
+    pub(crate) qemu_kernel: Option<PathBuf>,
+    /// Folder of that kernel's modules [default: lib/modules/VERSION where the kernel is, or of the host]
+    #[arg(long, value_name = "DIR", env = "QEMU_KERNEL_MODULES")]
+    pub(crate) qemu_modules: Option<PathBuf>,
+    /// Whether virtual machines compute by the processor or by translation [default: kvm where it
+    /// may be used]
+    #[arg(long, value_enum, value_name = "HOW", env = "POLPO_QEMU_ACCELERATION")]
+    pub(crate) qemu_acceleration: Option<QemuAcceleration>,
+}
+
+/// How a virtual machine computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum QemuAcceleration {
+    /// By the processor itself
+    Kvm,
+    /// By translation, ten to twenty times slower
+    Tcg,
+}
+
+impl StepRunner {
+    pub(crate) fn machine(&self) -> MachineOptions {
+        MachineOptions {
+            kernel: self.qemu_kernel.clone(),
+            modules: self.qemu_modules.clone(),
+            acceleration: self.qemu_acceleration.map(|how| match how {
+                QemuAcceleration::Kvm => Acceleration::Kvm,
+                QemuAcceleration::Tcg => Acceleration::Tcg,
+            }),
+        }
+    }
 }
 
 /// Folders of this machine that steps work in or see.

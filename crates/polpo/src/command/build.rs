@@ -131,7 +131,7 @@ pub(crate) fn executor(
 ) -> Result<LocalExecutor, Failure> {
     let failed = |error| Failure::failed("no step can be run", error);
     let init = InitProgram::this().map_err(failed)?;
-    let runner = Runner::find(runner.runner).map_err(failed)?;
+    let runner = Runner::find(runner.runner, &runner.machine()).map_err(failed)?;
     let mut executor = LocalExecutor::with_runner(store.clone(), init, runner);
     executor.workspace.clone_from(&folders.workspace_dir);
     if let Some(cache) = &folders.cache_dir {
