@@ -217,6 +217,6 @@ mod tests {
         let error = kernel.modules().unwrap_err().to_string();
         assert!(error.contains("has no `virtio_blk` built in"), "{error}");
         let error = Kernel::find(Some(Path::new("/missing")), None).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"no virtual machine can be had, for the kernel: `/missing`: No such file or directory (os error 2); name a kernel that you may read by `--qemu-kernel` or QEMU_KERNEL_IMAGE, such as that of Debian's package `linux-image-cloud-amd64`");
     }
 }
