@@ -119,14 +119,14 @@ fn holds_memory_and_processes(bench: &mut Bench) {
     bench.plan.limits.memory = None;
 
     bench.plan.limits.processes = Some(150);
-    bench.step("set +e; bomb() { bomb | bomb & sleep 67.5; }; bomb; wait; sleep 67.5");
+    bench.step("set +e; bomb() { bomb | bomb & sleep 69.5; }; bomb; wait; sleep 69.5");
     let error = bench.build().unwrap_err();
     let excess = Excess::Processes(bench.plan.limits.processes.unwrap());
     assert!(
         matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess),
         "{error}"
     );
-    assert_eq!(processes_with("67.5"), 0);
+    assert_eq!(processes_with("69.5"), 0);
     bench.plan.limits.processes = None;
 }
 
