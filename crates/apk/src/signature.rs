@@ -415,25 +415,12 @@ impl Signer {
         }
     }
 
-    /// Loads a private key; its public half is named as the file with `.pub` appended.
+    /// Takes the private key of the file `path`: its public half is named as the file with `.pub`
+    /// appended. It may be ECDSA: then it signs files of format 3 alone.
     ///
     /// # Errors
-    /// The file can't be read or holds no RSA key.
-    pub fn load(path: &Path) -> Result<Signer, KeyringError> {
-        let signer = Signer::load_any_kind(path)?;
-        if signer.public.is_rsa() {
-            Ok(signer)
-        } else {
-            Err(signer.not_rsa())
-        }
-    }
-
-    /// As [`Signer::load`], of a key that may be ECDSA: it signs files of format 3 alone.
-    ///
-    /// # Errors
-    /// The file can't be read or holds no key.
-    pub fn load_any_kind(path: &Path) -> Result<Signer, KeyringError> {
-        let key = key::load_private(path)?;
+    /// The name can't stand in a signature entry.
+    pub fn of_file(path: &Path, key: PrivateKey) -> Result<Signer, KeyringError> {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

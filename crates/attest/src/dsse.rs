@@ -153,6 +153,15 @@ impl Envelope {
         })
     }
 
+    /// The same without key ids: Sigstore's programs pass over a signature whose id is none of theirs.
+    #[must_use]
+    pub(crate) fn without_key_ids(mut self) -> Envelope {
+        for signature in &mut self.signatures {
+            signature.key_id.clear();
+        }
+        self
+    }
+
     /// Reads an envelope's JSON. Base64 may be of the standard or the URL alphabet; an object may
     /// not name a key twice.
     pub fn from_json(bytes: &[u8]) -> Result<Envelope, DsseError> {

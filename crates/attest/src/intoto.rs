@@ -12,6 +12,9 @@ pub use crate::json::JsonError;
 /// The `_type` of every statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
+/// The version before, of the same fields: cosign's `attest` still writes it.
+const OLDER_TYPE: &str = "https://in-toto.io/Statement/v0.1";
+
 /// The payload type of a DSSE envelope that holds a statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
@@ -44,7 +47,7 @@ impl Subject {
 /// A statement: `predicate` holds of every `subject`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statement<P> {
-    /// [`STATEMENT_TYPE`].
+    /// [`STATEMENT_TYPE`], or that of version 0.1.
     #[serde(rename = "_type")]
     pub kind: String,
     /// What it speaks of.
@@ -149,10 +152,10 @@ impl<P: Serialize> Statement<P> {
 }
 
 impl<P: DeserializeOwned> Statement<P> {
-    /// Reads a statement. It may not name a key twice.
+    /// Reads a statement, of version 1 or 0.1. It may not name a key twice.
     pub fn from_json(bytes: &[u8]) -> Result<Statement<P>, StatementError> {
         let statement: Statement<P> = json::decode(bytes, MAX_LENGTH)?;
-        if statement.kind != STATEMENT_TYPE {
+        if statement.kind != STATEMENT_TYPE && statement.kind != OLDER_TYPE {
             return Err(StatementError::Kind {
                 found: statement.kind,
             });
@@ -201,12 +204,15 @@ mod tests {
 
     #[test]
     fn other_versions_and_doubled_keys_are_refused() {
-        let older = json!({
-            "_type": "https://in-toto.io/Statement/v0.1",
-            "subject": [], "predicateType": "x", "predicate": {},
-        });
-        let error = Statement::<Value>::from_json(older.to_string().as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("Statement/v0.1"), "{error}");
+        let of_type = |kind: &str| {
+            let statement = json!({
+                "_type": kind, "subject": [], "predicateType": "x", "predicate": {},
+            });
+            Statement::<Value>::from_json(statement.to_string().as_bytes())
+        };
+        of_type(OLDER_TYPE).unwrap();
+        let error = of_type("https://in-toto.io/Statement/v0.2").unwrap_err();
+        assert!(error.to_string().contains("Statement/v0.2"), "{error}");
         let doubled = format!(
             r#"{{"_type":"{STATEMENT_TYPE}","subject":[],"subject":[],"predicateType":"x","predicate":1}}"#
         );

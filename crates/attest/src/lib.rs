@@ -3,14 +3,17 @@
 //! * [`spdx`]: SPDX 2.3 documents of packages and images.
 //! * [`licence`]: SPDX licence expressions, checked and joined.
 //! * [`intoto`] and [`slsa`]: in-toto statements and SLSA provenance.
-//! * [`dsse`]: the envelope that statements are signed in.
+//! * [`dsse`]: the envelope that statements are signed in; [`bundle`]: what Sigstore's programs put
+//!   around it.
 //!
 //! Nothing here reads a clock or depends on the order of a map: the same facts give the same bytes.
 
+pub mod bundle;
 pub mod cyclonedx;
 pub mod dsse;
 pub mod intoto;
 mod json;
 pub mod licence;
+pub mod simple_signing;
 pub mod slsa;
 pub mod spdx;

@@ -3,7 +3,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{KeyError, PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+use crate::{KeyError, Password, PrivateKey, PublicKey};
 
 /// Far more than any key needs.
 const MAXIMUM_FILE_SIZE: u64 = 64 * 1024;
@@ -49,12 +51,15 @@ pub enum FileError {
     },
 }
 
-/// Reads a private key from a PEM file.
+/// Reads a private key from a PEM file; `password` is asked only where it is encrypted.
 ///
 /// # Errors
 /// See [`FileError`]; no error shows any of the file's contents.
-pub fn load_private(path: &Path) -> Result<PrivateKey, FileError> {
-    PrivateKey::from_pem(&read(path)?).map_err(|source| FileError::Key {
+pub fn load_private(
+    path: &Path,
+    password: impl FnOnce() -> Option<Password>,
+) -> Result<PrivateKey, FileError> {
+    PrivateKey::from_pem(&read(path)?, password).map_err(|source| FileError::Key {
         path: path.to_owned(),
         source,
     })
@@ -79,18 +84,22 @@ pub fn public_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Writes the private key to `path`, readable by its owner alone, and the public one to
-/// `path.pub`. Neither file may exist; neither is ever seen half-written.
+/// Writes the private key to `path`, readable by its owner alone and under the password if there is
+/// one, and the public one to `path.pub`. Neither file may exist; neither is ever seen half-written.
 ///
 /// # Errors
 /// See [`FileError`].
-pub fn save_pair(key: &PrivateKey, path: &Path) -> Result<(), FileError> {
+pub fn save_pair(
+    key: &PrivateKey,
+    path: &Path,
+    password: Option<&Password>,
+) -> Result<(), FileError> {
     let wrong = |source| FileError::Key {
         path: path.to_owned(),
         source,
     };
     let public_path = public_path(path);
-    let private = key.to_pem().map_err(wrong)?;
+    let private = key.to_pem(password).map_err(wrong)?;
     let public = key.public().map_err(wrong)?.to_pem();
     for path in [path, &public_path] {
         if path.symlink_metadata().is_ok() {
@@ -104,12 +113,13 @@ pub fn save_pair(key: &PrivateKey, path: &Path) -> Result<(), FileError> {
     write_new(path, private.as_bytes(), 0o600)
 }
 
-fn read(path: &Path) -> Result<String, FileError> {
+fn read(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let failed = |source| FileError::Read {
         path: path.to_owned(),
         source,
     };
-    let mut text = String::new();
+    // With room for all of it: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAXIMUM_FILE_SIZE as usize + 2));
     File::open(path)
         .map_err(failed)?
         .take(MAXIMUM_FILE_SIZE + 1)

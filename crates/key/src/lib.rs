@@ -1,4 +1,5 @@
-//! Key pairs and signatures: RSA with PKCS#1 v1.5 padding and ECDSA, in PEM files.
+//! Key pairs and signatures: RSA with PKCS#1 v1.5 padding, ECDSA and Ed25519, in PEM files, under a
+//! password or not.
 //!
 //! The arithmetic is aws-lc's. SHA-1 signatures are verified, because old apk packages and
 //! indexes carry nothing else, and never made.
@@ -8,10 +9,12 @@ mod files;
 mod pem;
 mod private;
 mod public;
+mod sealed;
 
 pub use files::{FileError, load_private, load_public, public_path, save_pair};
 pub use private::{Algorithm, PrivateKey};
 pub use public::{Curve, PublicKey, Scheme};
+pub use sealed::Password;
 
 /// Why a key can't be used or a signature isn't good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,10 +34,11 @@ pub enum KeyError {
         reason: &'static str,
     },
     /// A private key protected by a passphrase.
-    #[error(
-        "the private key is encrypted with a passphrase, which is not supported; decrypt it with `openssl pkey -in KEY -out PLAIN`"
-    )]
+    #[error("the private key is encrypted, and no password was given")]
     Encrypted,
+    /// The password does not open the key.
+    #[error("the password is not that of the private key, or the key was changed")]
+    WrongPassword,
     /// A private key where a public one belongs, or the other way round.
     #[error("this is a {found} key, a {wanted} key belongs here")]
     WrongHalf {
@@ -44,7 +48,9 @@ pub enum KeyError {
         wanted: &'static str,
     },
     /// The bytes are no key of a kind that is supported.
-    #[error("not a usable RSA (2048 to 8192 bits) or ECDSA (P-256, P-384, P-521) key: {reason}")]
+    #[error(
+        "not a usable RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519 key: {reason}"
+    )]
     Rejected {
         /// What the parser said.
         reason: String,

@@ -1,12 +1,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use zeroize::Zeroizing;
+
 use crate::KeyError;
 
 /// One block of a PEM file (RFC 7468).
 pub(crate) struct Block {
     pub(crate) label: String,
-    pub(crate) der: Vec<u8>,
+    /// It may be a secret.
+    pub(crate) der: Zeroizing<Vec<u8>>,
 }
 
 /// Whether a block of this label holds a key of any kind.
@@ -36,7 +39,7 @@ pub(crate) fn find(
             label: label.to_owned(),
             reason,
         };
-        let mut body = String::new();
+        let mut body = Zeroizing::new(String::with_capacity(text.len()));
         loop {
             let line = lines.next().ok_or(damaged("its END line is missing"))?;
             if let Some(end) = line.strip_prefix("-----END ") {
@@ -46,16 +49,18 @@ pub(crate) fn find(
                 break;
             }
             if line.starts_with("Proc-Type:") && line.contains("ENCRYPTED") {
-                return Err(KeyError::Encrypted);
+                return Err(damaged(
+                    "it is encrypted in openssl's old way; write it anew with `openssl pkey -aes256`",
+                ));
             }
             body.push_str(line);
         }
         let der = STANDARD
-            .decode(body)
+            .decode(body.as_bytes())
             .map_err(|_| damaged("its body is not base64"))?;
         return Ok(Block {
             label: label.to_owned(),
-            der,
+            der: Zeroizing::new(der),
         });
     }
     Err(KeyError::NoPem { expected })

@@ -6,11 +6,13 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
-    EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
-    RsaKeyPair, RsaSignatureEncoding,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PKCS1_SHA512, RsaKeyPair, RsaSignatureEncoding,
 };
 
-use crate::{Curve, KeyError, PublicKey, Scheme, pem};
+use zeroize::Zeroizing;
+
+use crate::{Curve, KeyError, Password, PublicKey, Scheme, pem, sealed};
 
 /// A kind of key that can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +21,8 @@ pub enum Algorithm {
     Rsa4096,
     /// ECDSA over P-256: small, for attestations.
     EcdsaP256,
+    /// Ed25519: small too, and the same signature every time.
+    Ed25519,
 }
 
 /// A private key. Its secret never shows in `Debug`.
@@ -27,6 +31,8 @@ pub enum PrivateKey {
     Rsa(RsaKeyPair),
     /// A key on an elliptic curve.
     Ecdsa(Curve, EcdsaKeyPair),
+    /// An Ed25519 key.
+    Ed25519(Ed25519KeyPair),
 }
 
 fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
@@ -62,28 +68,30 @@ impl PrivateKey {
             Algorithm::EcdsaP256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
                 .map(|pair| PrivateKey::Ecdsa(Curve::P256, pair))
                 .map_err(failed),
+            Algorithm::Ed25519 => Ed25519KeyPair::generate()
+                .map(PrivateKey::Ed25519)
+                .map_err(failed),
         }
     }
 
     /// Reads the first private key of a PEM text: `PRIVATE KEY` (PKCS#8), `RSA PRIVATE KEY`
-    /// (PKCS#1) or `EC PRIVATE KEY` (SEC 1).
+    /// (PKCS#1), `EC PRIVATE KEY` (SEC 1), or one of these under a password: `ENCRYPTED PRIVATE KEY`
+    /// (PKCS#8 with PBES2, as openssl makes it) and `ENCRYPTED SIGSTORE PRIVATE KEY` or `ENCRYPTED
+    /// COSIGN PRIVATE KEY` (cosign's form). `password` is asked for those alone.
     ///
     /// # Errors
-    /// The text holds no such block, a public key, an encrypted key, or a key of another kind.
-    pub fn from_pem(text: &str) -> Result<PrivateKey, KeyError> {
+    /// The text holds no such block, a public key or a key of another kind; there is no password, or
+    /// it is not the one.
+    pub fn from_pem(
+        text: &str,
+        password: impl FnOnce() -> Option<Password>,
+    ) -> Result<PrivateKey, KeyError> {
         let block = pem::find(text, "PRIVATE KEY", pem::is_key)?;
         let rejected = |error: aws_lc_rs::error::KeyRejected| KeyError::Rejected {
             reason: error.to_string(),
         };
         match block.label.as_str() {
-            "PRIVATE KEY" => {
-                match on_a_curve(|algorithm| EcdsaKeyPair::from_pkcs8(algorithm, &block.der)) {
-                    Some(key) => Ok(key),
-                    None => RsaKeyPair::from_pkcs8(&block.der)
-                        .map(PrivateKey::Rsa)
-                        .map_err(rejected),
-                }
-            }
+            "PRIVATE KEY" => PrivateKey::from_pkcs8(&block.der),
             "RSA PRIVATE KEY" => RsaKeyPair::from_der(&block.der)
                 .map(PrivateKey::Rsa)
                 .map_err(rejected),
@@ -93,7 +101,10 @@ impl PrivateKey {
                         reason: "it is on none of these curves".to_owned(),
                     })
             }
-            "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted),
+            label if label.starts_with("ENCRYPTED ") => {
+                let password = password().ok_or(KeyError::Encrypted)?;
+                PrivateKey::from_pkcs8(&sealed::open(label, &block.der, &password)?)
+            }
             _ => Err(KeyError::WrongHalf {
                 found: "public",
                 wanted: "private",
@@ -101,23 +112,45 @@ impl PrivateKey {
         }
     }
 
-    /// The key as a `PRIVATE KEY` PEM block (PKCS#8, not encrypted).
+    fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
+        if let Some(key) = on_a_curve(|algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der)) {
+            return Ok(key);
+        }
+        // openssl writes no public half into it.
+        if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
+            return Ok(PrivateKey::Ed25519(pair));
+        }
+        RsaKeyPair::from_pkcs8(der)
+            .map(PrivateKey::Rsa)
+            .map_err(|error| KeyError::Rejected {
+                reason: error.to_string(),
+            })
+    }
+
+    /// The key in PEM: as `PRIVATE KEY` (PKCS#8), or under a password in cosign's form.
     ///
     /// # Errors
     /// [`KeyError::Failed`] when the library can't.
-    pub fn to_pem(&self) -> Result<String, KeyError> {
+    pub fn to_pem(&self, password: Option<&Password>) -> Result<Zeroizing<String>, KeyError> {
+        let der = self.to_pkcs8()?;
+        Ok(Zeroizing::new(match password {
+            None => pem::encode("PRIVATE KEY", &der),
+            Some(password) => pem::encode(sealed::LABEL, &sealed::seal(&der, password)?),
+        }))
+    }
+
+    fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let failed = |_| KeyError::Failed {
             what: "encode a private key",
         };
-        Ok(match self {
+        Ok(Zeroizing::new(match self {
             PrivateKey::Rsa(pair) => {
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-                pem::encode("PRIVATE KEY", der.as_ref())
+                der.as_ref().to_vec()
             }
-            PrivateKey::Ecdsa(_, pair) => {
-                pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(failed)?.as_ref())
-            }
-        })
+            PrivateKey::Ecdsa(_, pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            PrivateKey::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+        }))
     }
 
     /// The other half.
@@ -131,12 +164,13 @@ impl PrivateKey {
         let der: PublicKeyX509Der<'_> = match self {
             PrivateKey::Rsa(pair) => pair.public_key().as_der().map_err(failed)?,
             PrivateKey::Ecdsa(_, pair) => pair.public_key().as_der().map_err(failed)?,
+            PrivateKey::Ed25519(pair) => pair.public_key().as_der().map_err(failed)?,
         };
         PublicKey::from_spki(der.as_ref().to_vec())
     }
 
-    /// Signs `message` as [`PublicKey::scheme`] says. RSA makes the same bytes every time, ECDSA
-    /// others.
+    /// Signs `message` as [`PublicKey::scheme`] says. RSA and Ed25519 make the same bytes every
+    /// time, ECDSA others.
     ///
     /// # Errors
     /// [`KeyError::Failed`] when the library can't.
@@ -148,10 +182,11 @@ impl PrivateKey {
         match self {
             PrivateKey::Rsa(_) => Scheme::RsaSha256,
             PrivateKey::Ecdsa(curve, _) => curve.scheme(),
+            PrivateKey::Ed25519(_) => Scheme::Ed25519,
         }
     }
 
-    /// Signs `message`: RSA PKCS#1 v1.5, or ECDSA in DER.
+    /// Signs `message`: RSA PKCS#1 v1.5, ECDSA in DER, or Ed25519.
     ///
     /// # Errors
     /// [`KeyError::WrongScheme`] when the scheme asks for another kind of key or for SHA-1,
@@ -176,6 +211,9 @@ impl PrivateKey {
                 let leftmost = digest.as_ref().get(..native.output_len());
                 let digest = Digest::import_less_safe(leftmost.unwrap_or_default(), native);
                 ecdsa(pair, digest.map_err(|_| wrong)?)
+            }
+            (PrivateKey::Ed25519(pair), Scheme::Ed25519) => {
+                Ok(pair.sign(message).as_ref().to_vec())
             }
             _ => Err(wrong),
         }
@@ -205,6 +243,7 @@ impl fmt::Debug for PrivateKey {
         match self {
             PrivateKey::Rsa(_) => f.write_str("PrivateKey::Rsa(..)"),
             PrivateKey::Ecdsa(curve, _) => write!(f, "PrivateKey::Ecdsa({curve:?}, ..)"),
+            PrivateKey::Ed25519(_) => f.write_str("PrivateKey::Ed25519(..)"),
         }
     }
 }

@@ -3,8 +3,9 @@ use std::fmt;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA512_ASN1,
-    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
+    ED25519, EcdsaVerificationAlgorithm, ParsedPublicKey,
+    RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
 use base::Digest;
 
@@ -23,6 +24,8 @@ pub enum Scheme {
     EcdsaSha256,
     /// ECDSA over any curve and SHA-512, the signature in DER; of files of apk's format 3.
     EcdsaSha512,
+    /// Ed25519 over the message itself (RFC 8032); statements have it, apk does not.
+    Ed25519,
 }
 
 /// An elliptic curve of NIST's.
@@ -60,6 +63,7 @@ impl Curve {
 enum Kind {
     Rsa,
     Ecdsa(Curve),
+    Ed25519,
 }
 
 /// A public key, held as its SubjectPublicKeyInfo.
@@ -78,7 +82,7 @@ impl PublicKey {
     pub fn from_pem(text: &str) -> Result<PublicKey, KeyError> {
         let block = pem::find(text, "PUBLIC KEY", pem::is_key)?;
         match block.label.as_str() {
-            "PUBLIC KEY" => PublicKey::from_spki(block.der),
+            "PUBLIC KEY" => PublicKey::from_spki(block.der.to_vec()),
             "RSA PUBLIC KEY" => PublicKey::from_spki(der::subject_public_key_info(&block.der)),
             _ => Err(KeyError::WrongHalf {
                 found: "private",
@@ -107,7 +111,7 @@ impl PublicKey {
     /// Takes a SubjectPublicKeyInfo in DER (RFC 5280).
     ///
     /// # Errors
-    /// It is no RSA key of 1024 to 8192 bits nor one on a curve that is known.
+    /// It is no RSA key of 1024 to 8192 bits, no Ed25519 key, nor one on a curve that is known.
     pub fn from_spki(spki: Vec<u8>) -> Result<PublicKey, KeyError> {
         // A bare point or a PKCS#1 key would parse too; the id must be that of one form.
         if spki.first() != Some(&0x30) {
@@ -121,6 +125,12 @@ impl PublicKey {
         if let Some(curve) = curve {
             return Ok(PublicKey {
                 kind: Kind::Ecdsa(curve),
+                spki,
+            });
+        }
+        if ParsedPublicKey::new(&ED25519, &spki).is_ok() {
+            return Ok(PublicKey {
+                kind: Kind::Ed25519,
                 spki,
             });
         }
@@ -163,11 +173,12 @@ impl PublicKey {
         self.kind == Kind::Rsa
     }
 
-    /// The scheme with SHA-512 that suits this key.
+    /// The scheme with SHA-512 that suits this key: what files of apk's format 3 are signed with. An
+    /// Ed25519 key has none of apk's; signing with it fails.
     pub fn sha512_scheme(&self) -> Scheme {
         match self.kind {
             Kind::Rsa => Scheme::RsaSha512,
-            Kind::Ecdsa(_) => Scheme::EcdsaSha512,
+            Kind::Ecdsa(_) | Kind::Ed25519 => Scheme::EcdsaSha512,
         }
     }
 
@@ -176,6 +187,7 @@ impl PublicKey {
         match self.kind {
             Kind::Rsa => Scheme::RsaSha256,
             Kind::Ecdsa(curve) => curve.scheme(),
+            Kind::Ed25519 => Scheme::Ed25519,
         }
     }
 
@@ -191,6 +203,7 @@ impl PublicKey {
             (Scheme::RsaSha1, Kind::Rsa) => &RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
             (Scheme::EcdsaSha256, Kind::Ecdsa(Curve::P256)) => &ECDSA_P256_SHA256_ASN1,
             (Scheme::EcdsaSha512, Kind::Ecdsa(curve)) => curve.with_sha512(),
+            (Scheme::Ed25519, Kind::Ed25519) => &ED25519,
             _ => return Err(KeyError::WrongScheme { scheme }),
         };
         aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, &self.spki)

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
 use polpo_key::{
-    Algorithm, FileError, KeyError, PrivateKey, PublicKey, Scheme, load_private, load_public,
-    public_path, save_pair,
+    Algorithm, FileError, KeyError, Password, PrivateKey, PublicKey, Scheme, load_private,
+    load_public, public_path, save_pair,
 };
 
 /// Runs openssl in a folder; what it prints.
@@ -27,7 +28,7 @@ fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
 
 /// The error of a parse that must fail; `PrivateKey` can't be compared.
 fn private_error(pem: &str) -> KeyError {
-    PrivateKey::from_pem(pem).expect_err("no private key")
+    PrivateKey::from_pem(pem, || None).expect_err("no private key")
 }
 
 #[test]
@@ -55,6 +56,11 @@ fn every_form_that_openssl_writes_is_read() {
             "ec -in k",
             Scheme::EcdsaSha512,
         ),
+        (
+            "genpkey -algorithm ed25519 -out k",
+            "pkey -in k",
+            Scheme::Ed25519,
+        ),
     ] {
         run(make);
         let public = PublicKey::from_pem(&run("pkey -in k -pubout")).unwrap();
@@ -67,17 +73,23 @@ fn every_form_that_openssl_writes_is_read() {
             // With text before it.
             run("pkey -in k -text"),
         ] {
-            let private = PrivateKey::from_pem(&form).unwrap();
+            let private = PrivateKey::from_pem(&form, || None).unwrap();
             assert_eq!(private.public().unwrap(), public, "{form}");
-            let again = PrivateKey::from_pem(&private.to_pem().unwrap()).unwrap();
+            let again = PrivateKey::from_pem(&private.to_pem(None).unwrap(), || None).unwrap();
             assert_eq!(again.public().unwrap(), public);
         }
         assert_eq!(PublicKey::from_pem(&public.to_pem()).unwrap(), public);
         let der = openssl(folder.path(), "pkey -in k -pubout -outform DER");
         assert_eq!(public.id(), base::Digest::of(&der));
 
-        let encrypted = run("pkcs8 -topk8 -in k -passout pass:x");
-        assert_eq!(private_error(&encrypted), KeyError::Encrypted);
+        for how in ["", " -v2prf hmacWithSHA512 -iter 5000", " -scrypt"] {
+            let encrypted = run(&format!("pkcs8 -topk8 -in k -passout pass:x{how}"));
+            assert_eq!(private_error(&encrypted), KeyError::Encrypted);
+            let open =
+                |password: &str| PrivateKey::from_pem(&encrypted, || Some(Password::new(password)));
+            assert_eq!(open("x").unwrap().public().unwrap(), public);
+            assert_eq!(open("y").unwrap_err(), KeyError::WrongPassword);
+        }
         assert_eq!(
             private_error(&public.to_pem()).to_string(),
             "this is a public key, a private key belongs here"
@@ -96,8 +108,11 @@ fn every_form_that_openssl_writes_is_read() {
         PublicKey::from_pem(&spki).unwrap()
     );
     let traditional = run("rsa -in k -traditional -aes128 -passout pass:x");
-    assert_eq!(private_error(&traditional), KeyError::Encrypted);
-    for other in ["ed25519", "ed448"] {
+    assert!(matches!(
+        private_error(&traditional),
+        KeyError::BadPem { .. }
+    ));
+    for other in ["x25519", "ed448"] {
         run(&format!("genpkey -algorithm {other} -out k"));
         assert!(matches!(
             private_error(&run("pkey -in k")),
@@ -127,7 +142,7 @@ fn sha512_suits_every_key() {
         "ecparam -genkey -noout -name secp521r1 -out k",
     ] {
         run(make);
-        let private = PrivateKey::from_pem(&run("pkey -in k")).unwrap();
+        let private = PrivateKey::from_pem(&run("pkey -in k"), || None).unwrap();
         let public = private.public().unwrap();
         let scheme = public.sha512_scheme();
         let ours = private.sign_with(scheme, b"what is signed").unwrap();
@@ -173,17 +188,25 @@ fn openssl_and_we_verify_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("message"), b"what is signed").unwrap();
-    for algorithm in [Algorithm::Rsa4096, Algorithm::EcdsaP256] {
+    for algorithm in [Algorithm::Rsa4096, Algorithm::EcdsaP256, Algorithm::Ed25519] {
+        // Ed25519 takes the message itself.
+        let (verify, sign) = match algorithm {
+            Algorithm::Ed25519 => (
+                "pkeyutl -verify -rawin -pubin -inkey k.pub -sigfile signature -in message",
+                "pkeyutl -sign -rawin -inkey k -in message",
+            ),
+            _ => (
+                "dgst -sha256 -verify k.pub -signature signature message",
+                "dgst -sha256 -sign k message",
+            ),
+        };
         let private = PrivateKey::generate(algorithm).unwrap();
         let public = private.public().unwrap();
         let signature = private.sign(b"what is signed").unwrap();
-        fs::write(path("k"), private.to_pem().unwrap()).unwrap();
+        fs::write(path("k"), private.to_pem(None).unwrap().as_bytes()).unwrap();
         fs::write(path("k.pub"), public.to_pem()).unwrap();
         fs::write(path("signature"), &signature).unwrap();
-        openssl(
-            folder.path(),
-            "dgst -sha256 -verify k.pub -signature signature message",
-        );
+        openssl(folder.path(), verify);
         public
             .verify(public.scheme(), b"what is signed", &signature)
             .unwrap();
@@ -199,14 +222,14 @@ fn openssl_and_we_verify_each_other() {
                 Err(KeyError::BadSignature)
             );
         }
-        let theirs = openssl(folder.path(), "dgst -sha256 -sign k message");
+        let theirs = openssl(folder.path(), sign);
         public
             .verify(public.scheme(), b"what is signed", &theirs)
             .unwrap();
         assert_eq!(
-            matches!(private, PrivateKey::Rsa(_)),
-            theirs == signature,
-            "RSA signatures are the same every time, ECDSA's never"
+            matches!(private, PrivateKey::Ecdsa(..)),
+            theirs != signature,
+            "only ECDSA's signatures differ from time to time"
         );
     }
 }
@@ -216,7 +239,7 @@ fn schemes_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("message"), b"m").unwrap();
     openssl(folder.path(), "genrsa -out k 2048");
-    let private = load_private(&folder.path().join("k")).unwrap();
+    let private = load_private(&folder.path().join("k"), || None).unwrap();
     let public = private.public().unwrap();
     for (hash, scheme) in [
         ("sha1", Scheme::RsaSha1),
@@ -244,24 +267,30 @@ fn a_saved_pair_is_private_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("builder.rsa");
     let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
-    save_pair(&key, &path).unwrap();
+    save_pair(&key, &path, None).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(&public_path(&path)), 0o644);
     let public = load_public(&public_path(&path)).unwrap();
-    assert_eq!(load_private(&path).unwrap().public().unwrap(), public);
+    assert_eq!(
+        load_private(&path, || None).unwrap().public().unwrap(),
+        public
+    );
 
     let other = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
     assert!(matches!(
-        save_pair(&other, &path),
+        save_pair(&other, &path, None),
         Err(FileError::Exists { .. })
     ));
     fs::remove_file(public_path(&path)).unwrap();
     assert!(matches!(
-        save_pair(&other, &path),
+        save_pair(&other, &path, None),
         Err(FileError::Exists { .. })
     ));
-    assert_eq!(load_private(&path).unwrap().public().unwrap(), public);
+    assert_eq!(
+        load_private(&path, || None).unwrap().public().unwrap(),
+        public
+    );
     // Nothing is left beside.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -273,11 +302,11 @@ fn secrets_do_not_show() {
     assert_eq!(format!("{key:?}"), "PrivateKey::Ecdsa(P256, ..)");
     let path = folder.path().join("k");
     let damaged = key
-        .to_pem()
+        .to_pem(None)
         .unwrap()
         .replace("-----END", "!SECRET!\n-----END");
     fs::write(&path, damaged).unwrap();
-    let error = load_private(&path).unwrap_err();
+    let error = load_private(&path, || None).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -287,10 +316,86 @@ fn secrets_do_not_show() {
     );
     fs::write(&path, vec![b'x'; 70_000]).unwrap();
     assert!(matches!(
-        load_private(&path),
+        load_private(&path, || None),
         Err(FileError::TooLarge { .. })
     ));
     fs::write(&path, "no key at all").unwrap();
     let error = load_public(&path).unwrap_err().to_string();
     assert!(error.contains("-----BEGIN PUBLIC KEY-----"), "{error}");
+}
+
+/// Made by cosign 3, with the password `a password`.
+const COSIGN_KEY: &str = "\
+-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----
+eyJrZGYiOnsibmFtZSI6InNjcnlwdCIsInBhcmFtcyI6eyJOIjo2NTUzNiwiciI6
+OCwicCI6MX0sInNhbHQiOiJoRUxuM1hZRFkwMXZCNmhnenF1bWN3TjdxN1hubXkv
+bzNpSnRtWlgyYmRjPSJ9LCJjaXBoZXIiOnsibmFtZSI6Im5hY2wvc2VjcmV0Ym94
+Iiwibm9uY2UiOiI4UlJlVmp0NDk4VDhqRFovSkFJSXFuTkh1REM1SnpPYyJ9LCJj
+aXBoZXJ0ZXh0IjoiSFR6TjdYYk1obVRIVmhPQ29SYnpXUmlUNXUzeGpZRmpGdEFF
+eE9Rc1l5U2pUd056bFQyZDFyNWdQd3o5L09FejZGVkMrSGM0Mk5pelVlNVV4NmVt
+bnAzdWtYZCtzcXA1bW01bm1FQUFVMDZHSlVkMDlzTWVEQzhsaTB1dTZEc1U1bU9q
+V2N4c3A3YkN3U1ZDQ3ZWUjR2MWZaaitJTnlBVmR0OW40THBJMEljRzk1aUw0ZWJ1
+L3llTXBmVHRNRUtJM3RqMlNQcGhaNVVqM0E9PSJ9
+-----END ENCRYPTED SIGSTORE PRIVATE KEY-----
+";
+
+const COSIGN_PUBLIC_KEY: &str = "\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEi3gZSEOxhCMA9p3slewP06oYFgit
+v3Be1hR+0KOIevmNCt29aXLgs9yyx/0W4OzOkK4dSU2altc9dSL9chT4Zg==
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn keys_of_cosign_are_read_and_written() {
+    let open =
+        |text: &str, password: &str| PrivateKey::from_pem(text, || Some(Password::new(password)));
+    let public = PublicKey::from_pem(COSIGN_PUBLIC_KEY).unwrap();
+    for label in ["SIGSTORE", "COSIGN"] {
+        let text = COSIGN_KEY.replace("SIGSTORE", label);
+        assert_eq!(open(&text, "a password").unwrap().public().unwrap(), public);
+        assert_eq!(open(&text, "another").unwrap_err(), KeyError::WrongPassword);
+        assert_eq!(private_error(&text), KeyError::Encrypted);
+    }
+    for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let text = key.to_pem(Some(&Password::new(""))).unwrap();
+        assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n"));
+        let again = open(&text, "").unwrap();
+        assert_eq!(again.public().unwrap(), key.public().unwrap());
+    }
+}
+
+#[test]
+fn encrypted_keys_of_strangers_are_refused_early() {
+    let body = |json: &str| {
+        let text = base64::engine::general_purpose::STANDARD.encode(json);
+        let label = "ENCRYPTED SIGSTORE PRIVATE KEY";
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let good = r#"{"kdf":{"name":"scrypt","params":{"N":65536,"r":8,"p":1},"salt":"AAAA"},
+        "cipher":{"name":"nacl/secretbox","nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},"ciphertext":"AAAA"}"#;
+    let error = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        let text = body(&good.replace(from, to));
+        PrivateKey::from_pem(&text, || Some(Password::new("x")))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(error("AAAA", "AAAA"), KeyError::WrongPassword.to_string());
+    for (from, to, reason) in [
+        ("65536", "1099511627776", "asks for more work"),
+        ("65536", "18446744073709551615", "parameters of scrypt"),
+        ("65536", "65537", "parameters of scrypt"),
+        ("\"r\":8", "\"r\":4294967295", "asks for more work"),
+        ("\"r\":8", "\"r\":0", "parameters of scrypt"),
+        ("\"p\":1", "\"p\":4294967295", "asks for more work"),
+        ("scrypt", "md5", "scrypt and nacl/secretbox"),
+        ("\"salt\":\"AAAA\"", "\"salt\":\"A\"", "not base64"),
+        ("nonce\":\"AAAA", "nonce\":\"", "24 bytes"),
+        ("\"kdf\"", "\"\"", "not the JSON of a key"),
+    ] {
+        let error = error(from, to);
+        assert!(error.contains(reason), "{from} → {to}: {error}");
+    }
 }

@@ -5,6 +5,7 @@
 //! ordered maps and write their fields in the order in which Go's reference types do, so that the
 //! same image always has the same digest.
 
+mod companion;
 mod config;
 pub mod copy;
 mod document;
@@ -16,6 +17,7 @@ pub mod media_type;
 pub mod packed;
 pub mod registry;
 
+pub use companion::Companion;
 pub use config::{Execution, History, ImageConfig, InvalidConfig, RootFs};
 pub use document::{Document, DocumentContents};
 pub(crate) use layout::is_tag;

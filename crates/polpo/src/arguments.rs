@@ -5,6 +5,7 @@ pub(crate) mod lint;
 pub(crate) mod machine;
 pub(crate) mod recipe;
 pub(crate) mod registry;
+pub(crate) mod trust;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -115,9 +116,11 @@ pub(crate) enum Command {
     /// Forget what is kept for a registry
     Logout(registry::Logout),
     /// Sign an image and attach its SBOM and provenance as statements
-    Sign(Sign),
+    Sign(trust::Sign),
+    /// Sign a statement about an image: what a file says of it
+    Attest(trust::Attest),
     /// Walk back from an image to its sources and check every step
-    Verify(Verify),
+    Verify(trust::Verify),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -595,6 +598,9 @@ pub(crate) struct KeyGenerate {
     /// Kind of key: apk packages and indexes need RSA
     #[arg(long = "type", value_enum, default_value_t)]
     pub(crate) kind: KeyKind,
+    /// Encrypt the private key as cosign does, with POLPO_KEY_PASSWORD or a password that is typed
+    #[arg(long)]
+    pub(crate) encrypt: bool,
     /// Keep the pair that is there already instead of failing
     #[arg(long)]
     pub(crate) keep: bool,
@@ -608,44 +614,8 @@ pub(crate) enum KeyKind {
     Rsa,
     /// ECDSA on the curve P-256.
     EcdsaP256,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Sign {
-    /// Folder of an OCI layout
-    pub(crate) layout: PathBuf,
-    /// Private key
-    #[arg(long, value_name = "KEY")]
-    pub(crate) key: PathBuf,
-    /// Tag of the image, in a layout of several
-    #[arg(long, value_name = "TAG")]
-    pub(crate) tag: Option<String>,
-    /// Architecture of the image in a layout of several [default: this machine's]
-    #[arg(long, value_name = "ARCH")]
-    pub(crate) arch: Option<Arch>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  polpo verify build/hello --key ~/.config/polpo/image/polpo.pem.pub -r build/packages -r build/seed -k ~/.config/polpo/keys")]
-pub(crate) struct Verify {
-    /// Folder of an OCI layout
-    pub(crate) layout: PathBuf,
-    /// Public key that the image's statements must be signed by
-    #[arg(long, required = true, value_name = "KEY.pub")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Tag of the image, in a layout of several
-    #[arg(long, value_name = "TAG")]
-    pub(crate) tag: Option<String>,
-    /// Architecture of the image in a layout of several [default: this machine's]
-    #[arg(long, value_name = "ARCH")]
-    pub(crate) arch: Option<Arch>,
-    #[command(flatten)]
-    pub(crate) repositories: Repositories,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: crate::output::Format,
+    /// Ed25519; apk and older verifiers know none.
+    Ed25519,
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What commands need, made out of arguments and environment.
 
+use std::io::{self, IsTerminal as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use apk::repository::{
@@ -7,6 +9,7 @@ use apk::repository::{
 };
 use apk::signature::{Keyring, Signer};
 use base::{Arch, Event, Problem, Reporter};
+use key::{FileError, KeyError, Password, PrivateKey};
 use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
@@ -96,14 +99,48 @@ impl<'p> Session<'p> {
     }
 }
 
+/// Reads a private key, with its password where it has one.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKey, Failure> {
+    let what = || format!("the private key {} can't be used", path.display());
+    let mut typed = Ok(None);
+    let key = key::load_private(path, || {
+        typed = password(&format!("Password of {}: ", path.display()));
+        typed.as_mut().map_or(None, Option::take)
+    });
+    typed.map_err(|error| Failure::failed(what(), error))?;
+    key.map_err(|error| match error {
+        FileError::Key {
+            source: KeyError::Encrypted,
+            ..
+        } => Failure::failed(what(), NoPassword),
+        error => Failure::failed(what(), error),
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is encrypted: set POLPO_KEY_PASSWORD (or COSIGN_PASSWORD), or call polpo on a terminal"
+)]
+struct NoPassword;
+
+/// A password out of the environment, or else typed on the terminal without being shown. It is never
+/// taken from the command line, which every process of the machine can read.
+pub(crate) fn password(prompt: &str) -> io::Result<Option<Password>> {
+    let set = ["POLPO_KEY_PASSWORD", "COSIGN_PASSWORD"]
+        .into_iter()
+        .find_map(std::env::var_os);
+    if let Some(set) = set {
+        return Ok(Some(Password::new(set.into_vec())));
+    }
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    rpassword::prompt_password(prompt).map(|typed| Some(Password::new(typed)))
+}
+
 /// Reads a private key and knows the name that signatures carry: the file name of its public part.
 pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
-    let key = key::load_private(path).map_err(|error| {
-        Failure::failed(
-            format!("the signing key {} can't be used", path.display()),
-            error,
-        )
-    })?;
+    let key = private_key(path)?;
     let public = key::public_path(path);
     let name = public
         .file_name()

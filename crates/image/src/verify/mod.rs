@@ -26,6 +26,7 @@ use oci::{Layout, LayoutError};
 use crate::contents::{self, Contents, ContentsError};
 
 pub use report::{Finding, Standing, VerifyReport};
+pub use statements::Statements;
 
 /// What an image is checked against.
 #[derive(Clone, Copy)]

@@ -1,36 +1,96 @@
-use attest::dsse::Envelope;
+use attest::bundle::{self, Bundle};
+use attest::dsse::{Envelope, Verified};
 use attest::intoto::{SPDX_PREDICATE, Statement};
-use attest::slsa;
 use attest::spdx::Document;
-use oci::{Descriptor, LayoutError, Manifest, media_type};
+use attest::{simple_signing, slsa};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use key::PublicKey;
+use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde_json::Value;
 
 use super::{Finding, VerifyRequest};
-use crate::attach::SIGNATURE;
+use crate::attach::{LEGACY_SIGNATURE, SIGNATURE};
 
 /// The largest envelope that is read.
 const ENVELOPE_LIMIT: u64 = 128 << 20;
+
+/// What trusted keys say about an image, and what is there besides.
+#[derive(Debug, Default)]
+pub struct Statements {
+    /// The predicate type and the predicate of each statement; a signature of the older form counts as
+    /// a statement with the type [`SIGNATURE`].
+    pub trusted: Vec<(String, Value)>,
+    /// What was passed over, and why.
+    pub passed_over: Vec<String>,
+}
+
+impl Statements {
+    /// Reads all that `layout` has about `image`, in either form, and keeps what one of `keys` signed
+    /// about this very digest.
+    ///
+    /// # Errors
+    /// The layout's list can't be read. Artefacts that can't be read or are not trusted are passed
+    /// over: anyone may attach anything to an image.
+    pub fn about(
+        layout: &Layout,
+        image: &Descriptor,
+        keys: &[PublicKey],
+    ) -> Result<Statements, LayoutError> {
+        let mut statements = Statements::default();
+        let mut take = |name: String, found: Result<(String, Value), String>| match found {
+            Ok(statement) => statements.trusted.push(statement),
+            Err(reason) => {
+                let message = format!("{name} is passed over: {reason}");
+                statements.passed_over.push(message);
+            }
+        };
+        for (descriptor, artifact) in layout.possible_referrers(&image.digest)? {
+            let found = artifact
+                .map_err(|error| error.to_string())
+                .and_then(|artifact| bundled(layout, image, &artifact, keys));
+            take(format!("the artefact {}", descriptor.digest), found);
+        }
+        for kind in [Companion::Signatures, Companion::Attestations] {
+            let tag = kind.tag(&image.digest);
+            let manifest = match layout.resolve(Some(&tag)) {
+                Ok(descriptor) => layout.manifest(&descriptor),
+                Err(LayoutError::UnknownTag { .. }) => continue,
+                Err(error) => Err(error),
+            };
+            match manifest {
+                Ok(manifest) => {
+                    for layer in &manifest.layers {
+                        let found = legacy(layout, image, layer, keys);
+                        take(format!("the layer {} of {tag}", layer.digest), found);
+                    }
+                }
+                Err(error) => take(tag, Err(error.to_string())),
+            }
+        }
+        Ok(statements)
+    }
+}
 
 /// Checks what is said about the image, and gives the SBOMs that trusted keys signed.
 pub(super) fn check(
     request: &VerifyRequest<'_>,
     image: &Descriptor,
 ) -> Result<(Finding, Vec<Document>), LayoutError> {
-    let mut parts = Vec::new();
-    let mut trusted: Vec<Statement<Value>> = Vec::new();
-    for (descriptor, artifact) in request.layout.possible_referrers(&image.digest)? {
-        let found = artifact
-            .map_err(|error| error.to_string())
-            .and_then(|artifact| statement(request, image, &artifact));
-        match found {
-            Ok(statement) => trusted.push(statement),
-            // Anyone may attach anything to an image: it is passed over, not believed.
-            Err(reason) => parts.push(Finding::unproven(format!(
-                "the artefact {} is passed over: {reason}",
-                descriptor.digest
-            ))),
-        }
+    let mut statements = Statements::about(request.layout, image, request.keys)?;
+    // Who signs the index of an image for several machines signs each of them: it names them by digest.
+    let whole = request.layout.resolve(request.tag)?;
+    if whole.digest != image.digest && media_type::is_index(&whole.media_type) {
+        let of_all = Statements::about(request.layout, &whole, request.keys)?;
+        let signatures = of_all.trusted.into_iter();
+        statements
+            .trusted
+            .extend(signatures.filter(|(kind, _)| kind == SIGNATURE));
+        statements.passed_over.extend(of_all.passed_over);
     }
+    let trusted = &statements.trusted;
+    let passed_over = statements.passed_over.iter().cloned();
+    let mut parts: Vec<Finding> = passed_over.map(Finding::unproven).collect();
     let mut sboms = Vec::new();
     let checked = [
         (SIGNATURE, "the image is signed", true),
@@ -41,10 +101,11 @@ pub(super) fn check(
             false,
         ),
     ];
-    for (predicate, what, required) in checked {
-        let found: Vec<&Statement<Value>> = trusted
+    for (predicate_type, what, required) in checked {
+        let found: Vec<&Value> = trusted
             .iter()
-            .filter(|statement| statement.predicate_type == predicate)
+            .filter(|(kind, _)| kind == predicate_type)
+            .map(|(_, predicate)| predicate)
             .collect();
         if found.is_empty() {
             let message = format!("no trusted key says: {what}");
@@ -58,9 +119,9 @@ pub(super) fn check(
         parts.push(Finding::proven(format!(
             "{what}, by a trusted key and about this digest"
         )));
-        if predicate == SPDX_PREDICATE {
-            for statement in found {
-                let document = serde_json::to_vec(&statement.predicate)
+        if predicate_type == SPDX_PREDICATE {
+            for predicate in found {
+                let document = serde_json::to_vec(predicate)
                     .ok()
                     .and_then(|bytes| Document::from_json(&bytes).ok());
                 match document {
@@ -72,11 +133,10 @@ pub(super) fn check(
             }
         }
     }
-    for statement in &trusted {
-        let predicate = &statement.predicate_type;
-        if checked.iter().all(|(known, _, _)| known != predicate) {
+    for (predicate_type, _) in trusted {
+        if checked.iter().all(|(known, _, _)| known != predicate_type) {
             parts.push(Finding::unproven(format!(
-                "a trusted key also makes a statement that is not checked here: {predicate}"
+                "a trusted key also makes a statement that is not checked here: {predicate_type}"
             )));
         }
     }
@@ -86,24 +146,65 @@ pub(super) fn check(
     ))
 }
 
-/// The statement of an artefact, signed by a trusted key and about the image; or why not.
-fn statement(
-    request: &VerifyRequest<'_>,
+/// The statement of a bundle, signed by a trusted key and about the image; or why not.
+fn bundled(
+    layout: &Layout,
     image: &Descriptor,
     artifact: &Manifest,
-) -> Result<Statement<Value>, String> {
+    keys: &[PublicKey],
+) -> Result<(String, Value), String> {
     let [layer] = artifact.layers.as_slice() else {
         return Err(format!("it has {} layers, not one", artifact.layers.len()));
     };
-    if layer.media_type != media_type::DSSE {
+    if layer.media_type != bundle::MEDIA_TYPE {
         return Err(format!("it is a `{}`", layer.media_type));
     }
-    let read = || -> Result<Statement<Value>, Box<dyn std::error::Error>> {
-        let bytes = request.layout.read(layer, ENVELOPE_LIMIT)?;
-        let verified = Envelope::from_json(&bytes)?.verify(request.keys)?;
-        let statement: Statement<Value> = Statement::from_verified(&verified)?;
-        statement.expect(&statement.predicate_type, &image.digest)?;
-        Ok(statement)
+    let read = || -> Result<_, Box<dyn std::error::Error>> {
+        let bytes = layout.read(layer, ENVELOPE_LIMIT)?;
+        let verified = Bundle::from_json(&bytes)?.verify(keys)?;
+        stated(image, &verified)
     };
     read().map_err(|error| error.to_string())
+}
+
+/// What a layer of the older form says.
+fn legacy(
+    layout: &Layout,
+    image: &Descriptor,
+    layer: &Descriptor,
+    keys: &[PublicKey],
+) -> Result<(String, Value), String> {
+    let read = || -> Result<_, Box<dyn std::error::Error>> {
+        match layer.media_type.as_str() {
+            media_type::DSSE => {
+                let bytes = layout.read(layer, ENVELOPE_LIMIT)?;
+                stated(image, &Envelope::from_json(&bytes)?.verify(keys)?)
+            }
+            simple_signing::MEDIA_TYPE => {
+                let payload = layout.read(layer, simple_signing::MAX_LENGTH)?;
+                let signature = layer.annotations.get(LEGACY_SIGNATURE);
+                let signature = STANDARD.decode(signature.ok_or("it has no signature")?)?;
+                let good = |key: &PublicKey| key.verify(key.scheme(), &payload, &signature).is_ok();
+                if !keys.iter().any(good) {
+                    return Err("no trusted key signed it".into());
+                }
+                let subject = simple_signing::subject(&payload)?;
+                if subject != image.digest {
+                    return Err(format!("it signs {subject}").into());
+                }
+                Ok((SIGNATURE.to_owned(), Value::Object(serde_json::Map::new())))
+            }
+            other => Err(format!("it is a `{other}`").into()),
+        }
+    };
+    read().map_err(|error| error.to_string())
+}
+
+fn stated(
+    image: &Descriptor,
+    verified: &Verified,
+) -> Result<(String, Value), Box<dyn std::error::Error>> {
+    let statement: Statement<Value> = Statement::from_verified(verified)?;
+    statement.expect(&statement.predicate_type, &image.digest)?;
+    Ok((statement.predicate_type, statement.predicate))
 }

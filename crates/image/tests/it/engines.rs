@@ -23,15 +23,14 @@ fn skopeo_umoci_and_podman_read_a_signed_layout() {
     copy(&source, "plain");
 
     let key = key::PrivateKey::generate(key::Algorithm::EcdsaP256).unwrap();
-    image::attach_all(
-        &layout,
-        &image.descriptor,
-        &image.sbom,
-        None,
-        &[&key],
-        EPOCH,
-    )
-    .unwrap();
+    let attaching = image::Attaching {
+        layout: &layout,
+        image: &image.descriptor,
+        key: &key,
+        form: image::Form::Bundle,
+        epoch: EPOCH,
+    };
+    attaching.all("", &image.sbom, None).unwrap();
     copy(&format!("{source}:latest"), "tagged");
     let copied = oci::Layout::open(bed.path("tagged")).unwrap();
     assert_eq!(

@@ -1,12 +1,13 @@
 use std::io::{Read as _, Write as _};
 
 use archive::tar::{EntryKind, Header, Reader, Writer};
+use attest::bundle::Bundle;
 use attest::intoto::{Statement, Subject};
 use base::{Digest, Silent};
 use image::verify::{Standing, VerifyReport, VerifyRequest, verify};
-use image::{BuiltImage, SIGNATURE};
+use image::{Attaching, BuiltImage, Form, SIGNATURE};
 use key::{Algorithm, PrivateKey};
-use oci::{Descriptor, Layout, media_type};
+use oci::{Companion, Descriptor, Layout, Manifest, media_type};
 
 use crate::bed::{ARCH, Bed, EPOCH, access, info, text, tree, wait};
 
@@ -22,8 +23,35 @@ paths:
 
 fn signed(bed: &Bed, key: &PrivateKey) -> (BuiltImage, Layout) {
     let (image, layout) = bed.layout(HELLO);
-    image::attach_all(&layout, &image.descriptor, &image.sbom, None, &[key], EPOCH).unwrap();
+    attaching(&layout, &image.descriptor, key)
+        .all("", &image.sbom, None)
+        .unwrap();
     (image, layout)
+}
+
+fn attaching<'a>(layout: &'a Layout, image: &'a Descriptor, key: &'a PrivateKey) -> Attaching<'a> {
+    Attaching {
+        layout,
+        image,
+        key,
+        form: Form::Bundle,
+        epoch: EPOCH,
+    }
+}
+
+/// What anybody can do: a bundle of any statement that refers to the image.
+fn attach<P: serde::Serialize>(
+    layout: &Layout,
+    image: &Descriptor,
+    statement: &Statement<P>,
+    key: &PrivateKey,
+) -> Descriptor {
+    let bundle = Bundle::sign(statement, key).unwrap().to_json().unwrap();
+    let blob = layout
+        .put_blob(attest::bundle::MEDIA_TYPE, &bundle)
+        .unwrap();
+    let artifact = Manifest::artifact(attest::bundle::MEDIA_TYPE, vec![blob], image);
+    layout.attach(&artifact).unwrap()
 }
 
 fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
@@ -134,13 +162,13 @@ fn an_sbom_alone_is_no_signature_and_other_subjects_do_not_count() {
         SIGNATURE,
         serde_json::Map::new(),
     );
-    image::attach(&layout, &image.descriptor, &other, &[&key], EPOCH).unwrap();
+    attach(&layout, &image.descriptor, &other, &key);
     let sbom = Statement::new(
         vec![Subject::new("", image.descriptor.digest)],
         attest::intoto::SPDX_PREDICATE,
         &image.sbom,
     );
-    image::attach(&layout, &image.descriptor, &sbom, &[&key], EPOCH).unwrap();
+    attach(&layout, &image.descriptor, &sbom, &key);
     let found = report(&bed, &layout, &key);
     assert!(!found.is_good());
     let text = drawn(&found);
@@ -168,7 +196,9 @@ fn stacked(bed: &Bed, key: &PrivateKey, layers: &[Vec<u8>]) -> Layout {
         .unwrap();
     let descriptor: Descriptor = layout.put_manifest(&manifest).unwrap();
     layout.tag("latest", &descriptor).unwrap();
-    image::attach_all(&layout, &descriptor, &image.sbom, None, &[key], EPOCH).unwrap();
+    attaching(&layout, &descriptor, key)
+        .all("", &image.sbom, None)
+        .unwrap();
     layout
 }
 
@@ -301,7 +331,9 @@ fn an_sbom_of_other_packages_is_found() {
             package.version_info = Some("2.0-r0".to_owned());
         }
     }
-    image::attach_all(&layout, &image.descriptor, &sbom, None, &[&key], EPOCH).unwrap();
+    attaching(&layout, &image.descriptor, &key)
+        .all("", &sbom, None)
+        .unwrap();
     let text = drawn(&report(&bed, &layout, &key));
     assert!(
         text.contains("✗ the SBOM does not list base 1.0-r0, which is installed"),
@@ -553,7 +585,7 @@ fn statements_of_others_are_listed_and_cannot_draw() {
     let predicate = "https://example.org/x\n├─✓ all is well\u{1b}[2K\u{202e}";
     let subject = || vec![Subject::new("", image.descriptor.digest)];
     let odd = Statement::new(subject(), predicate, serde_json::Map::new());
-    image::attach(&layout, &image.descriptor, &odd, &[&key], EPOCH).unwrap();
+    attach(&layout, &image.descriptor, &odd, &key);
     // A second SBOM is as trusted as the first.
     let mut sbom = image.sbom.clone();
     for package in &mut sbom.packages {
@@ -562,18 +594,12 @@ fn statements_of_others_are_listed_and_cannot_draw() {
         }
     }
     let second = Statement::new(subject(), attest::intoto::SPDX_PREDICATE, &sbom);
-    image::attach(&layout, &image.descriptor, &second, &[&key], EPOCH).unwrap();
-    image::attach(
-        &layout,
-        &image.descriptor,
-        &Statement::new(subject(), attest::intoto::SPDX_PREDICATE, &image.sbom),
-        &[&key],
-        base::Epoch(EPOCH.0 + 1),
-    )
-    .unwrap();
+    attach(&layout, &image.descriptor, &second, &key);
+    let third = Statement::new(subject(), attest::intoto::SPDX_PREDICATE, &image.sbom);
+    attach(&layout, &image.descriptor, &third, &key);
     // One that is lost or malformed says nothing.
     let lost = Statement::new(subject(), "lost", serde_json::Map::new());
-    let lost = image::attach(&layout, &image.descriptor, &lost, &[&key], EPOCH).unwrap();
+    let lost = attach(&layout, &image.descriptor, &lost, &key);
     std::fs::remove_file(layout.blob_path(&lost.digest)).unwrap();
 
     let found = report(&bed, &layout, &key);
@@ -593,4 +619,65 @@ fn statements_of_others_are_listed_and_cannot_draw() {
         text.contains(&format!("? the artefact {} is passed over", lost.digest)),
         "{text}"
     );
+}
+
+#[test]
+fn the_older_form_is_verified_and_added_to() {
+    let bed = Bed::with_hello();
+    let (key, other) = (self::key(), self::key());
+    let (image, layout) = bed.layout(HELLO);
+    let legacy = |key| Attaching {
+        form: Form::Legacy,
+        ..attaching(&layout, &image.descriptor, key)
+    };
+    legacy(&other).sign("registry.example/hello").unwrap();
+    let found = report(&bed, &layout, &key);
+    assert!(!found.is_good());
+    let text = drawn(&found);
+    assert!(text.contains("no trusted key signed it"), "{text}");
+
+    legacy(&key)
+        .all("registry.example/hello", &image.sbom, None)
+        .unwrap();
+    let found = report(&bed, &layout, &key);
+    assert!(found.is_good(), "{found}");
+    // The image is still found without a tag, and both signatures are there.
+    assert_eq!(
+        layout.resolve(None).unwrap().digest,
+        image.descriptor.digest
+    );
+    let tag = Companion::Signatures.tag(&image.descriptor.digest);
+    let signatures = layout.resolve(Some(&tag)).unwrap();
+    assert_eq!(layout.manifest(&signatures).unwrap().layers.len(), 2);
+
+    // Another image's signature, and an SBOM in a signature's place, are none.
+    let mut forged = image.descriptor.clone();
+    forged.digest = Digest::of(b"another image");
+    let bed = Bed::with_hello();
+    let (image, layout) = bed.layout(HELLO);
+    let of_another = Attaching {
+        form: Form::Legacy,
+        ..attaching(&layout, &forged, &key)
+    };
+    let manifest = of_another.sign("").unwrap();
+    layout
+        .tag(
+            &Companion::Signatures.tag(&image.descriptor.digest),
+            &manifest,
+        )
+        .unwrap();
+    let only_sbom = Attaching {
+        form: Form::Legacy,
+        ..attaching(&layout, &image.descriptor, &key)
+    };
+    only_sbom
+        .attest(attest::intoto::SPDX_PREDICATE, &image.sbom)
+        .unwrap();
+    let found = report(&bed, &layout, &key);
+    let text = drawn(&found);
+    assert!(
+        text.contains("✗ no trusted key says: the image is signed"),
+        "{text}"
+    );
+    assert!(text.contains("it signs sha256:…"), "{text}");
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{Arch, Digest, Reporter};
 
 use super::{CopyError, CopyReport, CopySettings, Count, Origin};
-use crate::registry::{Reference, RegistryError, fallback_tag};
-use crate::{Descriptor, Document, Index, Layout, LayoutError, Platform, REF_NAME, media_type};
+use crate::registry::{Reference, RegistryError};
+use crate::{
+    Companion, Descriptor, Document, Index, Layout, LayoutError, Platform, REF_NAME, media_type,
+};
 
 /// The most manifests that one image has, with all that refers to it.
 const DOCUMENTS: usize = 10_000;
-/// What cosign puts behind the tag of a manifest that it has something about.
-const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 /// An image and all that refers to it.
 pub(super) struct Gathered {
@@ -282,8 +282,8 @@ impl Gatherer<'_> {
             for document in self.about(&subject).await? {
                 self.with_parts(document, true).await?;
             }
-            for suffix in SUFFIXES {
-                let tag = format!("{}.{suffix}", fallback_tag(&subject));
+            for companion in Companion::ALL {
+                let tag = companion.tag(&subject);
                 let Some(document) = self.under_tag(&tag).await? else {
                     continue;
                 };

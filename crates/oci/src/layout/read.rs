@@ -7,7 +7,9 @@ use base::{Arch, Digest, DigestReader};
 
 use super::{CONFIG_LIMIT, Layout, LayoutError, REF_NAME};
 use crate::manifest::MANIFEST_LIMIT;
-use crate::{Descriptor, Document, ImageConfig, Index, InvalidManifest, Manifest, media_type};
+use crate::{
+    Companion, Descriptor, Document, ImageConfig, Index, InvalidManifest, Manifest, media_type,
+};
 
 /// An image of a layout, its manifest and configuration read and checked.
 #[derive(Clone, Debug)]
@@ -95,6 +97,10 @@ impl Layout {
     pub(crate) fn images(&self) -> Result<Vec<Descriptor>, LayoutError> {
         let mut images = Vec::new();
         for entry in self.index()?.manifests {
+            let tag = entry.annotations.get(REF_NAME);
+            if tag.is_some_and(|tag| Companion::is_tag(tag)) {
+                continue;
+            }
             let is_image = if media_type::is_manifest(&entry.media_type) {
                 match self.manifest(&entry) {
                     Ok(manifest) => manifest.subject.is_none() && manifest.artifact_type.is_none(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod apk;
 pub(crate) mod apko;
+mod attest;
 mod build;
 mod build_log;
 mod clean;
@@ -40,6 +41,7 @@ mod sign;
 mod source_fetch;
 mod source_import;
 mod source_lock;
+mod subject;
 mod test;
 mod verify;
 
@@ -90,7 +92,8 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Image(Image::Tags(arguments)) => image_tags::run(&arguments, session).await?,
         Command::Login(arguments) => login::run(&arguments, session).await?,
         Command::Logout(arguments) => logout::run(&arguments, session).await?,
-        Command::Sign(arguments) => sign::run(&arguments, session)?,
+        Command::Sign(arguments) => sign::run(&arguments, session).await?,
+        Command::Attest(arguments) => attest::run(&arguments, session).await?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
         Command::Melange { .. } => {
             return Err(Failure::Usage(

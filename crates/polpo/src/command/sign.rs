@@ -1,42 +1,39 @@
+use base::Epoch;
 use image::ImageRecord;
-use oci::Layout;
 
-use crate::arguments::Sign;
+use super::subject::Subject;
+use crate::arguments::trust::Sign;
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
-pub(crate) fn run(arguments: &Sign, session: &Session<'_>) -> Result<(), Failure> {
-    let what = || format!("{} was not signed", arguments.layout.display());
-    let layout = Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
-    let key = key::load_private(&arguments.key).map_err(|error| Failure::failed(what(), error))?;
-    let arch = arguments.arch.unwrap_or(base::Arch::host());
-    let image = layout
-        .image(arguments.tag.as_deref(), arch)
+pub(crate) async fn run(arguments: &Sign, session: &Session<'_>) -> Result<(), Failure> {
+    let signing = &arguments.signing;
+    let what = || format!("{} was not signed", signing.image);
+    let subject = Subject::find(signing, session).await?;
+    let record = ImageRecord::find(&session.store()?, &subject.digest())
         .map_err(|error| Failure::failed(what(), error))?;
-    let digest = image.descriptor.digest;
-    let store = session.store()?;
-    let record = ImageRecord::find(&store, &digest)
-        .map_err(|error| Failure::failed(what(), error))?
-        .ok_or_else(|| Failure::failed(what(), NoRecord(digest)))?;
-    let attached = image::attach_all(
-        &layout,
-        &image.descriptor,
-        &record.sbom,
-        Some(record.provenance),
-        &[&key],
-        record.epoch,
-    )
-    .map_err(|error| Failure::failed(what(), error))?;
-    session.notice(&format!(
-        "{digest}: signed; {} statements attached to {}",
-        attached.len(),
-        arguments.layout.display()
-    ));
+    let own = record.as_ref().map_or(Epoch(0), |record| record.epoch);
+    let attaching = subject.attaching(signing.source_date_epoch.map_or(own, Epoch));
+    let known = record.is_some();
+    let attached = match record {
+        Some(record) => attaching.all(subject.name(), &record.sbom, Some(record.provenance)),
+        None => attaching.sign(subject.name()).map(|signed| vec![signed]),
+    };
+    let attached = attached.map_err(|error| Failure::failed(what(), error))?;
+    subject.send(&attached).await?;
+    session.notice(&match known {
+        true => format!(
+            "{}: signed; {} statements attached to {}",
+            subject.digest(),
+            attached.len(),
+            signing.image
+        ),
+        false => format!(
+            "{}: signed. The store knows nothing of how it was made, so no SBOM and no provenance \
+             are attached: sign it where `polpo image build` made it, with the same --store, or \
+             give them to `polpo attest`",
+            subject.digest()
+        ),
+    });
     Ok(())
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the store knows nothing of how {0} was made: sign it where `polpo image build` made it, with the same --store"
-)]
-struct NoRecord(base::Digest);

@@ -3,15 +3,16 @@ use std::process::ExitCode;
 use base::Arch;
 use image::verify::{VerifyReport, VerifyRequest, verify};
 use oci::Layout;
+use oci::copy::{CopySettings, Origin, to_layout};
 
-use crate::arguments::Verify;
+use super::place::Place;
+use crate::arguments::trust::Verify;
 use crate::output::Printer;
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
 
 pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
-    let what = || format!("{} can't be verified", arguments.layout.display());
-    let layout = Layout::open(&arguments.layout).map_err(|error| Failure::failed(what(), error))?;
+    let what = || format!("{} can't be verified", arguments.image);
     let arch = arguments.arch.unwrap_or(Arch::host());
     let keys = arguments
         .key
@@ -19,10 +20,46 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
         .map(|path| key::load_public(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::failed(what(), error))?;
+    // Gone at the end, with what was fetched into it.
+    let folder = tempfile::tempdir().map_err(|error| Failure::failed(what(), error))?;
+    let (layout, tag) = match Place::parse(&arguments.image)? {
+        Place::Layout(path, tag) => {
+            let layout = Layout::open(&path).map_err(|error| Failure::failed(what(), error))?;
+            (layout, arguments.tag.clone().or(tag))
+        }
+        Place::Registry(reference) => {
+            let reference = reference.or_latest();
+            let registry = session.registry(&arguments.registries);
+            let origin = Origin::Registry {
+                repository: registry.repository(reference.repository()),
+                reference,
+            };
+            let root = folder.path().join("layout");
+            let tag = "verified".to_owned();
+            let settings = CopySettings {
+                referrers: true,
+                arch: None,
+                parallel: arguments.registries.parallel,
+            };
+            let store = session.store()?;
+            let reporter = session.reporter();
+            to_layout(&origin, &root, Some(&tag), settings, &store, reporter)
+                .await
+                .map_err(|error| Failure::failed(what(), error))?;
+            let layout = Layout::open(root).map_err(|error| Failure::failed(what(), error))?;
+            (layout, Some(tag))
+        }
+        _ => {
+            return Err(Failure::Usage(format!(
+                "`{}` can't be verified: name the folder of a layout, or a reference",
+                arguments.image
+            )));
+        }
+    };
     let trusted = settings::trusted(&arguments.repositories, arch, session).await?;
     let report = verify(&VerifyRequest {
         layout: &layout,
-        tag: arguments.tag.as_deref(),
+        tag: tag.as_deref(),
         arch,
         keys: &keys,
         repositories: &trusted.repositories,

@@ -63,7 +63,7 @@ impl Bench {
     fn key(&self, name: &str) -> String {
         let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
         let path = self.path(name);
-        key::save_pair(&key, &path).unwrap();
+        key::save_pair(&key, &path, None).unwrap();
         let public = key::public_path(&path);
         let trusted = self.folder.path().join("root/etc/apk/keys");
         fs::copy(&public, trusted.join(public.file_name().unwrap())).unwrap();

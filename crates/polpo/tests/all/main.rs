@@ -20,5 +20,6 @@ mod refused;
 mod registry;
 mod remote;
 mod spine;
+mod trust;
 mod world;
 mod yard;

@@ -27,7 +27,7 @@ impl Shop {
         let path = |name: &str| folder.path().join(name);
         let key = PrivateKey::generate(Algorithm::Rsa4096).unwrap();
         fs::create_dir(path("keys")).unwrap();
-        key::save_pair(&key, &path("keys/test.rsa")).unwrap();
+        key::save_pair(&key, &path("keys/test.rsa"), None).unwrap();
         let signer = Signer::new("test.rsa.pub", key).unwrap();
 
         let busybox = ["/bin/busybox", "/usr/bin/busybox"]

@@ -547,7 +547,7 @@ fn an_image_file_is_built_and_published() {
         entries: vec![entry],
         ..apk::index::Index::default()
     };
-    let key = key::load_private(&desk.path("keys/test.rsa")).unwrap();
+    let key = key::load_private(&desk.path("keys/test.rsa"), || None).unwrap();
     let signer = apk::signature::Signer::new("test.rsa.pub", key).unwrap();
     index
         .write(

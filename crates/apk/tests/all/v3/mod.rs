@@ -431,9 +431,9 @@ fn rsa_and_sha512_sign_both_formats() {
         .output()
         .unwrap();
     assert!(made.status.success());
-    let signer = Signer::load(&folder.path().join("k.rsa"))
-        .unwrap()
-        .with_sha512();
+    let path = folder.path().join("k.rsa");
+    let key = key::load_private(&path, || None).unwrap();
+    let signer = Signer::of_file(&path, key).unwrap().with_sha512();
     let signed = resign(
         &meta()[..],
         Vec::new(),

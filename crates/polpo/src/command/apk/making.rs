@@ -86,7 +86,8 @@ impl Generating {
                     let what = format!("the signing key {} can't be used", path.display());
                     Failure::failed(what, error)
                 };
-                Signer::load_any_kind(path).map_err(failed)
+                let key = crate::settings::private_key(path)?;
+                Signer::of_file(path, key).map_err(failed)
             })
             .collect::<Result<_, _>>()?;
         Ok(Generating {

@@ -172,7 +172,7 @@ fn an_index_with_two_signatures_is_trusted_for_either() {
     let keys = ["first", "second"].map(|name| {
         let key = PrivateKey::generate(Algorithm::Rsa4096).unwrap();
         let path = bench.path(&format!("{name}.rsa"));
-        key::save_pair(&key, &path).unwrap();
+        key::save_pair(&key, &path, None).unwrap();
         path
     });
     let index = |out: &str, more: &[&str]| {

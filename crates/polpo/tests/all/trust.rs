@@ -1,0 +1,274 @@
+//! What polpo signs cosign verifies, and the other way round: in a registry, with keys.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use testkit::{Finished, Program, Registry};
+
+use crate::world::world;
+
+const PASSWORD: &str = "a password";
+
+/// A registry with the world's image in it, and a folder for keys.
+struct Bench {
+    folder: TempDir,
+    registry: Registry,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let bench = Bench {
+            folder: tempfile::tempdir().unwrap(),
+            registry: Registry::start(),
+        };
+        fs::create_dir(bench.path("home")).unwrap();
+        // Nothing but the key counts: no log, no authorities, and nobody is asked.
+        let (signing, root) = ("signingconfig.v0.2+json", "trustedroot+json;version=0.1");
+        for (name, kind) in [("signing.json", signing), ("root.json", root)] {
+            let text = format!("{{\"mediaType\":\"application/vnd.dev.sigstore.{kind}\"}}");
+            fs::write(bench.path(name), text).unwrap();
+        }
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The world's image, without what refers to it, under a name of its own; by digest.
+    fn image(&self, name: &str) -> String {
+        let reference = self.registry.name(&format!("{name}:v1"));
+        let source = format!("oci:{}:latest", world().layout().display());
+        self.polpo(&["image", "copy", &source, &reference, "--without-referrers"])
+            .success();
+        let found = Program::new("skopeo")
+            .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+            .arg(format!("docker://{reference}"))
+            .run()
+            .success();
+        format!("{}@{}", self.registry.name(name), found.stdout.trim())
+    }
+
+    fn polpo(&self, words: &[&str]) -> Finished {
+        self.with_password(world().polpo()).args(words).run()
+    }
+
+    fn with_password(&self, program: Program) -> Program {
+        program
+            .env("POLPO_KEY_PASSWORD", PASSWORD)
+            .env("HOME", self.path("home"))
+            .folder(self.folder.path())
+    }
+
+    fn cosign(&self, version: u32, words: &[&str]) -> Finished {
+        Program::tool(&format!("cosign-{version}"))
+            .args(words)
+            .env("COSIGN_PASSWORD", PASSWORD)
+            .env("HOME", self.path("home"))
+            .env("TUF_ROOT", self.path("tuf"))
+            .folder(self.folder.path())
+            .run()
+    }
+
+    /// A key pair in `NAME` and `NAME.pub` by polpo.
+    fn key(&self, name: &str, kind: &str) {
+        self.polpo(&["key", "generate", "--encrypt", "--type", kind, name])
+            .success();
+    }
+
+    fn verify(&self, image: &str, key: &str) -> Finished {
+        self.with_password(world().polpo())
+            .args(["verify", image, "--key", key, "-r"])
+            .arg(world().packages())
+            .arg("-r")
+            .arg(world().seed())
+            .arg("-k")
+            .arg(world().keys())
+            .run()
+    }
+}
+
+fn assert_says(finished: &Finished, text: &str) {
+    let said = format!("{}{}", finished.stdout, finished.stderr);
+    assert!(
+        said.contains(text),
+        "{}: no `{text}` in\n{said}",
+        finished.shown
+    );
+}
+
+/// cosign's words for verifying with a key alone.
+const ALONE: [&str; 2] = ["--insecure-ignore-tlog=true", "--allow-insecure-registry"];
+
+#[test]
+fn cosign_verifies_bundles_of_polpo() {
+    let bench = Bench::new();
+    for kind in ["ecdsa-p256", "ed25519"] {
+        let image = bench.image(kind);
+        bench.key(kind, kind);
+        bench.key(&format!("{kind}-other"), kind);
+        let said = bench.polpo(&["sign", &image, "--key", kind]).success();
+        assert_says(&said, "3 statements attached");
+        let verify = |command: &str, key: &str, more: &[&str]| {
+            let words = [command, "--key", key, "--trusted-root", "root.json"];
+            bench.cosign(3, &[&words, &ALONE[..], more, &[&image]].concat())
+        };
+        let key = format!("{kind}.pub");
+        verify("verify", &key, &[]).success();
+        for predicate in ["spdxjson", "slsaprovenance1"] {
+            verify("verify-attestation", &key, &["--type", predicate]).success();
+        }
+        let other = verify("verify", &format!("{kind}-other.pub"), &[]);
+        assert!(!other.status.success());
+        let other = verify("verify-attestation", &key, &["--type", "openvex"]);
+        assert!(!other.status.success());
+
+        fs::write(bench.path("vex.json"), r#"{"statements": []}"#).unwrap();
+        let attest = [
+            "attest",
+            &image,
+            "--key",
+            kind,
+            "--type",
+            "openvex",
+            "--predicate",
+            "vex.json",
+        ];
+        bench.polpo(&attest).success();
+        verify("verify-attestation", &key, &["--type", "openvex"]).success();
+        // polpo reads the same out of the registry, down to the packages' sources.
+        let report = bench.verify(&image, &key).success();
+        assert_says(&report, "the image is signed, by a trusted key");
+    }
+}
+
+#[test]
+fn cosign_verifies_the_older_form_of_polpo() {
+    let bench = Bench::new();
+    let image = bench.image("older");
+    bench.key("first", "ecdsa-p256");
+    bench.key("second", "ecdsa-p256");
+    for key in ["first", "second"] {
+        bench
+            .polpo(&["sign", &image, "--key", key, "--legacy"])
+            .success();
+    }
+    for version in [2, 3] {
+        let verify = |command: &str, key: &str, more: &[&str]| {
+            let mut words = vec![command, "--key", key];
+            words.extend(ALONE);
+            if version == 3 {
+                words.extend(["--trusted-root", "root.json", "--new-bundle-format=false"]);
+            }
+            words.extend(more);
+            words.push(&image);
+            bench.cosign(version, &words)
+        };
+        // The second signature did not take the place of the first.
+        for key in ["first.pub", "second.pub"] {
+            verify("verify", key, &[]).success();
+            for predicate in ["spdxjson", "slsaprovenance1"] {
+                verify("verify-attestation", key, &["--type", predicate]).success();
+            }
+        }
+    }
+    bench.verify(&image, "second.pub").success();
+}
+
+/// The SBOM of the world's image, as polpo attached it.
+fn sbom(to: &Path) {
+    let layout = oci::Layout::open(world().layout()).unwrap();
+    let image = layout.image(Some("latest"), base::Arch::host()).unwrap();
+    let key = key::load_public(&world().image_public_key()).unwrap();
+    let found = image::verify::Statements::about(&layout, &image.descriptor, &[key]).unwrap();
+    let (_, sbom) = found
+        .trusted
+        .into_iter()
+        .find(|(kind, _)| kind == attest::intoto::SPDX_PREDICATE)
+        .unwrap();
+    fs::write(to, serde_json::to_vec(&sbom).unwrap()).unwrap();
+}
+
+#[test]
+fn polpo_verifies_what_cosign_signs() {
+    let bench = Bench::new();
+    sbom(&bench.path("sbom.json"));
+    bench.cosign(3, &["generate-key-pair"]).success();
+    for (version, name, form) in [
+        (
+            3,
+            "new",
+            &[
+                "--signing-config",
+                "signing.json",
+                "--trusted-root",
+                "root.json",
+            ][..],
+        ),
+        (
+            3,
+            "older-way",
+            &[
+                "--use-signing-config=false",
+                "--tlog-upload=false",
+                "--new-bundle-format=false",
+            ],
+        ),
+        (2, "older", &["--tlog-upload=false"]),
+    ] {
+        let image = bench.image(name);
+        let call = |command: &str, more: &[&str]| {
+            let words = [
+                command,
+                "--yes",
+                "--allow-insecure-registry",
+                "--key",
+                "cosign.key",
+            ];
+            bench
+                .cosign(version, &[&words, form, more, &[&image]].concat())
+                .success();
+        };
+        let attested = ["--type", "spdxjson", "--predicate", "sbom.json"];
+        // An SBOM by a trusted key is no signature of the image.
+        call("attest", &attested);
+        let report = bench.verify(&image, "cosign.pub");
+        assert_eq!(report.status.code(), Some(1));
+        assert_says(&report, "no trusted key says: the image is signed");
+        call("sign", &[]);
+        let report = bench.verify(&image, "cosign.pub").success();
+        assert_says(&report, "the image is signed, by a trusted key");
+        bench.key(name, "ecdsa-p256");
+        let report = bench.verify(&image, &format!("{name}.pub"));
+        assert_eq!(report.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn passwords_are_asked_for_and_never_shown() {
+    let bench = Bench::new();
+    bench.key("sealed", "ecdsa-p256");
+    let text = fs::read_to_string(bench.path("sealed")).unwrap();
+    assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"));
+    let sign = |password: Option<&str>| {
+        let mut program = world().polpo().folder(bench.folder.path());
+        for name in ["POLPO_KEY_PASSWORD", "COSIGN_PASSWORD"] {
+            program.command().env_remove(name);
+        }
+        if let Some(password) = password {
+            program = program.env("COSIGN_PASSWORD", password);
+        }
+        program.args(["sign", "none", "--key", "sealed"]).run()
+    };
+    fs::create_dir(bench.path("none")).unwrap();
+    oci::Layout::create(bench.path("none")).unwrap();
+    let without = sign(None);
+    assert_eq!(without.status.code(), Some(1));
+    assert_says(&without, "it is encrypted: set POLPO_KEY_PASSWORD");
+    let wrong = sign(Some("secret-word"));
+    assert_says(&wrong, "the password is not that of the private key");
+    assert!(!wrong.stderr.contains("secret-word"));
+    // The right one gets as far as the image.
+    assert_says(&sign(Some(PASSWORD)), "image");
+}
