@@ -616,3 +616,28 @@ fn forget_unsynced(root: &Path, boot: &str) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_emptied_unless_another_uses_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let blob = store.put(&b"bytes"[..]).unwrap();
+        store
+            .tree(&blob.digest, |tree| fs::write(tree.join("file"), "x"))
+            .unwrap();
+        assert!(store.size().unwrap() >= 6);
+        let other = Store::open(folder.path()).unwrap();
+        assert!(matches!(store.clear(), Err(StoreError::InUse { .. })));
+        assert!(store.contains(&blob.digest));
+        drop(other);
+        store.clear().unwrap();
+        assert!(!store.contains(&blob.digest));
+        assert!(store.tree_path(&blob.digest).is_none());
+        // It can be used again.
+        store.put(&b"bytes"[..]).unwrap();
+    }
+}
