@@ -14,6 +14,8 @@ v3Be1hR+0KOIevmNCt29aXLgs9yyx/0W4OzOkK4dSU2altc9dSL9chT4Zg==
 -----END PUBLIC KEY-----
 ";
 
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 fn statement() -> Statement<Value> {
     let digest = Digest::of(b"an image");
     Statement::new(
@@ -63,7 +65,7 @@ fn what_is_signed_comes_back() {
 fn forgeries_and_nonsense_are_refused() {
     let key = PublicKey::from_pem(COSIGN_KEY).unwrap();
     let good: Value = serde_json::from_str(COSIGN).unwrap();
-    let changed = |change: &dyn Fn(&mut Value)| {
+    let changed = |change: Change<'_>| {
         let mut bundle = good.clone();
         change(&mut bundle);
         Bundle::from_json(&serde_json::to_vec(&bundle).unwrap())
@@ -76,7 +78,7 @@ fn forgeries_and_nonsense_are_refused() {
         bundle["verificationMaterial"]["publicKey"] = json!({});
     };
     assert_eq!(changed(&without_hint), Ok(()));
-    let refused: [(&dyn Fn(&mut Value), &str); 9] = [
+    let refused: [(Change<'_>, &str); 9] = [
         (
             &|bundle| {
                 let payload = STANDARD.encode(r#"{"_type":"x"}"#);
