@@ -44,6 +44,9 @@ pub struct Engine {
 /// Where the folder with the start's socket is seen inside.
 const SOCKETS: &str = "/run/polpo/sockets";
 
+/// The kernel counts all of this user's containers; the build's own are watched.
+const MOST_PROCESSES: u64 = 20_000;
+
 /// Steps of more than this many open files are none.
 const OPEN_FILES: u64 = 1 << 20;
 
@@ -161,13 +164,7 @@ impl Engine {
         // An engine's own may be more than its caller can give.
         for (resource, limit, ours) in [
             ("nofile", Resource::Nofile, Some(OPEN_FILES)),
-            (
-                "nproc",
-                Resource::Nproc,
-                watch
-                    .bounds
-                    .and_then(|bounds| bounds.restrictions().processes),
-            ),
+            ("nproc", Resource::Nproc, Some(MOST_PROCESSES)),
         ] {
             let maximum = rustix::process::getrlimit(limit).maximum;
             if let Some(limit) = [maximum, ours].into_iter().flatten().min() {

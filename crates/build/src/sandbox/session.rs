@@ -199,6 +199,8 @@ impl Surroundings {
                 .bounds
                 .map_or_else(Restrictions::default, |bounds| Restrictions {
                     groups: Vec::new(),
+                    // The kernel would count what other containers of this user run, too.
+                    processes: None,
                     ..bounds.restrictions()
                 }),
             gateway: gateway.filter(|_| matches!(watch.network, Connection::Gateway(_))),
