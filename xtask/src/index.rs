@@ -2,7 +2,7 @@
 //! measurements of indexes, solving and their like are taken on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use apk::dependency::{Constraint, Dependency, Identity};
 use apk::index::{FILE_NAME, Index, IndexEntry};
@@ -54,7 +54,10 @@ impl Arguments {
                 "--suite" => arguments.suites.push(value()?.to_owned()),
                 "--packages" => arguments.packages.push(value()?.into()),
                 "--signing-key" => {
-                    let signer = Signer::load(value()?.as_ref());
+                    let path = Path::new(value()?);
+                    let key =
+                        key::load_private(path, || None).map_err(|error| error.to_string())?;
+                    let signer = Signer::of_file(path, key);
                     arguments.signer = Some(signer.map_err(|error| error.to_string())?);
                 }
                 word if word.starts_with('-') => return Err(format!("{word} is not known")),
