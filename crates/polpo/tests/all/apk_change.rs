@@ -145,7 +145,7 @@ fn a_simulation_touches_nothing() {
       "installed_size": 16777216,
       "name": "app",
       "repository": "YARD/main",
-      "size": 599
+      "size": 612
     }
     "#
     );

@@ -530,11 +530,11 @@ fn the_database_is_apks_own_to_the_letter() {
     L:
     D:kinds
 
-    C:Q1vrR+w4yCrpm1/pFIn71hfXuxuqI=
+    C:Q1g2Ek02WWP6UJwI8b6LgrlkK02mM=
     P:base
     V:2-r0
     A:x86_64
-    S:573
+    S:584
     I:1000
     T:base for tests
     U:
@@ -546,11 +546,11 @@ fn the_database_is_apks_own_to_the_letter() {
     R:base
     Z:Q1wqawPxkN+ytKqR+K+NR3qbw0Adw=
 
-    C:Q12H7h0C/YX2xXWj01o5Kpz25Ea5s=
+    C:Q13/In45c/QEd2LwxZAZHAHXkTfMk=
     P:kinds
     V:2-r0
     A:x86_64
-    S:1026
+    S:1102
     I:1000
     T:kinds for tests
     U:
@@ -577,11 +577,11 @@ fn the_database_is_apks_own_to_the_letter() {
     F:opt/kinds/empty
     M:0:0:1770
 
-    C:Q1qRymcURinmM726pHGWn9U2rJg5A=
+    C:Q1qbFYJo3G1c7sQk9DGwPkgm5S0M0=
     P:kinds-doc
     V:2-r0
     A:x86_64
-    S:616
+    S:632
     I:1000
     T:kinds-doc for tests
     U:
@@ -596,7 +596,7 @@ fn the_database_is_apks_own_to_the_letter() {
     ");
     assert_eq!(
         yard.read("root/lib/apk/db/triggers"),
-        "Q12H7h0C/YX2xXWj01o5Kpz25Ea5s= /opt/* +/usr\n"
+        "Q13/In45c/QEd2LwxZAZHAHXkTfMk= /opt/* +/usr\n"
     );
     let scripts = Program::new("tar")
         .args(["-tf", "root/lib/apk/db/scripts.tar"])
@@ -604,8 +604,8 @@ fn the_database_is_apks_own_to_the_letter() {
         .run()
         .success();
     insta::assert_snapshot!(scripts.stdout, @"
-    kinds-2-r0.X1d87ee1d02fd85f6c575a3d35a392a9cf6e446b9b.post-install
-    kinds-2-r0.X1d87ee1d02fd85f6c575a3d35a392a9cf6e446b9b.trigger
+    kinds-2-r0.X1dff227e3973f4047762f0c590191c01d79137cc9.post-install
+    kinds-2-r0.X1dff227e3973f4047762f0c590191c01d79137cc9.trigger
     ");
     // Both names are of the one file, which the second leaves as the first made it.
     let [first, second] = ["opt/kinds/marked", "opt/kinds/second"]

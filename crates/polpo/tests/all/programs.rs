@@ -194,7 +194,7 @@ fn a_validator_accepts_every_sbom() {
         let Ok(envelope) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
             continue;
         };
-        let Some(payload) = envelope["payload"].as_str() else {
+        let Some(payload) = envelope["dsseEnvelope"]["payload"].as_str() else {
             continue;
         };
         let decoded = Program::new("sh")
