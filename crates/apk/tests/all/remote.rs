@@ -355,7 +355,7 @@ fn a_wrong_file_under_the_right_name() {
     changed[last] ^= 1;
     insta::assert_snapshot!(refused(Reply::ok(changed)), @"
     repository SERVER/: can't fetch a-1-r0:
-      SERVER/x86_64/a-1-r0.apk: the data of package DIR/store/partial/….part is not what its .PKGINFO says: datahash sha256:8a689063a28156968fc2cefdc2fb6fce08de5415befc0babfbbeec1e33a63616, in fact sha256:c6d16e13fb74b4ed24fc1f0e83ba14d7d8bbf9a38bb7778d0e724351c57ea6b3; get it again from its source
+      SERVER/x86_64/a-1-r0.apk: the data of package DIR/store/partial/….part is not what its .PKGINFO says: datahash sha256:60891a92d44c755e2292422f18509859887f5ed2fa1fd2ff1291e0ad745235d0, in fact sha256:d8e6932006763d4b08b5e4d879460c11358e7ebb8bc02ce4681e63bd4d2c2ce8; get it again from its source
     ");
     insta::assert_snapshot!(refused(Reply::ok([a.clone(), vec![0]].concat())).contains("the server has"), @"true");
     assert!(refused(Reply::endless()).contains("it is larger than"));
@@ -739,7 +739,7 @@ fn answers_that_name_no_keys() {
     SERVER/keys: `` can't be the id of a key
     SERVER/keys: `../../x` can't be the id of a key
     SERVER/keys: key x is not in base64
-    SERVER/keys: key x: not a usable RSA (2048 to 8192 bits) or ECDSA (P-256, P-384, P-521) key: its modulus has 3 bytes
+    SERVER/keys: key x: not a usable RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519 key: its modulus has 3 bytes
     SERVER/keys: it has more than 64 keys
     ");
 
