@@ -43,11 +43,10 @@ pub(super) fn serve(uid: u32) -> io::Result<()> {
         load(&module)?;
         number += 1;
     }
-    for device in DISKS.iter().chain([&PORT]) {
-        await_file(Path::new(device))?;
-    }
-    let port = File::options().read(true).write(true).open(PORT)?;
-    let exchange = File::options().read(true).write(true).open(DISKS[1])?;
+    // A disk that could be opened once can be mounted.
+    drop(open_device(Path::new(DISKS[0]))?);
+    let exchange = open_device(Path::new(DISKS[1]))?;
+    let port = open_device(Path::new(PORT))?;
     enter_guest(uid)?;
     fs::write("/proc/sys/kernel/hostname", HOST_NAME)?;
     protect_settings()?;
@@ -148,16 +147,24 @@ fn mount(
     })
 }
 
-fn await_file(path: &Path) -> io::Result<()> {
+/// Opens a device once it is there: its name may be before it is.
+fn open_device(path: &Path) -> io::Result<File> {
     let start = Instant::now();
-    while !path.exists() {
-        if start.elapsed() > PATIENCE {
-            let message = format!("there is no {}", path.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    loop {
+        let error = match File::options().read(true).write(true).open(path) {
+            Ok(device) => return Ok(device),
+            Err(error) => error,
+        };
+        let early = matches!(
+            error.raw_os_error(),
+            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV)
+        );
+        if !early || start.elapsed() > PATIENCE {
+            let message = format!("can't open {}: {error}", path.display());
+            return Err(io::Error::new(error.kind(), message));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(())
 }
 
 #[allow(unsafe_code, reason = "the system call has no wrapper here")]
