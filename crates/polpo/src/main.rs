@@ -15,7 +15,7 @@ use clap::Parser;
 
 use arguments::Arguments;
 use command::apk::Answered;
-use command::melange::{Call, Stop};
+use command::other_program::{self, Call, Calls, Program, Stop};
 use output::failure::Failure;
 use output::{Progress, ProgressKind};
 use settings::Session;
@@ -31,11 +31,10 @@ fn main() -> ExitCode {
     if let Some(words) = after_name(&words, "apk") {
         return apk(words);
     }
-    if let Some(words) = after_name(&words, "apko") {
-        return apko(words);
-    }
-    if let Some(words) = after_name(&words, "melange") {
-        return melange(words);
+    for program in other_program::PROGRAMS {
+        if let Some(words) = after_name(&words, program.name) {
+            return other_program(program, words);
+        }
     }
     polpo(Arguments::parse_from(words))
 }
@@ -62,18 +61,21 @@ fn apk(words: &[OsString]) -> ExitCode {
     finish(result, &progress)
 }
 
-/// One after the other, until one fails. apko has one exit code for every failure.
-fn apko(words: &[OsString]) -> ExitCode {
+/// One after the other, until one fails. Other programs have one exit code for every failure.
+fn other_program(program: &Program, words: &[OsString]) -> ExitCode {
     let progress = Progress::new(ProgressKind::default(), false);
-    let as_apko = |code: ExitCode| match code {
+    let code = match other_program::read(program, words) {
+        Ok(calls) => all(&calls, &progress),
+        Err(Stop::Answered(answered)) => answer(&answered),
+        Err(Stop::Failure(failure)) => finish(Err(failure), &progress),
+    };
+    match code {
         code if code == ExitCode::SUCCESS || code == ExitCode::from(130) => code,
         _ => ExitCode::from(1),
-    };
-    let calls = match command::apko::read(words) {
-        Ok(calls) => calls,
-        Err(Stop::Answered(answered)) => return as_apko(answer(&answered)),
-        Err(Stop::Failure(failure)) => return as_apko(finish(Err(failure), &progress)),
-    };
+    }
+}
+
+fn all(calls: &Calls, progress: &Progress) -> ExitCode {
     for note in &calls.notes {
         progress.report(Event::Notice { message: note });
     }
@@ -81,70 +83,40 @@ fn apko(words: &[OsString]) -> ExitCode {
         && let Err(error) = std::env::set_current_dir(folder)
     {
         let what = format!("--workdir {} can't be worked in", folder.display());
-        return as_apko(finish(Err(Failure::failed(what, error)), &progress));
+        return finish(Err(Failure::failed(what, error)), progress);
     }
-    for words in &calls.calls {
-        let words = std::iter::once(OsString::from("polpo")).chain(words.iter().cloned());
-        let code = match Arguments::try_parse_from(words) {
-            Ok(arguments) => polpo(arguments),
-            Err(error) => answer(&Answered {
-                text: error.render().to_string(),
-                refused: error.use_stderr(),
-            }),
-        };
-        if code != ExitCode::SUCCESS {
-            return as_apko(code);
-        }
-    }
-    ExitCode::SUCCESS
+    let mut codes = calls.calls.iter().map(|call| one(call, progress));
+    codes
+        .find(|code| *code != ExitCode::SUCCESS)
+        .unwrap_or(ExitCode::SUCCESS)
 }
 
-/// One after the other, until one fails. melange has one exit code for every failure.
-fn melange(words: &[OsString]) -> ExitCode {
-    let progress = Progress::new(ProgressKind::default(), false);
-    let as_melange = |code: ExitCode| match code {
-        code if code == ExitCode::SUCCESS || code == ExitCode::from(130) => code,
-        _ => ExitCode::from(1),
-    };
-    let calls = match command::melange::read(words) {
-        Ok(calls) => calls,
-        Err(Stop::Answered(answered)) => return as_melange(answer(&answered)),
-        Err(Stop::Failure(failure)) => return as_melange(finish(Err(failure), &progress)),
-    };
-    for note in &calls.notes {
-        progress.report(Event::Notice { message: note });
-    }
-    for call in calls.calls {
-        let code = match call {
-            Call::Apk(words) => apk(&words),
-            Call::Polpo(words) => {
-                let words = std::iter::once(OsString::from("polpo")).chain(words);
-                match Arguments::try_parse_from(words) {
-                    Ok(arguments) => polpo(arguments),
-                    Err(error) => answer(&Answered {
-                        text: error.render().to_string(),
-                        refused: error.use_stderr(),
-                    }),
-                }
+fn one(call: &Call, progress: &Progress) -> ExitCode {
+    match call {
+        Call::Apk(words) => apk(words),
+        Call::Polpo(words) => {
+            let words = std::iter::once(OsString::from("polpo")).chain(words.iter().cloned());
+            match Arguments::try_parse_from(words) {
+                Ok(arguments) => polpo(arguments),
+                Err(error) => answer(&Answered {
+                    text: error.render().to_string(),
+                    refused: error.use_stderr(),
+                }),
             }
-            Call::Sign { key, packages } => finish(
-                command::melange::sign(&key, &packages).map(|()| ExitCode::SUCCESS),
-                &progress,
-            ),
-            Call::SignIndex { key, index, force } => {
-                let signed = command::melange::sign_index(&key, &index, force);
-                if let Ok(false) = signed {
-                    let message = format!("{} is signed already", index.display());
-                    progress.report(Event::Notice { message: &message });
-                }
-                finish(signed.map(|_| ExitCode::SUCCESS), &progress)
+        }
+        Call::Sign { key, packages } => {
+            let signed = command::melange::sign(key, packages);
+            finish(signed.map(|()| ExitCode::SUCCESS), progress)
+        }
+        Call::SignIndex { key, index, force } => {
+            let signed = command::melange::sign_index(key, index, *force);
+            if let Ok(false) = signed {
+                let message = format!("{} is signed already", index.display());
+                progress.report(Event::Notice { message: &message });
             }
-        };
-        if code != ExitCode::SUCCESS {
-            return as_melange(code);
+            finish(signed.map(|_| ExitCode::SUCCESS), progress)
         }
     }
-    ExitCode::SUCCESS
 }
 
 /// The words of another program's command line: polpo goes by its name, or that is the first word.

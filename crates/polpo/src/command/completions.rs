@@ -1,21 +1,24 @@
 use clap::CommandFactory;
 
-use super::{apk, apko, melange};
+use super::{apk, apko, melange, other_program};
 use crate::arguments::{Arguments, CalledBy};
 
 pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
     let apk = apk::Arguments::command();
     let (mut command, name) = match name {
-        // What follows `polpo apk` is what follows `apk`, and so with melange.
+        // What follows `polpo apk` is what follows `apk`, and so with the others.
         CalledBy::Polpo => {
             let polpo = Arguments::command().mut_subcommand("apk", |_| apk);
-            let melange = |_| melange::command();
-            let polpo = polpo.mut_subcommand("melange", melange);
-            (polpo.mut_subcommand("apko", |_| apko::command()), "polpo")
+            let polpo = other_program::PROGRAMS
+                .iter()
+                .fold(polpo, |polpo, program| {
+                    polpo.mut_subcommand(program.name, |_| program.command())
+                });
+            (polpo, "polpo")
         }
         CalledBy::Apk => (apk, "apk"),
-        CalledBy::Apko => (apko::command(), "apko"),
-        CalledBy::Melange => (melange::command(), "melange"),
+        CalledBy::Apko => (apko::PROGRAM.command(), apko::PROGRAM.name),
+        CalledBy::Melange => (melange::PROGRAM.command(), melange::PROGRAM.name),
     };
     clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
 }

@@ -1,7 +1,7 @@
 //! One file per command.
 
 pub(crate) mod apk;
-pub(crate) mod apko;
+mod apko;
 mod attest;
 mod build;
 mod build_log;
@@ -25,6 +25,7 @@ mod login;
 mod logout;
 pub(crate) mod melange;
 mod network;
+pub(crate) mod other_program;
 mod place;
 mod rebuild;
 mod recipe_bump;

@@ -393,22 +393,10 @@ fn parse_time(text: &str) -> Result<Epoch, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Epoch(seconds));
     }
-    // The last second that has four digits of year is enough to look through.
-    let wanted = format!("{}Z", text.replacen(' ', "T", 1));
-    let (mut low, mut high) = (0u64, 253_402_300_799u64);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match Epoch(middle).rfc3339() < wanted {
-            true => low = middle + 1,
-            false => high = middle,
-        }
-    }
-    match Epoch(low).rfc3339() == wanted {
-        true => Ok(Epoch(low)),
-        false => {
-            Err("expected a date and time such as `2024-01-31 12:00:00`, or seconds".to_owned())
-        }
-    }
+    let (date, time) = text.split_once(' ').unwrap_or_default();
+    Epoch::from_rfc3339(&format!("{date}T{time}Z")).ok_or_else(|| {
+        "expected a date and time such as `2024-01-31 12:00:00`, or seconds".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What apko's commands take, and what becomes of it.
 
-use crate::command::melange::flags::{Command, Fate, Flag, list, program, short, switch, value};
+use crate::command::other_program::table::{Command, Fate, Flag, list, short, switch, value};
 
 const LIMITS: &str = "what comes from elsewhere has limits of its own";
 const NO_VCS: &str =
@@ -308,8 +308,3 @@ pub(super) const COMMANDS: &[Command] = &[
         flags: &[GLOBAL],
     },
 ];
-
-/// apko's command line.
-pub(crate) fn command() -> clap::Command {
-    program("apko", COMMANDS)
-}

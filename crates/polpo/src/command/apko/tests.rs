@@ -1,46 +1,7 @@
 use std::fmt::Write;
-use std::path::Path;
 
-use clap::Parser;
-
-use super::flags::COMMANDS;
-use super::*;
-use crate::arguments::Arguments;
-use crate::command::melange::flags::Fate;
-
-fn translated(line: &str) -> String {
-    let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-    let calls = match read(&words) {
-        Ok(calls) => calls,
-        Err(Stop::Failure(failure)) => return failure.text(false),
-        Err(Stop::Answered(answered)) => return answered.text,
-    };
-    let mut text = String::new();
-    let scratch = calls
-        ._scratch
-        .as_ref()
-        .map_or("nowhere".to_owned(), |folder| {
-            folder.path().display().to_string()
-        });
-    for call in &calls.calls {
-        let words: Vec<_> = call.iter().map(|word| word.to_string_lossy()).collect();
-        writeln!(
-            text,
-            "polpo {}",
-            words.join(" ").replace(&scratch, "SCRATCH")
-        )
-        .unwrap();
-    }
-    for note in &calls.notes {
-        writeln!(text, "note: {note}").unwrap();
-    }
-    text
-}
-
-#[test]
-fn the_definition_is_sound() {
-    command().debug_assert();
-}
+use super::PROGRAM;
+use crate::command::other_program::tests::{translated, understood};
 
 #[test]
 fn command_lines_become_polpos() {
@@ -61,7 +22,7 @@ fn command_lines_become_polpos() {
     ];
     let mut text = String::new();
     for line in lines {
-        writeln!(text, "$ apko {line}\n{}", translated(line)).unwrap();
+        writeln!(text, "$ apko {line}\n{}", translated(&PROGRAM, line)).unwrap();
     }
     insta::assert_snapshot!(text, @"
     $ apko build a.yaml hello:1 out.tar --arch x86_64,aarch64 -k k.pub -r ./packages -p curl,jq --annotations a:b
@@ -122,7 +83,7 @@ fn what_cannot_be_done_is_refused() {
     ];
     let mut text = String::new();
     for line in lines {
-        writeln!(text, "$ apko {line}\n{}", translated(line)).unwrap();
+        writeln!(text, "$ apko {line}\n{}", translated(&PROGRAM, line)).unwrap();
     }
     insta::assert_snapshot!(text, @"
     $ apko build a.yaml hello:1
@@ -148,80 +109,9 @@ fn what_cannot_be_done_is_refused() {
     ");
 }
 
-/// The table of options in docs/src/guide/apko.md. `POLPO_UPDATE=1` writes it anew.
 #[test]
-fn the_guide_has_every_option() {
-    const BEGIN: &str = "<!-- options: a test keeps what follows -->\n";
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/guide/apko.md");
-    let found = std::fs::read_to_string(&page).unwrap();
-    let (written, _) = found.split_once(BEGIN).unwrap();
-    let mut text = format!("{written}{BEGIN}");
-    for command in COMMANDS {
-        writeln!(
-            text,
-            "\n### apko {}\n\nDone by `{}`.\n",
-            command.name, command.done_by
-        )
-        .unwrap();
-        writeln!(text, "| Option | What polpo does |\n|---|---|").unwrap();
-        for flag in command.flags() {
-            let short = flag
-                .short
-                .map_or(String::new(), |letter| format!(", `-{letter}`"));
-            writeln!(text, "| `--{}`{short} | {} |", flag.long, flag.help()).unwrap();
-        }
-    }
-    if std::env::var_os("POLPO_UPDATE").is_some() {
-        std::fs::write(&page, &text).unwrap();
-    }
-    let found = std::fs::read_to_string(&page).unwrap();
-    assert!(
-        found == text,
-        "{} is stale: run this test with POLPO_UPDATE=1",
-        page.display()
-    );
-}
-
-/// What is passed on is understood.
-#[test]
-fn what_is_passed_on_is_polpos() {
-    let mut unknown = Vec::new();
-    for apko in COMMANDS {
-        let line: Vec<&str> = apko.done_by.split_whitespace().skip(1).collect();
-        let mut polpo = <Arguments as clap::CommandFactory>::command();
-        polpo.build();
-        let mut found = Some(&polpo);
-        for word in &line {
-            found = found.and_then(|found| found.find_subcommand(word));
-        }
-        for flag in apko.flags() {
-            let option = match flag.fate {
-                Fate::Same => format!("--{}", flag.long),
-                Fate::As(option) => option.to_owned(),
-                _ => continue,
-            };
-            let known = found.is_some_and(|found| {
-                found.get_arguments().any(|argument| {
-                    argument
-                        .get_long_and_visible_aliases()
-                        .is_some_and(|names| names.iter().any(|name| format!("--{name}") == option))
-                })
-            });
-            if !known
-                && line
-                    .first()
-                    .is_some_and(|word| !word.starts_with('-') && *word != "completions")
-            {
-                unknown.push(format!("{}: {option}", apko.done_by));
-            }
-        }
-    }
-    assert_eq!(unknown, Vec::<String>::new());
+fn lines_are_understood_by_polpo() {
     for line in ["lock a.yaml --arch host --output b.json", "clean --dry-run"] {
-        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        for call in read(&words).unwrap_or_else(|_| panic!("{line}")).calls {
-            let call = std::iter::once(OsString::from("polpo")).chain(call);
-            assert!(Arguments::try_parse_from(call).is_ok(), "{line}");
-        }
+        understood(&PROGRAM, line);
     }
 }

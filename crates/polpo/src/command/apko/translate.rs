@@ -5,31 +5,15 @@ use std::path::{Path, PathBuf};
 
 use image::configuration;
 
-use super::Calls;
-use crate::command::melange::{Given, seconds_since_1970};
+use crate::command::other_program::{Call, Calls, Given, usage, words};
 use crate::output::failure::Failure;
 
 pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
-    let (fewest, most) = given.command.count;
-    let operands = given.operands();
-    if !(fewest..=most).contains(&operands.len()) {
-        return Err(usage(format!(
-            "apko {} takes {}; {} words are there",
-            given.command.name,
-            given.command.operands,
-            operands.len()
-        )));
-    }
-    if given.is_on("ignore-signatures") {
-        return Err(usage(
-            "indexes whose signature nobody checked are not used; name the key by -k, or leave \
-             --ignore-signatures out",
-        ));
-    }
     let folder = given
         .value("workdir")
         .filter(|folder| !folder.is_empty())
         .map(PathBuf::from);
+    let operands = given.operands();
     let operand = |place: usize| operands.get(place).copied().unwrap_or_default();
     let mut scratch = None;
     let one = |line: &[&str], more: Vec<OsString>| vec![words(line, more)];
@@ -63,7 +47,8 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             if given.is_on("local") {
                 return Err(usage(
                     "--local sends to Docker: build into a layout and `polpo image copy LAYOUT docker:NAME`",
-                ));
+                )
+.into());
             }
             let layout = layout(&mut scratch)?;
             let mut call = words(
@@ -83,7 +68,7 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             let arch = given.value("build-arch").filter(|arch| !arch.is_empty());
             let mut line = given.passed_on();
             line.push(format!("--arch={}", arch.unwrap_or("host")).into());
-            line.extend(time(given)?);
+            line.extend(given.build_date()?);
             one(&["image", "minirootfs", operand(0), operand(1)], line)
         }
         "lock" | "resolve" => {
@@ -134,20 +119,11 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
         _ => one(&["completions", operand(0), "apko"], Vec::new()),
     };
     Ok(Calls {
-        calls,
-        notes: given.notes(),
+        calls: calls.into_iter().map(Call::Polpo).collect(),
         folder,
         _scratch: scratch,
+        ..Calls::default()
     })
-}
-
-fn words(line: &[&str], more: Vec<OsString>) -> Vec<OsString> {
-    let line = line.iter().map(|word| OsString::from(*word));
-    line.chain(more).collect()
-}
-
-fn usage(message: impl Into<String>) -> Failure {
-    Failure::Usage(message.into())
 }
 
 /// A folder for a layout that is needed no longer than the calls.
@@ -191,21 +167,6 @@ fn choosing(given: &Given<'_>, config: &str, folder: Option<&Path>) -> Vec<OsStr
     line
 }
 
-/// `--build-date`, unless the environment says otherwise.
-fn time(given: &Given<'_>) -> Result<Option<OsString>, Failure> {
-    let date = given.value("build-date").filter(|date| !date.is_empty());
-    let set = std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|epoch| !epoch.is_empty());
-    let (Some(date), false) = (date, set) else {
-        return Ok(None);
-    };
-    let seconds = seconds_since_1970(date).ok_or_else(|| {
-        usage(format!(
-            "--build-date is `{date}`, which is no time such as 2026-01-31T12:00:00Z"
-        ))
-    })?;
-    Ok(Some(format!("--source-date-epoch={seconds}").into()))
-}
-
 /// What `build` and `publish` share.
 fn build(given: &Given<'_>, config: &str, folder: Option<&Path>) -> Result<Vec<OsString>, Failure> {
     for format in given.list("sbom-formats") {
@@ -216,7 +177,7 @@ fn build(given: &Given<'_>, config: &str, folder: Option<&Path>) -> Result<Vec<O
         }
     }
     let mut line = choosing(given, config, folder);
-    line.extend(time(given)?);
+    line.extend(given.build_date()?);
     if !given.was_said("sbom") || given.is_on("sbom") {
         let path = given.value("sbom-path").filter(|path| !path.is_empty());
         line.push(format!("--sbom-path={}", path.unwrap_or(".")).into());

@@ -1,48 +1,7 @@
 use std::fmt::Write;
-use std::path::Path;
 
-use clap::Parser;
-
-use super::flags::{COMMANDS, Fate};
-use super::translate::seconds_since_1970;
-use super::*;
-use crate::arguments::Arguments;
-
-fn words(line: &str) -> Vec<OsString> {
-    line.split_whitespace().map(OsString::from).collect()
-}
-
-/// The calls as text, one a line; notes behind them.
-fn translated(line: &str) -> String {
-    let calls = match read(&words(line)) {
-        Ok(calls) => calls,
-        Err(Stop::Failure(failure)) => return failure.text(false),
-        Err(Stop::Answered(answered)) => return answered.text,
-    };
-    let mut text = String::new();
-    for call in calls.calls {
-        match call {
-            Call::Polpo(words) => {
-                let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-                writeln!(text, "polpo {}", words.join(" ")).unwrap();
-            }
-            Call::Apk(words) => {
-                let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-                writeln!(text, "apk {}", words.join(" ")).unwrap();
-            }
-            other => writeln!(text, "{other:?}").unwrap(),
-        }
-    }
-    for note in calls.notes {
-        writeln!(text, "note: {note}").unwrap();
-    }
-    text
-}
-
-#[test]
-fn the_definition_is_sound() {
-    command().debug_assert();
-}
+use super::PROGRAM;
+use crate::command::other_program::tests::{translated, understood};
 
 #[test]
 fn command_lines_become_polpos() {
@@ -65,7 +24,7 @@ fn command_lines_become_polpos() {
     ];
     let mut text = String::new();
     for line in lines {
-        writeln!(text, "$ melange {line}\n{}", translated(line)).unwrap();
+        writeln!(text, "$ melange {line}\n{}", translated(&PROGRAM, line)).unwrap();
     }
     insta::assert_snapshot!(text, @r#"
     $ melange build x/melange.yaml --arch x86_64,aarch64 --signing-key k.rsa -r a,b -k c --rm=false
@@ -130,7 +89,7 @@ fn what_cannot_be_done_is_refused() {
     ];
     let mut text = String::new();
     for line in lines {
-        writeln!(text, "$ melange {line}\n{}", translated(line)).unwrap();
+        writeln!(text, "$ melange {line}\n{}", translated(&PROGRAM, line)).unwrap();
     }
     insta::assert_snapshot!(text, @"
     $ melange build x.yaml --ignore-signatures
@@ -163,97 +122,6 @@ fn what_cannot_be_done_is_refused() {
 }
 
 #[test]
-fn times() {
-    for (text, seconds) in [
-        ("1970-01-01T00:00:00Z", Some(0)),
-        ("2026-11-22T09:30:00Z", Some(1_795_339_800)),
-        ("2000-02-29T23:59:59.5+02:00", Some(951_861_599)),
-        ("2024-12-31T00:00:00-05:30", Some(1_735_623_000)),
-        ("1969-12-31T23:59:59Z", None),
-        ("2023-02-29T00:00:00Z", None),
-        ("2023-13-01T00:00:00Z", None),
-        ("2023-00-01T00:00:00Z", None),
-        ("2023-01-01", None),
-        ("2023-01-01T00:00Z", None),
-        ("2023-01-01T00:00:00", None),
-    ] {
-        assert_eq!(seconds_since_1970(text), seconds, "{text}");
-    }
-}
-
-/// The table of options in docs/src/guide/melange.md. `POLPO_UPDATE=1` writes it anew.
-#[test]
-fn the_guide_has_every_option() {
-    const BEGIN: &str = "<!-- options: a test keeps what follows -->\n";
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/guide/melange.md");
-    let found = std::fs::read_to_string(&page).unwrap();
-    let (written, _) = found.split_once(BEGIN).unwrap();
-    let mut text = format!("{written}{BEGIN}");
-    for command in COMMANDS {
-        writeln!(
-            text,
-            "\n### melange {}\n\nDone by `{}`.\n",
-            command.name, command.done_by
-        )
-        .unwrap();
-        writeln!(text, "| Option | What polpo does |\n|---|---|").unwrap();
-        for flag in command.flags() {
-            let short = flag
-                .short
-                .map_or(String::new(), |letter| format!(", `-{letter}`"));
-            writeln!(text, "| `--{}`{short} | {} |", flag.long, flag.help()).unwrap();
-        }
-    }
-    if std::env::var_os("POLPO_UPDATE").is_some() {
-        std::fs::write(&page, &text).unwrap();
-    }
-    let found = std::fs::read_to_string(&page).unwrap();
-    assert!(
-        found == text,
-        "{} is stale: run this test with POLPO_UPDATE=1",
-        page.display()
-    );
-}
-
-/// What is passed on is understood.
-#[test]
-fn what_is_passed_on_is_polpos() {
-    let mut unknown = Vec::new();
-    for melange in COMMANDS {
-        let line: Vec<&str> = melange.done_by.split_whitespace().skip(1).collect();
-        let mut polpo = <Arguments as clap::CommandFactory>::command();
-        polpo.build();
-        let mut found = Some(&polpo);
-        for word in &line {
-            found = found.and_then(|found| found.find_subcommand(word));
-        }
-        for flag in melange.flags() {
-            let option = match flag.fate {
-                Fate::Same => format!("--{}", flag.long),
-                Fate::As(option) => option.to_owned(),
-                _ => continue,
-            };
-            let known = found.is_some_and(|found| {
-                let mut arguments = found.get_arguments();
-                arguments.any(|argument| {
-                    let aliases = argument.get_all_aliases().unwrap_or_default();
-                    let name = option.trim_start_matches("--");
-                    argument.get_long() == Some(name) || aliases.contains(&name)
-                })
-            });
-            let elsewhere = matches!(
-                melange.name,
-                "index" | "sign" | "sign-index" | "version" | "completion"
-            );
-            if !known && !elsewhere {
-                unknown.push(format!("{} {option}", melange.done_by));
-            }
-        }
-    }
-    assert!(unknown.is_empty(), "{unknown:#?}");
-}
-
-#[test]
 fn lines_are_understood_by_polpo() {
     for line in [
         "build x/melange.yaml --arch x86_64 --signing-key k.rsa -r a,b -k c --pipeline-dir p -i",
@@ -266,15 +134,6 @@ fn lines_are_understood_by_polpo() {
         "lint --lint-warn opt,srv --lint-require= a.apk",
         "completion zsh",
     ] {
-        let Ok(calls) = read(&words(line)) else {
-            panic!("{line}");
-        };
-        for call in calls.calls {
-            let Call::Polpo(words) = call else {
-                panic!("{line}");
-            };
-            let words = std::iter::once(OsString::from("polpo")).chain(words);
-            Arguments::try_parse_from(words).unwrap();
-        }
+        understood(&PROGRAM, line);
     }
 }

@@ -8,8 +8,8 @@ use base::Arch;
 use build::recipe::{PipelineLibrary, query};
 use clap::Parser;
 
-use super::{Call, Calls, Given, Stop};
 use crate::arguments::recipe::RecipeQuery;
+use crate::command::other_program::{Call, Calls, Given, usage, words};
 use crate::command::recipes;
 use crate::output::failure::Failure;
 
@@ -24,16 +24,7 @@ const USUAL: [&str; 4] = [
 /// What `package-version` asks.
 const VERSION: &str = "{{ .Package.Name }}-{{ .Package.Version }}-r{{ .Package.Epoch }}";
 
-pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Stop> {
-    let (fewest, most) = given.command.count;
-    let count = given.operands().len();
-    if !(fewest..=most).contains(&count) {
-        return Err(usage(format!(
-            "melange {} takes {}; {count} words are there",
-            given.command.name, given.command.operands
-        ))
-        .into());
-    }
+pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
     let one = |words| Ok(vec![Call::Polpo(words)]);
     let calls = match given.command.name {
         "build" => build(given),
@@ -93,17 +84,8 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Stop> {
     }?;
     Ok(Calls {
         calls,
-        notes: given.notes(),
+        ..Calls::default()
     })
-}
-
-fn words(line: &[&str], more: Vec<OsString>) -> Vec<OsString> {
-    let line = line.iter().map(|word| OsString::from(*word));
-    line.chain(more).collect()
-}
-
-fn usage(message: impl Into<String>) -> Failure {
-    Failure::Usage(message.into())
 }
 
 /// The recipe that is named, or one of the usual ones.
@@ -148,12 +130,6 @@ fn archs(given: &Given<'_>, usual: Arch) -> Result<Vec<Arch>, Failure> {
 
 /// What `build` and `test` share.
 fn steps(given: &Given<'_>, recipe: &str) -> Result<Vec<OsString>, Failure> {
-    if given.is_on("ignore-signatures") {
-        return Err(usage(
-            "indexes whose signature nobody checked are not used; name the key by -k, or leave \
-             --ignore-signatures out",
-        ));
-    }
     let own = Path::new(recipe).parent().map_or(".", |folder| {
         // The parent of a bare name is empty.
         folder
@@ -183,16 +159,7 @@ fn build(given: &Given<'_>) -> Result<Vec<Call>, Failure> {
     }
     let namespace = given.value("namespace").unwrap_or("unknown");
     line.push(format!("--namespace={namespace}").into());
-    let date = given.value("build-date").filter(|date| !date.is_empty());
-    let set = std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|epoch| !epoch.is_empty());
-    if let (Some(date), false) = (date, set) {
-        let seconds = seconds_since_1970(date).ok_or_else(|| {
-            usage(format!(
-                "--build-date is `{date}`, which is no time such as 2026-01-31T12:00:00Z"
-            ))
-        })?;
-        line.push(format!("--source-date-epoch={seconds}").into());
-    }
+    line.extend(given.build_date()?);
     for_each_arch(given, &["build", &recipe], &line)
 }
 
@@ -316,68 +283,4 @@ fn scan(given: &Given<'_>) -> Result<Vec<Call>, Failure> {
         calls.push(Call::Polpo(line));
     }
     Ok(calls)
-}
-
-/// A time in the form of RFC 3339 as seconds since 1970; none before that.
-pub(in crate::command) fn seconds_since_1970(text: &str) -> Option<u64> {
-    let (date, rest) = text.split_once(['T', 't'])?;
-    let number = |text: &str, digits: usize| -> Option<i64> {
-        let fits = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-        fits.then(|| text.parse().ok())?
-    };
-    let mut parts = date.split('-');
-    let (year, month, day) = (
-        number(parts.next()?, 4)?,
-        number(parts.next()?, 2)?,
-        number(parts.next()?, 2)?,
-    );
-    if parts.next().is_some() {
-        return None;
-    }
-    let zone = rest.find(['Z', 'z', '+', '-'])?;
-    let (time, zone) = rest.split_at(zone);
-    let time = time.split('.').next().unwrap_or(time);
-    let mut parts = time.split(':');
-    let (hour, minute, second) = (
-        number(parts.next()?, 2)?,
-        number(parts.next()?, 2)?,
-        number(parts.next()?, 2)?,
-    );
-    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let offset = match zone.split_at(1) {
-        ("Z" | "z", "") => 0,
-        (sign, zone) => {
-            let (hours, minutes) = zone.split_once(':')?;
-            let offset = number(hours, 2)? * 3600 + number(minutes, 2)? * 60;
-            if sign == "-" { -offset } else { offset }
-        }
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [
-        31,
-        28 + i64::from(leap),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let before = lengths.get(..usize::try_from(month).ok()?.checked_sub(1)?)?;
-    let length = *lengths.get(usize::try_from(month).ok()? - 1)?;
-    if !(1..=length).contains(&day) {
-        return None;
-    }
-    let years = year - 1;
-    let days =
-        years * 365 + years / 4 - years / 100 + years / 400 + before.iter().sum::<i64>() + day;
-    // 0001-01-01 is day 1 of this count, 1970-01-01 day 719163.
-    let seconds = (days - 719_163) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    u64::try_from(seconds).ok()
 }
