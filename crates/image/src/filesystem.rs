@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use apk::dependency::Identity;
 use apk::package::PackageInfo;
-use archive::tar::{EntryKind, UnsafePath};
+use archive::tar::UnsafePath;
 use archive::tree::{Content, Node, NodeKind, TreePath};
 
 use crate::base_image::Base;
@@ -187,39 +187,7 @@ impl Filesystem {
     pub(crate) fn over(base: &Base) -> Filesystem {
         let entries = base.contents.files.iter().filter_map(|(path, file)| {
             let path = TreePath::new(path).ok()?;
-            let header = &file.header;
-            let kind = match &header.kind {
-                EntryKind::File { size } => NodeKind::File {
-                    content: Content::Disk(base.folder.join(path.as_str())),
-                    size: *size,
-                },
-                EntryKind::Directory => NodeKind::Directory,
-                EntryKind::Symlink { target } => NodeKind::Symlink {
-                    target: target.clone(),
-                },
-                EntryKind::HardLink { target } => NodeKind::HardLink {
-                    target: TreePath::new(target).ok()?,
-                },
-                EntryKind::CharDevice { major, minor } => NodeKind::CharDevice {
-                    major: *major,
-                    minor: *minor,
-                },
-                EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
-                    major: *major,
-                    minor: *minor,
-                },
-                EntryKind::Fifo => NodeKind::Fifo,
-            };
-            let node = Node {
-                kind,
-                mode: header.mode,
-                uid: header.uid,
-                gid: header.gid,
-                user: header.user.clone(),
-                group: header.group.clone(),
-                mtime: header.mtime,
-                xattrs: header.xattrs.clone(),
-            };
+            let node = Node::of(file.header.clone(), &base.folder).ok()?;
             let placed = Placed {
                 below: true,
                 ..Placed::made(node)

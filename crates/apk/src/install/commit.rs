@@ -1,7 +1,9 @@
 //! Carrying out a transaction: apk's `apk_solver_commit_changeset` and `apk_db_install_pkg`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use archive::Limits;
 
 use super::beneath::Beneath;
 use super::error::InstallError;
@@ -17,7 +19,7 @@ use super::transaction::{Arrival, CommitOptions, Committed, PackageProblem, Prob
 use super::voice::Voice;
 use crate::database::{Broken, InstalledFile, InstalledPackage, short, to_text};
 use crate::index::IndexEntry;
-use crate::package::{Format, Package, Script};
+use crate::package::{Data, Format, Package, PackageError, Script};
 
 /// A transaction under way.
 pub(super) struct Session<'r> {
@@ -36,6 +38,12 @@ pub(super) struct Session<'r> {
     pub(super) committed: Committed,
 }
 
+/// A package whose data is inflated while the one before it is still written.
+pub(super) struct Begun {
+    pub(super) package: Package,
+    pub(super) data: Result<Data, PackageError>,
+}
+
 /// `name-version`.
 pub(super) fn label(slot: &Slot) -> String {
     package_label(&slot.package)
@@ -44,6 +52,25 @@ pub(super) fn label(slot: &Slot) -> String {
 fn package_label(package: &InstalledPackage) -> String {
     let info = &package.entry.info;
     format!("{}-{}", info.name, info.version)
+}
+
+/// Opens the package that a step installs, if it is the one that is meant, and begins to inflate it.
+fn begin(step: &Step) -> Option<Result<Begun, String>> {
+    let Arrival::Package { file, entry } = &step.after else {
+        return None;
+    };
+    // A package without anything is not even fetched.
+    if entry.info.installed_size == 0 {
+        return None;
+    }
+    let opened = Package::open(file).and_then(|package| {
+        package.check_entry(entry)?;
+        Ok(Begun {
+            data: package.begin(&Limits::default()),
+            package,
+        })
+    });
+    Some(opened.map_err(|error| error.to_string()))
 }
 
 impl Session<'_> {
@@ -106,13 +133,15 @@ impl Session<'_> {
         let total = steps.iter().filter(|step| step.message.is_some()).count();
         let digits = total.to_string().len();
         let mut number = 0;
-        for step in steps {
+        let mut next = steps.first().and_then(begin);
+        for (position, step) in (1..).zip(steps) {
+            let begun = std::mem::replace(&mut next, steps.get(position).and_then(begin));
             if let Some(message) = &step.message {
                 number += 1;
                 self.voice
                     .step(&format!("({number:digits$}/{total}) {message}"));
             }
-            let failed = self.step(step)?;
+            let failed = self.step(step, begun)?;
             self.committed.errors += usize::from(failed);
             if step.message.is_some() {
                 self.voice.advance();
@@ -137,7 +166,11 @@ impl Session<'_> {
     }
 
     /// Whether it failed.
-    fn step(&mut self, step: &Step) -> Result<bool, InstallError> {
+    fn step(
+        &mut self,
+        step: &Step,
+        begun: Option<Result<Begun, String>>,
+    ) -> Result<bool, InstallError> {
         let before = step
             .before
             .as_ref()
@@ -149,8 +182,9 @@ impl Session<'_> {
             (Arrival::Kept, _) => before
                 .and_then(|id| self.ledger.slot(id))
                 .is_some_and(|slot| slot.package.broken.files || slot.package.broken.script),
-            (Arrival::Virtual(entry), _) => self.install(before, entry, None)?,
-            (Arrival::Package { file, entry }, _) => self.install(before, entry, Some(file))?,
+            (Arrival::Virtual(entry) | Arrival::Package { entry, .. }, _) => {
+                self.install(before, entry, begun)?
+            }
         };
         let name = match &step.after {
             Arrival::Package { entry, .. } | Arrival::Virtual(entry) => Some(&entry.info.name),
@@ -191,23 +225,19 @@ impl Session<'_> {
         &mut self,
         before: Option<PackageId>,
         entry: &IndexEntry,
-        file: Option<&PathBuf>,
+        begun: Option<Result<Begun, String>>,
     ) -> Result<bool, InstallError> {
         let again = before.filter(|id| self.is_same(*id, entry));
         let info = &entry.info;
-        // A package without anything is not even fetched.
-        let opened = match file.filter(|_| info.installed_size > 0) {
-            None => None,
-            Some(file) => match self.open(file, entry) {
-                Ok(package) => Some(package),
-                Err(reason) => {
-                    let label = format!("{}-{}", info.name, info.version);
-                    self.problem(&label, ProblemKind::Package { reason });
-                    return Ok(true);
-                }
-            },
+        let begun = match begun.transpose() {
+            Ok(begun) => begun,
+            Err(reason) => {
+                let label = format!("{}-{}", info.name, info.version);
+                self.problem(&label, ProblemKind::Package { reason });
+                return Ok(true);
+            }
         };
-        let mut package = record(entry, opened.as_ref());
+        let mut package = record(entry, begun.as_ref().map(|begun| &begun.package));
         let mut known = Vec::new();
         let id = match again {
             Some(id) => {
@@ -240,7 +270,7 @@ impl Session<'_> {
             sha256_160: package.broken.sha256_160,
             ..Broken::default()
         };
-        if let Some(opened) = &opened {
+        if let Some(begun) = begun {
             self.journal_record(&Record::Unpack {
                 package: label.clone(),
                 name: info.name.clone(),
@@ -250,7 +280,7 @@ impl Session<'_> {
             }
             broken.script |= !self.script(id, pre, &versions)?;
             incoming.broken_files = false;
-            match self.extract(opened, incoming) {
+            match self.extract(begun, incoming) {
                 Ok(finished) => {
                     broken.files |= finished.broken_files;
                     broken.attributes |= finished.broken_attributes;
@@ -297,14 +327,6 @@ impl Session<'_> {
             broken_script: broken.script,
         })?;
         Ok(broken.files || broken.script)
-    }
-
-    fn open(&self, file: &Path, entry: &IndexEntry) -> Result<Package, String> {
-        let package = Package::open(file).map_err(|error| error.to_string())?;
-        package
-            .check_entry(entry)
-            .map_err(|error| error.to_string())?;
-        Ok(package)
     }
 
     /// What scripts are told: the new version, then the old one.

@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::beneath::Place;
-use super::commit::Session;
+use super::commit::{Begun, Session};
 use super::error::InstallError;
 use super::files::reason;
 use super::incoming::{Finished, Incoming, USUAL, join};
@@ -20,7 +20,7 @@ use super::place::{TEMPORARY, directory_mode, set_permissions, split, temporary}
 use super::precedence::{Verdict, takes_file};
 use super::transaction::ProblemKind;
 use crate::database::{Permissions, attributes_hash};
-use crate::package::{Entry, EntryKind, Package, PackageError};
+use crate::package::{Entry, EntryKind, PackageError};
 
 /// Why a package was not unpacked.
 #[derive(Debug)]
@@ -83,13 +83,15 @@ impl Session<'_> {
     /// Unpacks a package under temporary names, and verifies it.
     pub(super) fn extract(
         &mut self,
-        package: &Package,
+        begun: Begun,
         mut incoming: Incoming,
     ) -> Result<Finished, Box<(Incoming, Stop)>> {
         self.beneath.forget();
-        let limits = Limits::default();
-        let result = package.visit(&limits, |entry, content| {
-            self.entry(&mut incoming, entry, content)
+        let Begun { package, data } = begun;
+        let result = data.map_err(Stop::Package).and_then(|data| {
+            package.visit_begun(data, &Limits::default(), |entry, content| {
+                self.entry(&mut incoming, entry, content)
+            })
         });
         self.beneath.forget();
         match result {

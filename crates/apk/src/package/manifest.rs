@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use archive::tar;
-use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
+use archive::tree::{FileTree, Node, TreePath};
 use base::{Digest, Sha1};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -182,41 +182,6 @@ impl Entry {
     pub fn is_directory(&self) -> bool {
         self.kind == EntryKind::Directory
     }
-
-    fn node(&self, folder: &Path) -> Option<Node> {
-        let kind = match &self.kind {
-            EntryKind::File { size } => NodeKind::File {
-                content: Content::Disk(folder.join(&self.path)),
-                size: *size,
-            },
-            EntryKind::Directory => NodeKind::Directory,
-            EntryKind::Symlink { target } => NodeKind::Symlink {
-                target: target.clone(),
-            },
-            EntryKind::HardLink { target } => NodeKind::HardLink {
-                target: TreePath::new(target).ok()?,
-            },
-            EntryKind::CharDevice { major, minor } => NodeKind::CharDevice {
-                major: *major,
-                minor: *minor,
-            },
-            EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
-                major: *major,
-                minor: *minor,
-            },
-            EntryKind::Fifo => NodeKind::Fifo,
-        };
-        Some(Node {
-            kind,
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            user: self.user.clone(),
-            group: self.group.clone(),
-            mtime: self.mtime,
-            xattrs: self.xattrs.clone(),
-        })
-    }
 }
 
 impl Manifest {
@@ -226,7 +191,10 @@ impl Manifest {
         // Every path was found safe when the manifest was made.
         self.entries
             .iter()
-            .filter_map(|entry| Some((TreePath::new(&entry.path).ok()?, entry.node(folder)?)))
+            .filter_map(|entry| {
+                let node = Node::of(entry.header(), folder).ok()?;
+                Some((TreePath::new(&entry.path).ok()?, node))
+            })
             .collect()
     }
 }

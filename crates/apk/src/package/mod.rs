@@ -17,6 +17,7 @@
 //! package can claim a segment that holds something else than its tar entries, or that would
 //! swallow what a layer puts after it.
 
+mod data;
 mod error;
 mod info;
 mod manifest;
@@ -28,6 +29,7 @@ mod visit;
 mod write;
 mod write_v3;
 
+pub use data::Data;
 pub use error::{PackageError, Part};
 pub use info::{Defect, InfoError, PackageInfo};
 pub use manifest::{Entry, EntryKind, Manifest};

@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
+use base::{Digest, Sha256Hasher};
+
 /// Decompressed bytes that are handed over at a time, and how many such pieces wait.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 const WAITING: usize = 8;
 
 /// Both ends of a stream of pieces.
@@ -21,17 +23,37 @@ pub(super) fn pieces() -> (Filler, Pieces) {
     (filler, pieces)
 }
 
-/// Reads a stream into pieces on a thread of its own while `read` takes them.
-pub(super) fn ahead<T>(mut stream: impl Read + Send, read: impl FnOnce(Pieces) -> T) -> T {
+/// A stream whose bytes are hashed on a thread of their own.
+pub(super) struct Tapped<R> {
+    stream: R,
+    piece: Vec<u8>,
+    filler: Filler,
+}
+
+/// The stream, and what is to be hashed of it once it was read: all of its bytes so far.
+pub(super) fn tapped<R: Read>(stream: R) -> (Tapped<R>, Pieces) {
     let (filler, pieces) = pieces();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if let Err(error) = filler.fill(&mut stream) {
-                filler.fail(error);
-            }
-        });
-        read(pieces)
-    })
+    let tapped = Tapped {
+        stream,
+        piece: Vec::new(),
+        filler,
+    };
+    (tapped, pieces)
+}
+
+impl<R: Read> Read for Tapped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if count == 0 || self.piece.len() + count > PIECE {
+            let mut emptied = self.filler.emptied();
+            emptied.clear();
+            let piece = std::mem::replace(&mut self.piece, emptied);
+            // Who hashes reads to the end, whatever comes.
+            self.filler.send(piece);
+        }
+        self.piece.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// The end that pieces go into.
@@ -44,7 +66,7 @@ impl Filler {
     /// Sends a stream to its end; `false` if who reads has stopped, for a reason of its own.
     pub(super) fn fill(&self, stream: &mut impl Read) -> io::Result<bool> {
         loop {
-            let mut piece = self.returned.try_recv().unwrap_or_default();
+            let mut piece = self.emptied();
             piece.resize(PIECE, 0);
             let mut filled = 0;
             while filled < piece.len() {
@@ -59,10 +81,20 @@ impl Filler {
                 return Ok(true);
             }
             piece.truncate(filled);
-            if self.sender.send(Ok(piece)).is_err() {
+            if !self.send(piece) {
                 return Ok(false);
             }
         }
+    }
+
+    /// A piece that was read, to be filled anew.
+    fn emptied(&self) -> Vec<u8> {
+        self.returned.try_recv().unwrap_or_default()
+    }
+
+    /// False if who reads has stopped.
+    fn send(&self, piece: Vec<u8>) -> bool {
+        self.sender.send(Ok(piece)).is_ok()
     }
 
     /// Lets who reads fail.
@@ -73,6 +105,7 @@ impl Filler {
 }
 
 /// The end that is read; it gives emptied pieces back to be filled anew.
+#[derive(Debug)]
 pub(super) struct Pieces {
     receiver: Receiver<io::Result<Vec<u8>>>,
     returning: Sender<Vec<u8>>,
@@ -80,18 +113,33 @@ pub(super) struct Pieces {
     start: usize,
 }
 
+impl Pieces {
+    /// SHA-256 of all of it.
+    pub(super) fn sha256(mut self) -> io::Result<Digest> {
+        let mut hasher = Sha256Hasher::default();
+        while self.next()? {
+            hasher.update(&self.piece);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Has the next piece; false at the end.
+    fn next(&mut self) -> io::Result<bool> {
+        let Ok(piece) = self.receiver.recv() else {
+            return Ok(false);
+        };
+        let emptied = std::mem::replace(&mut self.piece, piece?);
+        self.start = 0;
+        // Whoever inflates may be done already.
+        let _ = self.returning.send(emptied);
+        Ok(true)
+    }
+}
+
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.piece.len() {
-            match self.receiver.recv() {
-                Ok(piece) => {
-                    let emptied = std::mem::replace(&mut self.piece, piece?);
-                    self.start = 0;
-                    // Whoever inflates may be done already.
-                    let _ = self.returning.send(emptied);
-                }
-                Err(_) => return Ok(0),
-            }
+        if self.start == self.piece.len() && !self.next()? {
+            return Ok(0);
         }
         let count = buffer.len().min(self.piece.len() - self.start);
         buffer[..count].copy_from_slice(&self.piece[self.start..self.start + count]);

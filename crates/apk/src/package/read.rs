@@ -3,6 +3,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use archive::Limits;
 use archive::gzip::{GzipError, Member, Members};
@@ -28,7 +29,7 @@ const READ_SIZE: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Package {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     size: u64,
     pub(super) info: PackageInfo,
     /// Of format 2: the `.PKGINFO` as it stands.
@@ -52,13 +53,13 @@ pub enum Format {
 }
 
 /// A part of a file, read without moving the file's own position.
-pub(super) struct Range<'f> {
-    file: &'f File,
+pub(super) struct Range {
+    file: Arc<File>,
     offset: u64,
     end: u64,
 }
 
-impl Read for Range<'_> {
+impl Read for Range {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let length = left.min(buffer.len());
@@ -68,7 +69,7 @@ impl Read for Range<'_> {
     }
 }
 
-impl Seek for Range<'_> {
+impl Seek for Range {
     /// From the start of the file, whatever part of it this is.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let offset = match to {
@@ -78,6 +79,26 @@ impl Seek for Range<'_> {
         };
         self.offset = offset.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.offset)
+    }
+}
+
+/// Keeps what is read, which is the members in front of the data.
+struct Keeping<'k, R> {
+    range: R,
+    bytes: &'k mut Vec<u8>,
+}
+
+impl<R: Read> Read for Keeping<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const LIMIT: usize = 3 * MAXIMUM_CONTROL as usize;
+        let count = self.range.read(buffer)?;
+        if self.bytes.len() + count > LIMIT {
+            return Err(io::Error::other(format!(
+                "the members in front of its data are longer than {LIMIT} bytes"
+            )));
+        }
+        self.bytes.extend_from_slice(&buffer[..count]);
+        Ok(count)
     }
 }
 
@@ -95,7 +116,7 @@ impl Package {
         let size = file.metadata().map_err(unreadable)?.len();
         let mut package = Package {
             path: path.to_owned(),
-            file,
+            file: Arc::new(file),
             size,
             signatures: Signatures::default(),
             control: Vec::new(),
@@ -130,10 +151,11 @@ impl Package {
             bytes: MAXIMUM_CONTROL,
             ..Limits::control()
         };
-        let range = Range {
-            file: &self.file,
-            offset: 0,
-            end: self.size,
+        // What is signed is what was read: the bytes are kept, not read again.
+        let mut kept = Vec::new();
+        let range = Keeping {
+            range: self.range(0, self.size),
+            bytes: &mut kept,
         };
         let mut members = Members::new(range, limits);
         let mut signatures = Signatures::default();
@@ -201,14 +223,10 @@ impl Package {
             return Err(self.control_too_large());
         }
         let end = summary.offset + summary.compressed;
-        let mut control = Vec::new();
-        self.range(summary.offset, end)
-            .read_to_end(&mut control)
-            .map_err(|source| self.unreadable(source))?;
-        if Sha1::of(&control) != summary.sha1 {
-            return Err(self.unreadable(io::Error::other("it changed while it was read")));
-        }
-        self.control = control;
+        // Both are below the bound of what is kept.
+        let (start, length) = (summary.offset as usize, summary.compressed as usize);
+        kept.truncate(start + length);
+        self.control = kept.split_off(start);
         self.signatures = signatures;
         self.data_offset = end;
         Ok(())
@@ -428,8 +446,8 @@ impl Package {
             checksums: unpack::Checksums::Check,
             ..unpack::Options::default()
         };
-        if let Some(head) = &self.adb {
-            self.unpack_adb(head, into, limits, &options)?;
+        if self.adb.is_some() {
+            self.unpack_adb(into, limits, &options)?;
             return Ok(manifest);
         }
         self.with_data(limits, |member| {
@@ -447,7 +465,7 @@ impl Package {
     fn with_data<T>(
         &self,
         limits: &Limits,
-        read: impl FnOnce(Member<'_, Range<'_>>) -> Result<T, PackageError>,
+        read: impl FnOnce(Member<'_, Range>) -> Result<T, PackageError>,
     ) -> Result<T, PackageError> {
         let failed = |error| self.gzip(Part::Data, error);
         let mut members = Members::new(self.range(self.data_offset, self.size), *limits);
@@ -503,9 +521,9 @@ impl Package {
         }
     }
 
-    pub(super) fn range(&self, offset: u64, end: u64) -> Range<'_> {
+    pub(super) fn range(&self, offset: u64, end: u64) -> Range {
         Range {
-            file: &self.file,
+            file: self.file.clone(),
             offset,
             end,
         }

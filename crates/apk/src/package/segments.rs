@@ -135,7 +135,7 @@ impl Package {
     fn begin_data<T>(
         &self,
         limits: &Limits,
-        read: impl FnOnce(Member<'_, Range<'_>>) -> Result<T, PackageError>,
+        read: impl FnOnce(Member<'_, Range>) -> Result<T, PackageError>,
     ) -> Result<T, PackageError> {
         let failed = |error| self.gzip(Part::Data, error);
         let mut members = Members::new(self.range(self.data_offset(), self.size()), *limits);

@@ -13,13 +13,13 @@ use base::Digest;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::pieces::ahead;
+use super::pieces::Pieces;
 use super::{Entry, EntryKind, MAXIMUM_SCRIPT, Manifest, Package, PackageError, Script};
 use crate::adb::decompose::package_info;
 use crate::adb::schema::{
     ACL, DIRECTORY, FILE, INFO, PACKAGE_FILE, SCRIPTS, acl, directory, file, package, scripts,
 };
-use crate::adb::{Adb, AdbError, Head, MAXIMUM_PAYLOAD, Object, Reader, Target, decompressed};
+use crate::adb::{Adb, AdbError, Compression, Head, MAXIMUM_PAYLOAD, Object, Reader, Target};
 use crate::dependency::Identity;
 
 /// Whose a file is if the system has no user or group of that name, and apk's for it.
@@ -92,7 +92,7 @@ impl Package {
         Ok(())
     }
 
-    fn damaged(&self, source: AdbError) -> PackageError {
+    pub(super) fn damaged(&self, source: AdbError) -> PackageError {
         match source {
             AdbError::Io(error) if !crate::member::is_excess(&error) => self.unreadable(error),
             source => PackageError::Adb {
@@ -125,17 +125,17 @@ impl Package {
     /// [`Package::visit`] in format 3.
     pub(super) fn visit_adb<E: From<PackageError>>(
         &self,
-        head: &Head,
+        compression: Compression,
+        pieces: Pieces,
         limits: &Limits,
         each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
     ) -> Result<Manifest, E> {
-        let (compression, stream) = decompressed(self.range(0, self.size()), *limits)
-            .map_err(|error| self.damaged(error))?;
-        ahead(stream, |pieces| {
-            let reader = Reader::within(compression, pieces);
-            let reader = reader.map_err(|error| self.damaged(error))?;
-            self.visit_blocks(head, reader, limits, each)
-        })
+        let Some(head) = self.adb() else {
+            return Err(self.damaged(AdbError::NotAdb).into());
+        };
+        let reader = Reader::within(compression, pieces);
+        let reader = reader.map_err(|error| self.damaged(error))?;
+        self.visit_blocks(head, reader, limits, each)
     }
 
     fn visit_blocks<E: From<PackageError>>(
@@ -408,7 +408,6 @@ impl Package {
     /// Unpacks through a tar stream: what writes files of strangers to a disk is one program.
     pub(super) fn unpack_adb(
         &self,
-        head: &Head,
         into: &Path,
         limits: &Limits,
         options: &unpack::Options,
@@ -417,7 +416,7 @@ impl Package {
         std::thread::scope(|scope| {
             let archived = scope.spawn(|| {
                 let mut tar = tar::Writer::new(BufWriter::with_capacity(64 << 10, writer));
-                self.visit_adb(head, limits, |entry, contents| {
+                self.visit(limits, |entry, contents| {
                     tar.append(&entry.header(), contents)
                         .map_err(Archiving::from)
                 })?;

@@ -1,16 +1,16 @@
-//! Reading the data of a package once, on two threads: one inflates and hashes what is compressed,
-//! the other hands out entries and hashes their contents.
+//! Reading the data of a package once: what threads of its own inflate is handed out by entries, whose
+//! contents are hashed on the caller's.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use archive::Limits;
-use archive::gzip::{GzipError, MemberSummary, Members};
 use archive::tar;
 use base::Sha1;
 use sha1::Digest as _;
 
-use super::pieces::{Filler, Pieces, pieces};
+use super::data::{Data, Parts};
+use super::pieces::Pieces;
 use crate::dependency::Identity;
 
 use super::{Entry, Manifest, Package, PackageError, Part};
@@ -27,36 +27,49 @@ impl Package {
     pub fn visit<E: From<PackageError>>(
         &self,
         limits: &Limits,
+        each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<Manifest, E> {
+        self.visit_begun(self.begin(limits)?, limits, each)
+    }
+
+    /// As [`Package::visit`], of data that was begun with the same limits.
+    ///
+    /// # Errors
+    /// See [`PackageError`], and those of `each`.
+    pub fn visit_begun<E: From<PackageError>>(
+        &self,
+        data: Data,
+        limits: &Limits,
         mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
     ) -> Result<Manifest, E> {
-        if let Some(head) = self.adb() {
-            return self.visit_adb(head, limits, each);
-        }
-        let recorded = self.recorded_datahash()?;
-        let (filler, mut pieces) = pieces();
+        let (mut pieces, threads) = match data.into_parts() {
+            Parts::V2(pieces, threads) => (pieces, threads),
+            Parts::V3(compression, pieces) => {
+                return self.visit_adb(compression, pieces, limits, each);
+            }
+        };
         let mut stopped = None;
-        let (entries, summary) = std::thread::scope(|scope| {
-            let inflating = scope.spawn(move || self.inflate(limits, &filler));
-            let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
-            // Whoever still inflates has nobody left to send to.
-            drop(pieces);
-            (entries, inflating.join())
-        });
+        let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
+        // Whoever still inflates has nobody left to send to.
+        drop(pieces);
         if let Some(error) = stopped {
             return Err(error);
         }
-        let summary = summary.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let recorded = self.recorded_datahash()?;
+        let (summary, actual) = threads.join();
+        let actual = actual.map_err(|error| self.unreadable(error))?;
+        let summary = summary.map_err(|error| self.gzip(Part::Data, error));
         match (entries, summary) {
-            (Ok(entries), Ok(Some(summary))) if summary.sha256 == recorded => Ok(Manifest {
+            (Ok(entries), Ok(Some(summary))) if actual == recorded => Ok(Manifest {
                 identity: self.identity(),
-                datahash: Some(summary.sha256),
+                datahash: Some(actual),
                 length: summary.decompressed,
                 entries,
             }),
-            (Ok(_), Ok(Some(summary))) => Err(PackageError::WrongDatahash {
+            (Ok(_), Ok(Some(_))) => Err(PackageError::WrongDatahash {
                 path: self.path().to_owned(),
                 recorded,
-                actual: summary.sha256,
+                actual,
             }
             .into()),
             (Ok(_), Ok(None)) => Err(self.truncated(Part::Data).into()),
@@ -66,40 +79,6 @@ impl Package {
                 Err(error.into())
             }
         }
-    }
-
-    /// Inflates the data member into pieces; none if who reads them has stopped.
-    fn inflate(
-        &self,
-        limits: &Limits,
-        filler: &Filler,
-    ) -> Result<Option<MemberSummary>, PackageError> {
-        self.send_pieces(limits, filler).map_err(|error| {
-            // The reader stops here; the reason is this function's result.
-            filler.fail(io::Error::other("its data can't be inflated"));
-            self.gzip(Part::Data, error)
-        })
-    }
-
-    fn send_pieces(
-        &self,
-        limits: &Limits,
-        filler: &Filler,
-    ) -> Result<Option<MemberSummary>, GzipError> {
-        let mut members = Members::new(self.range(self.data_offset(), self.size()), *limits);
-        let Some(mut member) = members.next()? else {
-            return Err(GzipError::Truncated { offset: 0 });
-        };
-        if !filler.fill(&mut member).map_err(inner)? {
-            return Ok(None);
-        }
-        let summary = member.finish()?;
-        if members.next()?.is_some() {
-            return Err(GzipError::NotGzip {
-                offset: summary.compressed,
-            });
-        }
-        Ok(Some(summary))
     }
 
     fn visit_entries<E>(
@@ -157,14 +136,6 @@ impl Package {
         io::copy(tar.into_inner(), &mut io::sink())
             .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
         Ok(entries)
-    }
-}
-
-/// The error of a gzip stream that was wrapped for reading.
-fn inner(error: io::Error) -> GzipError {
-    match error.downcast::<GzipError>() {
-        Ok(error) => error,
-        Err(error) => GzipError::Io(error),
     }
 }
 

@@ -426,7 +426,8 @@ fn what_an_index_says_must_be_so() {
     members.next().unwrap().unwrap().finish().unwrap();
     let summary = members.next().unwrap().unwrap().finish().unwrap();
     let mut entry = entry.clone();
-    entry.identity = Identity::Sha256(summary.sha256);
+    let range = summary.offset as usize..(summary.offset + summary.compressed) as usize;
+    entry.identity = Identity::Sha256(Digest::of(&control[range]));
     package.check_entry(&entry).unwrap();
 }
 

@@ -1,8 +1,6 @@
 use std::io::{self, Read};
 
-use base::{Digest, Sha1, Sha256Hasher};
 use flate2::{Decompress, FlushDecompress, Status};
-use sha1::Digest as _;
 
 use crate::limits::Meter;
 use crate::{LimitExceeded, Limits};
@@ -59,7 +57,7 @@ impl From<GzipError> for io::Error {
     }
 }
 
-/// Where a member lies in its stream and what its compressed bytes are.
+/// Where a member lies in its stream and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemberSummary {
     /// Offset of the member's first byte in the stream.
@@ -68,10 +66,6 @@ pub struct MemberSummary {
     pub compressed: u64,
     /// Decompressed bytes.
     pub decompressed: u64,
-    /// SHA-1 of the compressed bytes.
-    pub sha1: Sha1,
-    /// SHA-256 of the compressed bytes.
-    pub sha256: Digest,
     /// CRC-32 of the decompressed bytes, which was checked against the trailer.
     pub crc32: u32,
 }
@@ -102,8 +96,6 @@ struct Progress {
     offset: u64,
     decompressed: u64,
     crc: crc32fast::Hasher,
-    sha1: sha1::Sha1,
-    sha256: Sha256Hasher,
     ended: bool,
 }
 
@@ -166,8 +158,6 @@ impl<R: Read> Members<R> {
             offset,
             decompressed: 0,
             crc: crc32fast::Hasher::new(),
-            sha1: sha1::Sha1::new(),
-            sha256: Sha256Hasher::default(),
             ended: false,
         });
         self.inflate.reset(false);
@@ -258,13 +248,8 @@ impl<R: Read> Members<R> {
         Ok(true)
     }
 
-    /// Counts and hashes `count` bytes of input as the present member's.
+    /// Counts `count` bytes of input as the present member's.
     fn consume(&mut self, count: usize) {
-        let bytes = &self.input[self.input_start..self.input_start + count];
-        if let Some(member) = &mut self.member {
-            member.sha1.update(bytes);
-            member.sha256.update(bytes);
-        }
         self.input_start += count;
         self.offset += count as u64;
         self.meter.compressed += count as u64;
@@ -398,8 +383,6 @@ impl<R: Read> Member<'_, R> {
             offset: member.offset,
             compressed: end - member.offset,
             decompressed: member.decompressed,
-            sha1: Sha1::from_bytes(member.sha1.finalize().into()),
-            sha256: member.sha256.finish(),
             crc32: member.crc.finalize(),
         })
     }

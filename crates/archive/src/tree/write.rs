@@ -7,7 +7,7 @@ use base::Sha1;
 use sha1::Digest as _;
 
 use super::{Content, FileTree, Node, NodeKind, TreePath};
-use crate::tar::{self, EntryKind};
+use crate::tar::{self, EntryKind, UnsafePath};
 
 /// A tree cannot be written or read as tar.
 #[derive(Debug, thiserror::Error)]
@@ -139,38 +139,18 @@ impl FileTree {
                 reason,
             };
             let path = TreePath::new(&header.path).map_err(refused)?;
-            let kind = match header.kind {
-                EntryKind::File { size } => NodeKind::File {
-                    content: Content::Disk(unpacked.join(path.as_str())),
-                    size,
-                },
-                EntryKind::Directory => NodeKind::Directory,
-                EntryKind::Symlink { target } => NodeKind::Symlink { target },
-                EntryKind::HardLink { target } => {
-                    let target = TreePath::new(&target).map_err(refused)?;
-                    // A link to a link is a link to the same file.
-                    match tree.nodes.get(&target).map(|node| &node.kind) {
-                        Some(NodeKind::HardLink { target: file }) => NodeKind::HardLink {
-                            target: file.clone(),
-                        },
-                        Some(NodeKind::File { .. }) => NodeKind::HardLink { target },
-                        _ => return Err(TreeError::Dangling { path, target }),
+            let mut node = Node::of(header.clone(), unpacked).map_err(refused)?;
+            if let NodeKind::HardLink { target } = &mut node.kind {
+                // A link to a link is a link to the same file.
+                match tree.nodes.get(target).map(|node| &node.kind) {
+                    Some(NodeKind::HardLink { target: file }) => *target = file.clone(),
+                    Some(NodeKind::File { .. }) => {}
+                    _ => {
+                        let target = target.clone();
+                        return Err(TreeError::Dangling { path, target });
                     }
                 }
-                EntryKind::CharDevice { major, minor } => NodeKind::CharDevice { major, minor },
-                EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice { major, minor },
-                EntryKind::Fifo => NodeKind::Fifo,
-            };
-            let node = Node {
-                kind,
-                mode: header.mode,
-                uid: header.uid,
-                gid: header.gid,
-                user: header.user,
-                group: header.group,
-                mtime: header.mtime,
-                xattrs: header.xattrs,
-            };
+            }
             tree.insert(path, node);
         }
         tree.put_files_first();
@@ -294,6 +274,37 @@ impl Read for Rehashed {
 }
 
 impl Node {
+    /// What a tar header speaks of. A file's bytes are expected beneath `unpacked`.
+    ///
+    /// # Errors
+    /// [`UnsafePath`] of the path, or of what a hard link names.
+    pub fn of(header: tar::Header, unpacked: &Path) -> Result<Node, UnsafePath> {
+        let kind = match header.kind {
+            EntryKind::File { size } => NodeKind::File {
+                content: Content::Disk(unpacked.join(TreePath::new(&header.path)?.as_str())),
+                size,
+            },
+            EntryKind::Directory => NodeKind::Directory,
+            EntryKind::Symlink { target } => NodeKind::Symlink { target },
+            EntryKind::HardLink { target } => NodeKind::HardLink {
+                target: TreePath::new(&target)?,
+            },
+            EntryKind::CharDevice { major, minor } => NodeKind::CharDevice { major, minor },
+            EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice { major, minor },
+            EntryKind::Fifo => NodeKind::Fifo,
+        };
+        Ok(Node {
+            kind,
+            mode: header.mode,
+            uid: header.uid,
+            gid: header.gid,
+            user: header.user,
+            group: header.group,
+            mtime: header.mtime,
+            xattrs: header.xattrs,
+        })
+    }
+
     /// The tar header of this node at `path`, without a checksum.
     pub fn header(&self, path: &TreePath) -> tar::Header {
         let kind = match &self.kind {
