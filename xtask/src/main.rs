@@ -3,6 +3,7 @@
 mod corpus;
 mod index;
 mod layers;
+mod packages;
 
 use std::process::ExitCode;
 
@@ -24,12 +25,14 @@ fn main() -> ExitCode {
         ["corpus", "images", ref words @ ..] => corpus::images::check(words),
         ["corpus", "recipes", ref words @ ..] => corpus::recipes::check(words),
         ["generate-index", ref words @ ..] => index::generate(words),
+        ["generate-packages", ref words @ ..] => packages::generate(words),
         _ => {
             eprintln!(
-                "{USAGE}  {}\n  {}\n  {}",
+                "{USAGE}  {}\n  {}\n  {}\n  {}",
                 corpus::images::USAGE,
                 corpus::recipes::USAGE,
-                index::USAGE
+                index::USAGE,
+                packages::USAGE
             );
             return ExitCode::from(2);
         }

@@ -7,8 +7,10 @@
 pub mod ar;
 pub mod cpio;
 pub mod decompress;
+pub mod frames;
 pub mod gzip;
 mod limits;
+pub mod ordered;
 pub mod segment;
 pub mod tar;
 pub mod tree;

@@ -4,14 +4,13 @@
 //! Put one after the other, segments are one stream whose CRC-32 is combined from theirs. So an image
 //! layer is stitched from its packages' segments, and none of them is compressed again.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::gzip::HEADER;
+use crate::ordered::Ordered;
 
 /// A deflate stream that ends at once: what the last segment of a member is followed by.
 const FINAL_BLOCK: [u8; 2] = [3, 0];
@@ -86,9 +85,8 @@ pub struct Deflater<W> {
     out: W,
     level: u32,
     filling: Piece,
-    /// The pieces before it, in their order.
-    under_way: VecDeque<Arc<Job>>,
-    most: usize,
+    /// The pieces before it.
+    under_way: Ordered<io::Result<Deflated>>,
     crc: crc32fast::Hasher,
     length: u64,
     deflated: u64,
@@ -101,8 +99,7 @@ impl<W: Write> Deflater<W> {
             out,
             level,
             filling: Piece::default(),
-            under_way: VecDeque::new(),
-            most: 2 * rayon::current_num_threads().max(1),
+            under_way: Ordered::default(),
             crc: crc32fast::Hasher::new(),
             length: 0,
             deflated: 0,
@@ -112,12 +109,13 @@ impl<W: Write> Deflater<W> {
     /// Ends the segment, and gives back the stream beneath.
     pub fn finish(mut self) -> io::Result<(W, Summary)> {
         let last = std::mem::take(&mut self.filling);
-        // What comes first is deflated first, and nothing at all is a segment too.
-        if last.length() > 0 || (self.length == 0 && self.under_way.is_empty()) {
-            self.under_way.push_back(Job::new(last));
+        while let Some(deflated) = self.under_way.take() {
+            self.write_piece(deflated?)?;
         }
-        while let Some(job) = self.under_way.pop_front() {
-            self.take(&job)?;
+        // Nothing at all is a segment too.
+        if last.length() > 0 || self.length == 0 {
+            let deflated = last.deflate(self.level)?;
+            self.write_piece(deflated)?;
         }
         let summary = Summary {
             crc32: self.crc.finalize(),
@@ -129,24 +127,17 @@ impl<W: Write> Deflater<W> {
 
     /// Hands the full piece to any core that is free, and starts the next.
     fn dispatch(&mut self) -> io::Result<()> {
-        while self.under_way.len() >= self.most {
-            if let Some(job) = self.under_way.pop_front() {
-                self.take(&job)?;
-            }
-        }
         let next = self.filling.next();
-        let job = Job::new(std::mem::replace(&mut self.filling, next));
-        self.under_way.push_back(Arc::clone(&job));
+        let piece = std::mem::replace(&mut self.filling, next);
         let level = self.level;
-        rayon::spawn(move || job.run(level));
-        Ok(())
+        match self.under_way.push(move || piece.deflate(level)) {
+            Some(deflated) => self.write_piece(deflated?),
+            None => Ok(()),
+        }
     }
 
     /// Writes the piece that comes next.
-    fn take(&mut self, job: &Job) -> io::Result<()> {
-        // Helping is what keeps this from waiting for a core that waits for this one.
-        job.run(self.level);
-        let deflated = job.wait()?;
+    fn write_piece(&mut self, deflated: Deflated) -> io::Result<()> {
         self.crc.combine(&deflated.crc);
         self.length += deflated.length;
         self.deflated += deflated.bytes.len() as u64;
@@ -209,63 +200,6 @@ struct Deflated {
     bytes: Vec<u8>,
     crc: crc32fast::Hasher,
     length: u64,
-}
-
-/// A piece on its way: whoever comes first deflates it.
-struct Job {
-    state: Mutex<JobState>,
-    done: Condvar,
-}
-
-enum JobState {
-    Waiting(Piece),
-    Running,
-    Done(io::Result<Deflated>),
-}
-
-impl Job {
-    fn new(piece: Piece) -> Arc<Job> {
-        Arc::new(Job {
-            state: Mutex::new(JobState::Waiting(piece)),
-            done: Condvar::new(),
-        })
-    }
-
-    fn state(&self) -> MutexGuard<'_, JobState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Deflates the piece unless somebody has begun to.
-    fn run(&self, level: u32) {
-        let piece = {
-            let mut state = self.state();
-            match std::mem::replace(&mut *state, JobState::Running) {
-                JobState::Waiting(piece) => piece,
-                begun => {
-                    *state = begun;
-                    return;
-                }
-            }
-        };
-        let deflated = piece.deflate(level);
-        *self.state() = JobState::Done(deflated);
-        self.done.notify_one();
-    }
-
-    /// The piece's result, once it is there: it must have begun, and is taken once.
-    fn wait(&self) -> io::Result<Deflated> {
-        let mut state = self.state();
-        loop {
-            match std::mem::replace(&mut *state, JobState::Running) {
-                JobState::Done(result) => return result,
-                other => *state = other,
-            }
-            state = self
-                .done
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
 }
 
 /// Deflates all of `bytes` from `start` on, up to a flush; what stands before may be referred to. Noise

@@ -8,6 +8,7 @@ use archive::Limits;
 use attest::spdx::Document;
 use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
 use oci::{Descriptor, ImageConfig, Index, Layout, LayoutError, Manifest, Platform, media_type};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, TreeError};
 
@@ -18,7 +19,8 @@ use crate::configuration::{
 use crate::database::{self, DatabaseError};
 use crate::filesystem::{Filesystem, FilesystemError};
 use crate::generate::{self, GenerateError};
-use crate::layer::{self, Layer, LayerError, StoredPackage};
+use crate::layer::{self, Layer, LayerError, Share, StoredPackage};
+use crate::layering::{self, MOST_LAYERS};
 use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
 use crate::plan::ImagePlan;
@@ -148,16 +150,19 @@ pub fn build(
         Some(plan.packages.len() as u64),
         Unit::Items,
     );
-    let mut packages = Vec::new();
-    for planned in &plan.packages {
-        let unpacked = unpack(store, &planned.digest).map_err(|source| BuildError::Taken {
-            package: format!("{}-{}", planned.entry.info.name, planned.entry.info.version),
-            repository: planned.repository.clone(),
-            source: Box::new(source),
-        })?;
-        packages.push(unpacked);
-        task.advance(1);
-    }
+    let packages: Vec<Unpacked> = plan
+        .packages
+        .par_iter()
+        .map(|planned| {
+            let unpacked = unpack(store, &planned.digest).map_err(|source| BuildError::Taken {
+                package: format!("{}-{}", planned.entry.info.name, planned.entry.info.version),
+                repository: planned.repository.clone(),
+                source: Box::new(source),
+            });
+            task.advance(1);
+            unpacked
+        })
+        .collect::<Result<_, _>>()?;
     task.done();
 
     let task = Task::start(reporter, Verb::Write, name, None, Unit::Items);
@@ -172,19 +177,23 @@ pub fn build(
         .iter()
         .map(|package| package.stored.clone())
         .collect();
-    let groups = groups(&plan.configuration, &packages);
+    let groups = groups(plan, &packages);
     let mut earlier = BTreeSet::new();
     let mut layers = Vec::new();
     for (place, group) in groups.iter().enumerate() {
         let last = place + 1 == groups.len();
         task.step(if last { "last layer" } else { "layer" });
+        let share = Share {
+            members: group,
+            is_last: last,
+        };
         layers.push(layer::build(
             store,
             &filesystem,
             &stored,
-            group,
-            last,
+            &share,
             &mut earlier,
+            plan.compression,
         )?);
     }
     let config = config(plan, epoch, run_as, &layers)?;
@@ -193,11 +202,7 @@ pub fn build(
     let mut described: Vec<Descriptor> = base
         .map(|base| base.manifest.layers.clone())
         .unwrap_or_default();
-    described.extend(
-        layers
-            .iter()
-            .map(|layer| Descriptor::new(media_type::LAYER_TAR_GZIP, layer.digest, layer.size)),
-    );
+    described.extend(layers.iter().map(Layer::descriptor));
     let mut manifest = Manifest::image(config_descriptor, described);
     manifest.annotations = annotations(&plan.configuration, epoch);
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);
@@ -268,10 +273,14 @@ pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildEr
                 None => package.manifest(&limits)?,
             };
             let segments = package.segments(&manifest, &limits)?;
-            let known = Known {
-                manifest,
-                files: segments.map(|segments| segments.files),
+            let files = match segments.map(|segments| segments.files) {
+                Some(files) => {
+                    let tree = manifest.tree(&folder);
+                    layer::is_segment_of(&manifest, &tree, &files)?.then_some(files)
+                }
+                None => None,
             };
+            let known = Known { manifest, files };
             store.record_put(MANIFESTS, &key, &known)?;
             (known, folder)
         }
@@ -321,14 +330,20 @@ fn lay_out(plan: &ImagePlan, packages: &[Unpacked]) -> Result<(Filesystem, Strin
 
 /// Which packages share a layer: the lowest layer first, the last also has what is left. One layer
 /// unless the image file asks for more.
-fn groups(configuration: &ImageConfiguration, packages: &[Unpacked]) -> Vec<Vec<usize>> {
+fn groups(plan: &ImagePlan, packages: &[Unpacked]) -> Vec<Vec<usize>> {
     let all: Vec<usize> = (0..packages.len()).collect();
-    let layering = configuration.layering.clone().unwrap_or_default();
-    if layering.strategy != Some(LayeringStrategy::Origin) {
-        return vec![all];
-    }
     let infos: Vec<&PackageInfo> = packages.iter().map(|package| &package.info).collect();
-    let mut groups = crate::layering::by_origin(&infos, layering.budget.unwrap_or(0) as usize);
+    let layering = plan.configuration.layering.clone().unwrap_or_default();
+    let budget = layering.budget.map(|budget| budget as usize);
+    let mut groups = match layering.strategy {
+        None => return vec![all],
+        Some(LayeringStrategy::Origin) => layering::by_origin(&infos, budget.unwrap_or(0)),
+        Some(LayeringStrategy::Package) => {
+            let below = plan.base.as_ref().map(|base| base.manifest.layers.len());
+            let most = MOST_LAYERS.saturating_sub(1 + below.unwrap_or(0));
+            layering::by_package(&infos, budget, most)
+        }
+    };
     groups.push(Vec::new());
     groups
 }

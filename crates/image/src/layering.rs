@@ -1,4 +1,4 @@
-//! Splitting packages into layers by the recipe they were built by.
+//! Splitting packages into layers: by the recipe they were built by, or each on its own.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -55,6 +55,35 @@ pub(crate) fn by_origin(packages: &[&PackageInfo], budget: usize) -> Vec<Vec<usi
     groups
 }
 
+/// The most layers that podman and docker run an image with is 127; a base image's and the last, which
+/// has what no package brings, are among them.
+pub(crate) const MOST_LAYERS: usize = 127;
+
+/// Each package on its own, the largest first, so that at most `budget` groups come out: the smallest
+/// share the last. Without a budget there are as many as `most`.
+///
+/// Packages of which one replaces files of another stay apart: no file is in two layers.
+pub(crate) fn by_package(
+    packages: &[&PackageInfo],
+    budget: Option<usize>,
+    most: usize,
+) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..packages.len()).collect();
+    let name = |place: &usize| packages.get(*place).map(|package| package.name.as_str());
+    order.sort_by_key(|place| {
+        let size = packages.get(*place).map(|package| package.installed_size);
+        (Reverse(size), name(place))
+    });
+    let count = budget.unwrap_or(most).min(most).max(1);
+    let mut groups: Vec<Vec<usize>> = order.into_iter().map(|place| vec![place]).collect();
+    if groups.len() > count {
+        let mut rest: Vec<usize> = groups.split_off(count - 1).into_iter().flatten().collect();
+        rest.sort_by_key(name);
+        groups.push(rest);
+    }
+    groups
+}
+
 fn find(leader: &[usize], mut place: usize) -> usize {
     while let Some(next) = leader.get(place).copied().filter(|next| *next != place) {
         place = next;
@@ -102,5 +131,29 @@ mod tests {
         );
         assert_eq!(by_origin(&packages, 0).len(), 1);
         assert!(by_origin(&[], 10).is_empty());
+    }
+
+    #[test]
+    fn each_package_within_the_budget() {
+        let package = |name: &str, size: u64| PackageInfo {
+            name: name.to_owned(),
+            installed_size: size,
+            ..PackageInfo::default()
+        };
+        let packages = [
+            package("c", 1),
+            package("big", 9),
+            package("b", 1),
+            package("a", 1),
+        ];
+        let packages: Vec<&PackageInfo> = packages.iter().collect();
+        let all = [vec![1], vec![3], vec![2], vec![0]];
+        assert_eq!(by_package(&packages, None, 10), all);
+        assert_eq!(by_package(&packages, Some(4), 10), all);
+        assert_eq!(by_package(&packages, Some(2), 10), [vec![1], vec![3, 2, 0]]);
+        assert_eq!(by_package(&packages, Some(0), 10).len(), 1);
+        // However many are asked for, engines must be able to run the image.
+        assert_eq!(by_package(&packages, Some(99), 3).len(), 3);
+        assert!(by_package(&[], None, 10).is_empty());
     }
 }

@@ -36,7 +36,7 @@ pub use database::DatabaseError;
 pub use filesystem::FilesystemError;
 pub use flatten::{FlattenError, flatten, write_root_cpio, write_root_tar};
 pub use generate::GenerateError;
-pub use layer::{Layer, LayerError};
+pub use layer::{Compression, Layer, LayerError};
 pub use paths::PathError;
 pub use plan::{ImagePlan, PlanError, PlannedPackage, Target, plan, plan_all};
 pub use provenance::ImageRecord;

@@ -16,6 +16,7 @@ use store::StoreError;
 
 use crate::base_image::{Base, BaseError};
 use crate::configuration::{EntrypointKind, ImageConfiguration};
+use crate::layer::Compression;
 
 /// Everything that decides an image's bytes, but for the epoch.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct ImagePlan {
     pub is_locked: bool,
     /// With apko's bytes: the time that the entries of `scripts.tar` have.
     pub parity: Option<Epoch>,
+    /// How its layers are compressed; apko's bytes always by gzip.
+    pub compression: Compression,
 }
 
 /// A package of a plan. Its file is a blob of the store.
@@ -180,6 +183,7 @@ pub async fn plan_all(
             base,
             is_locked: false,
             parity: None,
+            compression: Compression::default(),
         });
     }
     Ok(plans)
@@ -339,10 +343,11 @@ impl ImagePlan {
             keys: Vec<(&'a str, Digest)>,
             base: Option<Digest>,
             parity: Option<Epoch>,
+            compression: Compression,
             epoch: Epoch,
         }
         let key = Key {
-            format: "image-2",
+            format: "image-3",
             arch: self.arch,
             configuration: &self.configuration,
             world: self.world.iter().map(ToString::to_string).collect(),
@@ -354,6 +359,7 @@ impl ImagePlan {
                 .collect(),
             base: self.base.as_ref().map(|base| base.digest),
             parity: self.parity,
+            compression: self.compression,
             epoch,
         };
         Ok(Digest::of(&serde_json::to_vec(&key)?))

@@ -69,16 +69,22 @@ impl<W: Write> Writer<W> {
     /// Writes an entry. `content` must yield exactly the header's size; it is not read for other kinds
     /// than files.
     pub fn append(&mut self, header: &Header, content: impl Read) -> Result<(), WriteError> {
+        self.header(header)?;
+        if let EntryKind::File { size } = header.kind {
+            self.content(header, size, content)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what stands before an entry's content: its header, and an extended one where that is
+    /// needed. The content and the zeros up to a multiple of 512 bytes are the caller's.
+    pub fn header(&mut self, header: &Header) -> Result<(), WriteError> {
         let (prefix, records) = plan(header)?;
         if !records.is_empty() {
             self.extended_header(header, &records)?;
         }
         let block = main_block(header, prefix);
-        self.write(&block)?;
-        if let EntryKind::File { size } = header.kind {
-            self.content(header, size, content)?;
-        }
-        Ok(())
+        Ok(self.write(&block)?)
     }
 
     /// The number of bytes written so far.

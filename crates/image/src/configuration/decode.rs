@@ -702,13 +702,14 @@ impl Decode for Layering {
             Some(strategy) => match strategy.as_str() {
                 "" => None,
                 "origin" => Some(LayeringStrategy::Origin),
+                "package" => Some(LayeringStrategy::Package),
                 other => {
                     error(
                         decoder,
                         "unknown-layering",
                         strategy.span(),
                         format!("`{other}` is no way of splitting layers"),
-                        "the only strategy is `origin`; leave `layering` out for one layer",
+                        "the strategies are `origin` and `package`; leave `layering` out for one layer",
                     );
                     None
                 }

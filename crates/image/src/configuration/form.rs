@@ -241,10 +241,19 @@ const PATH: &[FieldForm] = &[
 const LAYERING: &[FieldForm] = &[
     field(
         "strategy",
-        &["By what files are split; left out, there is one layer."],
-        || Form::Choice(&["origin"]),
+        &[
+            "By what files are split: the recipe that packages were built by, or each package on its own.",
+            "Left out, there is one layer.",
+        ],
+        || Form::Choice(&["origin", "package"]),
     ),
-    field("budget", &["The most layers of packages."], integer),
+    field(
+        "budget",
+        &[
+            "The most layers of packages; the smallest share the last. By `package`, as many as engines run without it.",
+        ],
+        integer,
+    ),
 ];
 
 const CERTIFICATES: &[FieldForm] = &[

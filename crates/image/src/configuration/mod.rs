@@ -332,7 +332,7 @@ pub enum PathChangeKind {
 /// How the files are split into layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Layering {
-    /// By the packages' origin; without it there is one layer.
+    /// By the packages' origin, or each on its own; without it there is one layer.
     #[serde(rename = "strategy", skip_serializing_if = "Option::is_none")]
     pub strategy: Option<LayeringStrategy>,
     /// The most layers of packages.
@@ -346,6 +346,18 @@ pub struct Layering {
 pub enum LayeringStrategy {
     /// The recipe it was built by.
     Origin,
+    /// None shares one, but for the smallest.
+    Package,
+}
+
+impl LayeringStrategy {
+    /// As the image file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LayeringStrategy::Origin => "origin",
+            LayeringStrategy::Package => "package",
+        }
+    }
 }
 
 /// Certificates to trust.

@@ -139,8 +139,8 @@ pub fn shown(configuration: &ImageConfiguration) -> String {
     keys.item("volumes", texts(&configuration.volumes));
     if let Some(layering) = &configuration.layering {
         let mut inner = Keys::default();
-        if layering.strategy.is_some() {
-            inner.put("strategy", "origin");
+        if let Some(strategy) = layering.strategy {
+            inner.put("strategy", strategy.as_str());
         }
         if let Some(budget) = layering.budget.filter(|budget| *budget != 0) {
             inner.put("budget", budget);

@@ -131,7 +131,7 @@ certificates: {additional: [{name: c, content: nothing}]}
     image.yaml:17:9: polpo writes layers as tar, not as EROFS
         help: remove the line: registries and engines all take tar
     image.yaml:18:22: `size` is no way of splitting layers
-        help: the only strategy is `origin`; leave `layering` out for one layer
+        help: the strategies are `origin` and `package`; leave `layering` out for one layer
     image.yaml:18:36: expected an integer between 0 and 4294967295, found `-1`
     image.yaml:19:36: `c` holds 0 certificates
         help: `content` is exactly one certificate in PEM; give each its own entry

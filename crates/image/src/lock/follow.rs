@@ -14,6 +14,7 @@ use store::StoreError;
 use super::{Lock, LockError, LockedPackage, checksum, members};
 use crate::base_image::Base;
 use crate::configuration::Loaded;
+use crate::layer::Compression;
 use crate::plan::{ImagePlan, PlanError, PlannedPackage, base_of, check_archs, world};
 
 /// What a lock is followed with.
@@ -76,6 +77,7 @@ pub async fn follow(
             base,
             is_locked: true,
             parity: None,
+            compression: Compression::default(),
         });
     }
     Ok(plans)

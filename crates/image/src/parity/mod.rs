@@ -25,7 +25,8 @@ pub(crate) use order::as_apko as order;
 pub use sbom::{GoDocument, index as index_sbom};
 
 use crate::build::{BuildError, BuiltImage, Unpacked};
-use crate::layer;
+use crate::configuration::LayeringStrategy;
+use crate::layer::{self, Layer};
 use crate::layering;
 use crate::plan::ImagePlan;
 use crate::truststore::TrustStoreError;
@@ -119,6 +120,9 @@ pub enum ParityError {
         "neither `repositories` nor `runtime_repositories` are there, and apko fails without; build without --parity"
     )]
     NoRepository,
+    /// apko doesn't split layers so.
+    #[error("apko knows no `strategy: {0}` of `layering`; build without --parity")]
+    Layering(&'static str),
     /// JSON can't be written.
     #[error("can't write JSON")]
     Json(#[from] serde_json::Error),
@@ -176,11 +180,12 @@ pub(crate) fn build(
     let walked = tree.walk(&users, &groups);
     let infos: Vec<&apk::package::PackageInfo> =
         packages.iter().map(|package| &package.info).collect();
-    let budget = configuration
-        .layering
-        .as_ref()
-        .filter(|layering| layering.strategy.is_some())
-        .map(|layering| layering.budget.unwrap_or(0) as usize);
+    let layering = configuration.layering.clone().unwrap_or_default();
+    let budget = match layering.strategy {
+        None => None,
+        Some(LayeringStrategy::Origin) => Some(layering.budget.unwrap_or(0) as usize),
+        Some(other) => return Err(ParityError::Layering(other.as_str()).into()),
+    };
     let groups = match budget {
         Some(budget) => layering::by_origin(&infos, budget),
         None => Vec::new(),
@@ -211,11 +216,7 @@ pub(crate) fn build(
         .iter()
         .flat_map(|base| base.manifest.layers.iter().cloned())
         .collect();
-    described.extend(
-        layers
-            .iter()
-            .map(|layer| Descriptor::new(media_type::LAYER_TAR_GZIP, layer.digest, layer.size)),
-    );
+    described.extend(layers.iter().map(Layer::descriptor));
     let mut manifest = Manifest::image(config_descriptor, described);
     manifest.annotations = describe::annotations(&plan.configuration, epoch);
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);

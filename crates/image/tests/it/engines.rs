@@ -1,5 +1,7 @@
 //! Other programs read the layouts: by tag, and by the folder alone while nothing is attached.
 
+use base::Silent;
+use image::Compression;
 use testkit::Program;
 
 use crate::bed::{Bed, EPOCH};
@@ -63,4 +65,55 @@ fn skopeo_umoci_and_podman_read_a_signed_layout() {
     let pulled = podman(&["pull", "--quiet", "oci:layout:latest"]);
     let config = &image.manifest.config.digest;
     assert_eq!(pulled.stdout.trim(), config.hex());
+}
+
+#[test]
+fn skopeo_and_podman_read_layers_however_they_are_compressed() {
+    let bed = Bed::with_hello();
+    let store = bed.store();
+    for compression in [
+        Compression::Zstd,
+        Compression::Best,
+        Compression::ZstdChunked,
+        Compression::Estargz,
+    ] {
+        let yaml = "contents: {packages: [hello]}\nlayering: {strategy: package}\n";
+        let mut plan = bed.plan(&store, yaml);
+        plan.compression = compression;
+        let image = image::build(&plan, "test", EPOCH, &store, &Silent).unwrap();
+        let name = compression.to_string().replace(':', "-");
+        let root = bed.path(&name);
+        image::write_layout(std::slice::from_ref(&image), &store, &root, "latest").unwrap();
+        // Unpacked, and compared with the configuration's diffIDs.
+        let unpacked = bed.path(&format!("{name}-unpacked"));
+        Program::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet", "--dest-decompress"])
+            .arg(format!("oci:{}:latest", root.display()))
+            .arg(format!("dir:{}", unpacked.display()))
+            .run()
+            .success();
+        for layer in &image.layers {
+            assert!(
+                unpacked.join(layer.diff_id.hex()).is_file(),
+                "{compression}"
+            );
+        }
+        let podman = |arguments: &[&str]| {
+            let mut program = Program::new("podman").args(["--storage-driver", "vfs"]);
+            for (option, folder) in [("--root", "podman"), ("--runroot", "podman-run")] {
+                program = program.arg(option).arg(bed.path(folder));
+            }
+            program
+                .folder(&bed.path(""))
+                .args(arguments)
+                .run()
+                .success()
+        };
+        let pulled = podman(&["pull", "--quiet", &format!("oci:{name}:latest")]);
+        let id = pulled.stdout.trim();
+        assert_eq!(id, image.manifest.config.digest.hex());
+        let listed = podman(&["image", "inspect", "--format", "{{len .RootFS.Layers}}", id]);
+        assert_eq!(listed.stdout.trim(), "3");
+        podman(&["image", "rm", id]);
+    }
 }

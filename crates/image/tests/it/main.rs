@@ -10,6 +10,7 @@ extern crate polpo_image as image;
 mod bed;
 mod build;
 mod engines;
+mod layers;
 mod lock;
 mod outputs;
 mod parity;

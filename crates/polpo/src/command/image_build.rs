@@ -4,7 +4,7 @@ use base::{Epoch, Problem};
 use image::{BuiltImage, ImageRecord, parity};
 
 use super::image_plans::{self, Planned};
-use crate::arguments::image::ImageBuild;
+use crate::arguments::image::{Compress, ImageBuild};
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
@@ -12,6 +12,11 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
     let what = format!("{} was not built", arguments.tag);
     if let Some(problem) = blocked(&arguments.output) {
         return Err(Failure::Problems(vec![problem]));
+    }
+    if arguments.file.parity && arguments.compress != Compress::Gzip {
+        return Err(Failure::Usage(
+            "--compress: apko's layers are compressed by gzip; leave --parity out".to_owned(),
+        ));
     }
     let annotations = annotations(&arguments.annotations)?;
     let Planned {
@@ -36,6 +41,7 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
     let mut records = Vec::new();
     for plan in &mut plans {
         plan.configuration.annotations.extend(annotations.clone());
+        plan.compression = arguments.compress.into();
         // apko gives each image the time of its own newest package.
         let own = match (plan.parity, arguments.source_date_epoch) {
             (Some(_), None) => plan.newest_build(),

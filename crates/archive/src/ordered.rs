@@ -1,0 +1,100 @@
+//! Work on the pieces of a stream: on all cores, its results in the order of the pieces.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Pieces of work under way, at most two for each core, so that no more than their results is held.
+pub struct Ordered<T> {
+    under_way: VecDeque<Arc<Job<T>>>,
+    most: usize,
+}
+
+impl<T: Send + 'static> Default for Ordered<T> {
+    fn default() -> Ordered<T> {
+        Ordered {
+            under_way: VecDeque::new(),
+            most: 2 * rayon::current_num_threads().max(1),
+        }
+    }
+}
+
+impl<T: Send + 'static> Ordered<T> {
+    /// Hands `work` to any core that is free. Where as much is under way as may be, waits for the
+    /// oldest first and gives its result.
+    pub fn push(&mut self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let oldest = if self.under_way.len() >= self.most {
+            self.take()
+        } else {
+            None
+        };
+        let job = Job::new(work);
+        self.under_way.push_back(Arc::clone(&job));
+        rayon::spawn(move || job.run());
+        oldest
+    }
+
+    /// The result of the oldest piece, once it is there; none if nothing is under way.
+    pub fn take(&mut self) -> Option<T> {
+        let job = self.under_way.pop_front()?;
+        // Helping is what keeps this from waiting for a core that waits for this one.
+        job.run();
+        Some(job.wait())
+    }
+}
+
+/// A piece of work: whoever comes first does it.
+struct Job<T> {
+    state: Mutex<State<T>>,
+    done: Condvar,
+}
+
+enum State<T> {
+    Waiting(Box<dyn FnOnce() -> T + Send>),
+    Running,
+    Done(T),
+}
+
+impl<T> Job<T> {
+    fn new(work: impl FnOnce() -> T + Send + 'static) -> Arc<Job<T>> {
+        Arc::new(Job {
+            state: Mutex::new(State::Waiting(Box::new(work))),
+            done: Condvar::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the work unless somebody has begun to.
+    fn run(&self) {
+        let work = {
+            let mut state = self.state();
+            match std::mem::replace(&mut *state, State::Running) {
+                State::Waiting(work) => work,
+                begun => {
+                    *state = begun;
+                    return;
+                }
+            }
+        };
+        let result = work();
+        *self.state() = State::Done(result);
+        self.done.notify_one();
+    }
+
+    /// The result, once it is there: the work must have begun, and is waited for once.
+    fn wait(&self) -> T {
+        let mut state = self.state();
+        loop {
+            match std::mem::replace(&mut *state, State::Running) {
+                State::Done(result) => return result,
+                other => *state = other,
+            }
+            state = self
+                .done
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

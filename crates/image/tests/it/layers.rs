@@ -1,0 +1,247 @@
+//! How files are split into layers, and how layers are compressed.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use archive::{Limits, decompress, tar};
+use base::{Digest, Silent};
+use image::{BuiltImage, Compression};
+use oci::media_type;
+use store::Store;
+
+use crate::bed::{Bed, EPOCH, info, listed, text, tree};
+
+const ALL: [Compression; 5] = [
+    Compression::Gzip,
+    Compression::Zstd,
+    Compression::Best,
+    Compression::ZstdChunked,
+    Compression::Estargz,
+];
+
+const PLAIN: &str = "contents: {packages: [hello]}\narchs: [x86_64]\n";
+const BY_PACKAGE: &str = "contents: {packages: [hello]}\nlayering: {strategy: package}\n";
+
+fn build(bed: &Bed, yaml: &str, compression: Compression) -> BuiltImage {
+    let store = bed.store();
+    let mut plan = bed.plan(&store, yaml);
+    plan.compression = compression;
+    image::build(&plan, "test", EPOCH, &store, &Silent).unwrap()
+}
+
+/// A layer's tar.
+fn tar_of(store: &Store, digest: &Digest) -> Vec<u8> {
+    let blob = store.open_blob(digest).unwrap();
+    let mut content = Vec::new();
+    decompress::open(std::io::BufReader::new(blob), Limits::default())
+        .unwrap()
+        .read_to_end(&mut content)
+        .unwrap();
+    content
+}
+
+fn paths(tar: &[u8]) -> Vec<String> {
+    let mut reader = tar::Reader::new(tar, Limits::default()).strict();
+    let mut paths = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        paths.push(entry.header().path.clone());
+    }
+    paths
+}
+
+#[test]
+fn a_layer_for_each_package() {
+    let bed = Bed::with_hello();
+    let image = bed.build(BY_PACKAGE);
+    let store = bed.store();
+    let lists: Vec<Vec<String>> = image
+        .layers
+        .iter()
+        .map(|layer| listed(&store.path(&layer.digest).unwrap()))
+        .collect();
+    assert_eq!(lists.len(), 3);
+    let files = |place: usize| -> Vec<&str> {
+        let files = lists[place].iter().filter(|line| !line.starts_with('5'));
+        files.map(|line| line.split(' ').nth(3).unwrap()).collect()
+    };
+    // Of one size, so by name.
+    assert_eq!(
+        files(0),
+        ["bin", "etc/group", "etc/os-release", "etc/passwd"]
+    );
+    assert_eq!(
+        files(1),
+        [
+            "usr/bin/hello",
+            "usr/bin/hi",
+            "usr/bin/salve",
+            "usr/share/hello/words",
+            "var/lib/db/sbom/hello-1.0-r0.spdx.json",
+        ]
+    );
+    assert!(files(2).contains(&"usr/lib/apk/db/installed"));
+    let all: Vec<&str> = (0..3).flat_map(files).collect();
+    let one = bed.build(PLAIN);
+    let whole = listed(&store.path(&one.layers[0].digest).unwrap());
+    let whole: BTreeSet<&str> = whole
+        .iter()
+        .filter(|line| !line.starts_with('5'))
+        .map(|line| line.split(' ').nth(3).unwrap())
+        .collect();
+    assert_eq!(all.len(), whole.len());
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), whole);
+    // The smallest share the last layer of packages.
+    let budget =
+        bed.build("contents: {packages: [hello]}\nlayering: {strategy: package, budget: 1}\n");
+    assert_eq!(budget.layers.len(), 2);
+}
+
+#[test]
+fn a_package_has_the_same_layer_in_every_image() {
+    let mut bed = Bed::with_hello();
+    let mut other = info("other");
+    other.depends = crate::bed::list("base");
+    bed.package(other, tree([("usr/bin/other", text("other"))]));
+    let one = bed.build(BY_PACKAGE);
+    let two = bed.build("contents: {packages: [hello, other]}\nlayering: {strategy: package}\n");
+    assert_eq!(two.layers.len(), 4);
+    assert!(two.layers.contains(&one.layers[0]));
+}
+
+#[test]
+fn no_more_layers_than_engines_run() {
+    let mut bed = Bed::new();
+    let names: Vec<String> = (0..140).map(|number| format!("package-{number}")).collect();
+    for name in &names {
+        bed.package(info(name), tree([(&*format!("usr/{name}"), text(name))]));
+    }
+    let yaml = format!(
+        "contents: {{packages: [{}]}}\nlayering: {{strategy: package}}\n",
+        names.join(", ")
+    );
+    assert_eq!(bed.build(&yaml).layers.len(), 127);
+}
+
+#[test]
+fn the_same_tar_however_it_is_compressed() {
+    let bed = Bed::with_hello();
+    let store = bed.store();
+    let gzip = build(&bed, BY_PACKAGE, Compression::Gzip);
+    for compression in ALL {
+        let image = build(&bed, BY_PACKAGE, compression);
+        for (layer, other) in image.layers.iter().zip(&gzip.layers) {
+            let tar = tar_of(&store, &layer.digest);
+            assert_eq!(Digest::of(&tar), layer.diff_id, "{compression}");
+            let mut paths = paths(&tar);
+            if compression == Compression::Estargz {
+                assert_eq!(paths.pop().unwrap(), "stargz.index.json");
+            } else {
+                assert_eq!(layer.diff_id, other.diff_id, "{compression}");
+            }
+            assert_eq!(paths, self::paths(&tar_of(&store, &other.digest)));
+        }
+        let kind = match compression {
+            Compression::Gzip | Compression::Estargz => media_type::LAYER_TAR_GZIP,
+            _ => media_type::LAYER_TAR_ZSTD,
+        };
+        for (descriptor, layer) in image.manifest.layers.iter().zip(&image.layers) {
+            assert_eq!(descriptor.media_type, kind);
+            assert_eq!(descriptor.annotations, layer.annotations);
+            assert_eq!(descriptor.annotations.is_empty(), !compression.is_lazy());
+        }
+    }
+}
+
+#[test]
+fn the_same_blobs_with_one_core_and_many_cold_and_warm() {
+    let (first, second) = (Bed::with_hello(), Bed::with_hello());
+    let threads = |number: usize| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(number)
+            .build()
+            .unwrap()
+    };
+    for compression in ALL {
+        let one = threads(1).install(|| build(&first, PLAIN, compression));
+        let many = threads(7).install(|| build(&second, PLAIN, compression));
+        assert_eq!(one.layers, many.layers, "{compression}");
+        assert_eq!(one.descriptor, many.descriptor, "{compression}");
+        // Segments are kept, the layer itself is not.
+        std::fs::remove_dir_all(second.path("store/records/layer")).unwrap();
+        let warm = build(&second, PLAIN, compression);
+        assert_eq!(warm.layers, one.layers, "{compression}");
+    }
+}
+
+#[test]
+fn tables_say_where_files_are() {
+    let bed = Bed::with_hello();
+    let store = bed.store();
+    for compression in [Compression::ZstdChunked, Compression::Estargz] {
+        let image = build(&bed, PLAIN, compression);
+        let layer = &image.layers[0];
+        let blob = std::fs::read(store.path(&layer.digest).unwrap()).unwrap();
+        let annotation = |name: &str| layer.annotations.get(name).unwrap().clone();
+        let (table, checksum) = if compression == Compression::Estargz {
+            let footer = std::str::from_utf8(&blob[blob.len() - 35..blob.len() - 19]).unwrap();
+            let start = usize::from_str_radix(footer, 16).unwrap();
+            let mut members = archive::gzip::Members::new(&blob[start..], Limits::default());
+            let mut tar = Vec::new();
+            members
+                .next()
+                .unwrap()
+                .unwrap()
+                .read_to_end(&mut tar)
+                .unwrap();
+            let mut reader = tar::Reader::new(&tar[..], Limits::default());
+            let mut table = Vec::new();
+            reader
+                .next()
+                .unwrap()
+                .unwrap()
+                .read_to_end(&mut table)
+                .unwrap();
+            let digest = Digest::of(&table).to_string();
+            assert_eq!(
+                annotation("containerd.io/snapshot/stargz/toc.digest"),
+                digest
+            );
+            (table, digest)
+        } else {
+            let prefix = "io.github.containers.zstd-chunked";
+            let position = annotation(&format!("{prefix}.manifest-position"));
+            let numbers: Vec<usize> = position
+                .split(':')
+                .map(|number| number.parse().unwrap())
+                .collect();
+            let packed = &blob[numbers[0]..numbers[0] + numbers[1]];
+            assert_eq!(
+                annotation(&format!("{prefix}.manifest-checksum")),
+                Digest::of(packed).to_string()
+            );
+            assert_eq!(&blob[blob.len() - 8..], b"GNUlInUx");
+            let mut table = Vec::new();
+            decompress::open(packed, Limits::default())
+                .unwrap()
+                .read_to_end(&mut table)
+                .unwrap();
+            assert_eq!(table.len(), numbers[2]);
+            (table, String::new())
+        };
+        let table: serde_json::Value = serde_json::from_slice(&table).unwrap();
+        let entries = table["entries"].as_array().unwrap();
+        let words = entries
+            .iter()
+            .find(|entry| entry["name"] == "usr/share/hello/words")
+            .unwrap();
+        // What stands there is the file alone.
+        let start = words["offset"].as_u64().unwrap() as usize;
+        let mut content = vec![0; words["size"].as_u64().unwrap() as usize];
+        decompress::open(&blob[start..], Limits::default())
+            .unwrap()
+            .read_exact(&mut content)
+            .unwrap();
+        assert_eq!(words["digest"], Digest::of(&content).to_string());
+        assert_eq!(content, "hello ".repeat(10_000).as_bytes(), "{checksum}");
+    }
+}
