@@ -8,6 +8,8 @@ mod program;
 mod proxy;
 mod registry;
 mod server;
+#[cfg(feature = "sigstore")]
+mod sigstore;
 mod token;
 
 pub use corpus::corpus;
@@ -17,4 +19,6 @@ pub use program::{Finished, Program};
 pub use proxy::{Fault, FaultProxy, Seen};
 pub use registry::{Registry, RegistryOptions};
 pub use server::{Asked, Reply, Server};
+#[cfg(feature = "sigstore")]
+pub use sigstore::Sigstore;
 pub use token::TokenServer;

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use base::Digest;
+use base::{Digest, Epoch};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use key::{PrivateKey, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, JsonError};
+use crate::sigstore::Identity;
 
 /// Envelopes longer than this are not read: 96 MiB.
 const MAX_LENGTH: usize = 96 << 20;
@@ -94,6 +95,8 @@ pub struct Verified {
     payload_type: String,
     payload: Vec<u8>,
     keys: BTreeSet<Digest>,
+    identity: Option<Identity>,
+    pub(crate) time: Option<Epoch>,
 }
 
 impl Verified {
@@ -110,6 +113,16 @@ impl Verified {
     /// The ids of the trusted keys that signed it.
     pub fn keys(&self) -> &BTreeSet<Digest> {
         &self.keys
+    }
+
+    /// The trusted identity that signed it, where it was no key.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// When it was signed at the latest, by the word of a log or a clock that is trusted.
+    pub fn time(&self) -> Option<Epoch> {
+        self.time
     }
 }
 
@@ -258,7 +271,20 @@ impl Envelope {
             payload_type: self.payload_type.clone(),
             payload: self.payload.clone(),
             keys,
+            identity: None,
+            time: None,
         })
+    }
+
+    /// The payload, for an identity that was found to have signed it.
+    pub(crate) fn believed(&self, identity: Identity, time: Option<Epoch>) -> Verified {
+        Verified {
+            payload_type: self.payload_type.clone(),
+            payload: self.payload.clone(),
+            keys: BTreeSet::new(),
+            identity: Some(identity),
+            time,
+        }
     }
 }
 

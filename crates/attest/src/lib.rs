@@ -4,7 +4,8 @@
 //! * [`licence`]: SPDX licence expressions, checked and joined.
 //! * [`intoto`] and [`slsa`]: in-toto statements and SLSA provenance.
 //! * [`dsse`]: the envelope that statements are signed in; [`bundle`]: what Sigstore's programs put
-//!   around it.
+//!   around it; [`sigstore`]: signatures by identities, with their certificates and logs; [`trust`]:
+//!   whose word counts.
 //!
 //! Nothing here reads a clock or depends on the order of a map: the same facts give the same bytes.
 
@@ -14,6 +15,8 @@ pub mod dsse;
 pub mod intoto;
 mod json;
 pub mod licence;
+pub mod sigstore;
 pub mod simple_signing;
 pub mod slsa;
 pub mod spdx;
+pub mod trust;

@@ -11,9 +11,11 @@ use std::collections::BTreeMap;
 use attest::bundle::{Bundle, BundleError};
 use attest::dsse::DsseError;
 use attest::intoto::{JsonError, SPDX_PREDICATE, Statement, Subject};
-use attest::simple_signing;
+use attest::sigstore::{LegacyError, SignerError};
 use attest::slsa::Provenance;
 use attest::spdx::Document;
+use attest::trust::Trust;
+use attest::{sigstore, simple_signing};
 use base::Epoch;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,9 +51,25 @@ pub enum AttachError {
     /// It can't be written as JSON.
     #[error("the statement can't be written: {0}")]
     Json(#[from] JsonError),
+    /// An identity can't sign it.
+    #[error("the statement can't be signed: {0}")]
+    Identity(#[from] SignerError),
+    /// An identity can't sign it in the older form.
+    #[error("the statement can't be signed: {0}")]
+    Legacy(#[from] LegacyError),
     /// The layout can't be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+}
+
+/// Who signs.
+#[derive(Clone, Copy)]
+pub enum Signer<'a> {
+    /// A key.
+    Key(&'a PrivateKey),
+    /// An identity, with a certificate of the moment. What it signs has to verify where whom to trust
+    /// is known.
+    Identity(&'a sigstore::Signer<'a>, Option<&'a Trust>),
 }
 
 impl From<KeyError> for AttachError {
@@ -68,7 +86,7 @@ pub struct Attaching<'a> {
     /// The image's manifest or index.
     pub image: &'a Descriptor,
     /// Who signs.
-    pub key: &'a PrivateKey,
+    pub signer: Signer<'a>,
     /// Where statements lie.
     pub form: Form,
     /// The time that artefacts carry.
@@ -84,14 +102,21 @@ impl Attaching<'_> {
     /// way; nothing is proven of it.
     ///
     /// # Errors
-    /// The key can't sign, or the layout can't be written.
-    pub fn sign(&self, name: &str) -> Result<Descriptor, AttachError> {
+    /// The key can't sign, the services of an identity are not to be had, or the layout can't be
+    /// written.
+    pub async fn sign(&self, name: &str) -> Result<Descriptor, AttachError> {
         match self.form {
-            Form::Bundle => self.bundle(&Statement::new(self.subject(), SIGNATURE, json!({}))),
+            Form::Bundle => {
+                let statement = Statement::new(self.subject(), SIGNATURE, json!({}));
+                self.bundle(&statement).await
+            }
             Form::Legacy => {
                 let payload = simple_signing::payload(name, &self.image.digest)?;
-                let signature = STANDARD.encode(self.key.sign(&payload)?);
-                let annotations = BTreeMap::from([(LEGACY_SIGNATURE.to_owned(), signature)]);
+                let (signature, mut annotations) = match self.signer {
+                    Signer::Key(key) => (key.sign(&payload)?, BTreeMap::new()),
+                    Signer::Identity(signer, _) => signer.sign_payload(&payload).await?,
+                };
+                annotations.insert(LEGACY_SIGNATURE.to_owned(), STANDARD.encode(signature));
                 self.companion(
                     Companion::Signatures,
                     simple_signing::MEDIA_TYPE,
@@ -106,21 +131,25 @@ impl Attaching<'_> {
     ///
     /// # Errors
     /// As of [`Attaching::sign`].
-    pub fn attest<P: Serialize>(
+    pub async fn attest<P: Serialize>(
         &self,
         predicate_type: &str,
         predicate: P,
     ) -> Result<Descriptor, AttachError> {
         let statement = Statement::new(self.subject(), predicate_type, predicate);
         match self.form {
-            Form::Bundle => self.bundle(&statement),
+            Form::Bundle => self.bundle(&statement).await,
             Form::Legacy => {
-                let envelope = statement.sign(&[self.key]).map_err(BundleError::from)?;
-                let envelope = envelope.to_json().map_err(BundleError::from)?;
-                let annotations = BTreeMap::from([
-                    (LEGACY_SIGNATURE.to_owned(), String::new()),
-                    ("predicateType".to_owned(), predicate_type.to_owned()),
-                ]);
+                let (envelope, mut annotations) = match self.signer {
+                    Signer::Key(key) => {
+                        let envelope = statement.sign(&[key]).map_err(BundleError::from)?;
+                        let envelope = envelope.to_json().map_err(BundleError::from)?;
+                        (envelope, BTreeMap::new())
+                    }
+                    Signer::Identity(signer, _) => signer.sign_envelope(&statement).await?,
+                };
+                annotations.insert(LEGACY_SIGNATURE.to_owned(), String::new());
+                annotations.insert("predicateType".to_owned(), predicate_type.to_owned());
                 self.companion(
                     Companion::Attestations,
                     media_type::DSSE,
@@ -135,22 +164,33 @@ impl Attaching<'_> {
     ///
     /// # Errors
     /// As of [`Attaching::sign`].
-    pub fn all(
+    pub async fn all(
         &self,
         name: &str,
         sbom: &Document,
         provenance: Option<Provenance>,
     ) -> Result<Vec<Descriptor>, AttachError> {
-        let mut attached = vec![self.sign(name)?, self.attest(SPDX_PREDICATE, sbom)?];
+        let mut attached = vec![
+            self.sign(name).await?,
+            self.attest(SPDX_PREDICATE, sbom).await?,
+        ];
         if let Some(provenance) = provenance {
             let statement = provenance.statement(self.subject());
-            attached.push(self.attest(&statement.predicate_type, &statement.predicate)?);
+            let provenance = self.attest(&statement.predicate_type, &statement.predicate);
+            attached.push(provenance.await?);
         }
         Ok(attached)
     }
 
-    fn bundle<P: Serialize>(&self, statement: &Statement<P>) -> Result<Descriptor, AttachError> {
-        let bundle = Bundle::sign(statement, self.key)?.to_json()?;
+    async fn bundle<P: Serialize>(
+        &self,
+        statement: &Statement<P>,
+    ) -> Result<Descriptor, AttachError> {
+        let bundle = match self.signer {
+            Signer::Key(key) => Bundle::sign(statement, key)?,
+            Signer::Identity(signer, trust) => signer.sign(statement, trust).await?,
+        };
+        let bundle = bundle.to_json()?;
         let blob = self.layout.put_blob(attest::bundle::MEDIA_TYPE, &bundle)?;
         let mut artifact = Manifest::artifact(attest::bundle::MEDIA_TYPE, vec![blob], self.image);
         artifact.annotations = BTreeMap::from([

@@ -27,7 +27,7 @@ mod truststore;
 pub mod verify;
 
 pub use accounts::AccountError;
-pub use attach::{AttachError, Attaching, Form, PREDICATE_ANNOTATION, SIGNATURE};
+pub use attach::{AttachError, Attaching, Form, PREDICATE_ANNOTATION, SIGNATURE, Signer};
 pub use base_image::{Base, BaseError};
 pub use build::{BuildError, BuiltImage, build, write_layout, write_parity_layout};
 pub use configuration::ImageConfiguration;

@@ -121,6 +121,9 @@ pub(crate) enum Command {
     Attest(trust::Attest),
     /// Walk back from an image to its sources and check every step
     Verify(trust::Verify),
+    /// Keep what it takes to sign and verify by identities
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:

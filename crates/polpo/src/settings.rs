@@ -76,6 +76,14 @@ impl<'p> Session<'p> {
         Network::new(self.network_settings())
     }
 
+    /// The same way, which also trusts servers that have certificates of these authorities.
+    pub(crate) fn network_trusting(&self, authorities: &[PathBuf]) -> Network {
+        Network::new(NetworkSettings {
+            authorities: authorities.to_vec(),
+            ..self.network_settings()
+        })
+    }
+
     fn network_settings(&self) -> NetworkSettings {
         NetworkSettings {
             offline: self.offline,
@@ -86,10 +94,7 @@ impl<'p> Session<'p> {
 
     /// The way to registries, with the credentials that docker and podman have.
     pub(crate) fn registry(&self, arguments: &Registries) -> Registry {
-        let network = Network::new(NetworkSettings {
-            authorities: arguments.ca_files.clone(),
-            ..self.network_settings()
-        });
+        let network = self.network_trusting(&arguments.ca_files);
         let settings = RegistrySettings {
             plain_http: arguments.plain_http,
             chunk: arguments.chunk_size,

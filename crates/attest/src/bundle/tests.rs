@@ -29,7 +29,7 @@ fn statement() -> Statement<Value> {
 fn cosigns_bundles_verify() {
     let key = PublicKey::from_pem(COSIGN_KEY).unwrap();
     let bundle = Bundle::from_json(COSIGN.as_bytes()).unwrap();
-    let verified = bundle.verify(std::slice::from_ref(&key)).unwrap();
+    let verified = bundle.verify(&Trust::of_keys(vec![key.clone()])).unwrap();
     let statement = Statement::<Value>::from_verified(&verified).unwrap();
     let digest = "sha256:62c48652ccaf5cc356b6585fcbb7122c4967767a7857d1696693067810f7b2b0";
     statement
@@ -39,10 +39,14 @@ fn cosigns_bundles_verify() {
         )
         .unwrap();
     // What cosign wrote comes out again, byte for byte.
-    assert_eq!(bundle.hint, hint(&key));
+    assert!(bundle.signer == Signer::Key(hint(&key)));
     assert_eq!(bundle.to_json().unwrap(), COSIGN.as_bytes());
     let other = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
-    assert!(bundle.verify(&[other.public().unwrap()]).is_err());
+    assert!(
+        bundle
+            .verify(&Trust::of_keys(vec![other.public().unwrap()]))
+            .is_err()
+    );
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn what_is_signed_comes_back() {
         let bundle = Bundle::sign(&statement(), &key).unwrap();
         let again = Bundle::from_json(&bundle.to_json().unwrap()).unwrap();
         assert!(again == bundle);
-        let verified = again.verify(&[public]).unwrap();
+        let verified = again.verify(&Trust::of_keys(vec![public])).unwrap();
         assert_eq!(
             Statement::<Value>::from_verified(&verified).unwrap(),
             statement()
@@ -69,7 +73,7 @@ fn forgeries_and_nonsense_are_refused() {
         let mut bundle = good.clone();
         change(&mut bundle);
         Bundle::from_json(&serde_json::to_vec(&bundle).unwrap())
-            .and_then(|bundle| bundle.verify(std::slice::from_ref(&key)).map(drop))
+            .and_then(|bundle| bundle.verify(&Trust::of_keys(vec![key.clone()])).map(drop))
             .map_err(|error| error.to_string())
     };
     assert_eq!(changed(&|_| ()), Ok(()));
@@ -78,7 +82,7 @@ fn forgeries_and_nonsense_are_refused() {
         bundle["verificationMaterial"]["publicKey"] = json!({});
     };
     assert_eq!(changed(&without_hint), Ok(()));
-    let refused: [(Change<'_>, &str); 9] = [
+    let refused: [(Change<'_>, &str); 10] = [
         (
             &|bundle| {
                 let payload = STANDARD.encode(r#"{"_type":"x"}"#);
@@ -108,6 +112,12 @@ fn forgeries_and_nonsense_are_refused() {
         (
             &|bundle| bundle["verificationMaterial"] = json!({"certificate": {"rawBytes": "AA=="}}),
             "with a certificate",
+        ),
+        (
+            &|bundle| {
+                bundle["verificationMaterial"]["certificate"] = json!({"rawBytes": "AA=="});
+            },
+            "more than one signer",
         ),
         (
             &|bundle| bundle["verificationMaterial"] = json!({}),

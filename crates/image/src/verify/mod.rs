@@ -19,14 +19,14 @@ use apk::signature::Keyring;
 use archive::Limits;
 use archive::tree::NodeKind;
 use attest::spdx::Document;
+use attest::trust::Trust;
 use base::{Arch, Digest, Reporter};
-use key::PublicKey;
 use oci::{Layout, LayoutError};
 
 use crate::contents::{self, Contents, ContentsError};
 
 pub use report::{Finding, Standing, VerifyReport};
-pub use statements::Statements;
+pub use statements::{Stated, Statements};
 
 /// What an image is checked against.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ pub struct VerifyRequest<'a> {
     /// The architecture whose image is checked.
     pub arch: Arch,
     /// Whose statements about the image count.
-    pub keys: &'a [PublicKey],
+    pub trust: &'a Trust,
     /// The repositories that its packages come from; their indexes' signatures were checked when
     /// they were opened.
     pub repositories: &'a [LoadedRepository],
@@ -80,7 +80,7 @@ impl Checked<'_> {
     }
 }
 
-/// Checks an image: every blob against its digest, the statements about it against the keys, its
+/// Checks an image: every blob against its digest, the statements about it against who is trusted, its
 /// packages against the signed indexes, its files against the packages, its SBOM against the
 /// installed database, and the packages' own SBOMs for their sources.
 ///

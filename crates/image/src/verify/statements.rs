@@ -1,11 +1,13 @@
 use attest::bundle::{self, Bundle};
 use attest::dsse::{Envelope, Verified};
 use attest::intoto::{SPDX_PREDICATE, Statement};
+use attest::sigstore::{Annotations, Identity};
 use attest::spdx::Document;
+use attest::trust::Trust;
 use attest::{simple_signing, slsa};
+use base::Epoch;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use key::PublicKey;
 use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde_json::Value;
 
@@ -15,19 +17,32 @@ use crate::attach::{LEGACY_SIGNATURE, SIGNATURE};
 /// The largest envelope that is read.
 const ENVELOPE_LIMIT: u64 = 128 << 20;
 
-/// What trusted keys say about an image, and what is there besides.
+/// What somebody who is trusted says about an image.
+#[derive(Debug)]
+pub struct Stated {
+    /// The type of the predicate; a signature of the older form counts as a statement with the type
+    /// [`SIGNATURE`].
+    pub kind: String,
+    /// What is stated.
+    pub predicate: Value,
+    /// Who says so, where it is no key.
+    pub identity: Option<Identity>,
+    /// When it was said at the latest, by the word of a trusted log or clock.
+    pub time: Option<Epoch>,
+}
+
+/// What those who are trusted say about an image, and what is there besides.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// The predicate type and the predicate of each statement; a signature of the older form counts as
-    /// a statement with the type [`SIGNATURE`].
-    pub trusted: Vec<(String, Value)>,
+    /// Their statements.
+    pub trusted: Vec<Stated>,
     /// What was passed over, and why.
     pub passed_over: Vec<String>,
 }
 
 impl Statements {
-    /// Reads all that `layout` has about `image`, in either form, and keeps what one of `keys` signed
-    /// about this very digest.
+    /// Reads all that `layout` has about `image`, in either form, and keeps what was signed
+    /// by somebody whom `trust` believes about this very digest.
     ///
     /// # Errors
     /// The layout's list can't be read. Artefacts that can't be read or are not trusted are passed
@@ -35,10 +50,10 @@ impl Statements {
     pub fn about(
         layout: &Layout,
         image: &Descriptor,
-        keys: &[PublicKey],
+        trust: &Trust,
     ) -> Result<Statements, LayoutError> {
         let mut statements = Statements::default();
-        let mut take = |name: String, found: Result<(String, Value), String>| match found {
+        let mut take = |name: String, found: Result<Stated, String>| match found {
             Ok(statement) => statements.trusted.push(statement),
             Err(reason) => {
                 let message = format!("{name} is passed over: {reason}");
@@ -48,7 +63,7 @@ impl Statements {
         for (descriptor, artifact) in layout.possible_referrers(&image.digest)? {
             let found = artifact
                 .map_err(|error| error.to_string())
-                .and_then(|artifact| bundled(layout, image, &artifact, keys));
+                .and_then(|artifact| bundled(layout, image, &artifact, trust));
             take(format!("the artefact {}", descriptor.digest), found);
         }
         for kind in [Companion::Signatures, Companion::Attestations] {
@@ -61,7 +76,7 @@ impl Statements {
             match manifest {
                 Ok(manifest) => {
                     for layer in &manifest.layers {
-                        let found = legacy(layout, image, layer, keys);
+                        let found = legacy(layout, image, layer, trust);
                         take(format!("the layer {} of {tag}", layer.digest), found);
                     }
                 }
@@ -72,20 +87,20 @@ impl Statements {
     }
 }
 
-/// Checks what is said about the image, and gives the SBOMs that trusted keys signed.
+/// Checks what is said about the image, and gives the SBOMs that those who are trusted signed.
 pub(super) fn check(
     request: &VerifyRequest<'_>,
     image: &Descriptor,
 ) -> Result<(Finding, Vec<Document>), LayoutError> {
-    let mut statements = Statements::about(request.layout, image, request.keys)?;
+    let mut statements = Statements::about(request.layout, image, request.trust)?;
     // Who signs the index of an image for several machines signs each of them: it names them by digest.
     let whole = request.layout.resolve(request.tag)?;
     if whole.digest != image.digest && media_type::is_index(&whole.media_type) {
-        let of_all = Statements::about(request.layout, &whole, request.keys)?;
+        let of_all = Statements::about(request.layout, &whole, request.trust)?;
         let signatures = of_all.trusted.into_iter();
         statements
             .trusted
-            .extend(signatures.filter(|(kind, _)| kind == SIGNATURE));
+            .extend(signatures.filter(|stated| stated.kind == SIGNATURE));
         statements.passed_over.extend(of_all.passed_over);
     }
     let trusted = &statements.trusted;
@@ -102,13 +117,12 @@ pub(super) fn check(
         ),
     ];
     for (predicate_type, what, required) in checked {
-        let found: Vec<&Value> = trusted
+        let found: Vec<&Stated> = trusted
             .iter()
-            .filter(|(kind, _)| kind == predicate_type)
-            .map(|(_, predicate)| predicate)
+            .filter(|stated| stated.kind == predicate_type)
             .collect();
         if found.is_empty() {
-            let message = format!("no trusted key says: {what}");
+            let message = format!("nobody who is trusted says: {what}");
             parts.push(if required {
                 Finding::failed(message)
             } else {
@@ -116,12 +130,10 @@ pub(super) fn check(
             });
             continue;
         }
-        parts.push(Finding::proven(format!(
-            "{what}, by a trusted key and about this digest"
-        )));
+        parts.extend(by_whom(what, &found));
         if predicate_type == SPDX_PREDICATE {
-            for predicate in found {
-                let document = serde_json::to_vec(predicate)
+            for stated in found {
+                let document = serde_json::to_vec(&stated.predicate)
                     .ok()
                     .and_then(|bytes| Document::from_json(&bytes).ok());
                 match document {
@@ -133,10 +145,12 @@ pub(super) fn check(
             }
         }
     }
-    for (predicate_type, _) in trusted {
-        if checked.iter().all(|(known, _, _)| known != predicate_type) {
+    for stated in trusted {
+        if checked.iter().all(|(known, _, _)| *known != stated.kind) {
             parts.push(Finding::unproven(format!(
-                "a trusted key also makes a statement that is not checked here: {predicate_type}"
+                "{} also makes a statement that is not checked here: {}",
+                signer(stated),
+                stated.kind
             )));
         }
     }
@@ -146,13 +160,36 @@ pub(super) fn check(
     ))
 }
 
+fn signer(stated: &Stated) -> String {
+    match &stated.identity {
+        None => "a trusted key".to_owned(),
+        Some(identity) => identity.to_string(),
+    }
+}
+
+/// That something is said, once for everyone who says so.
+fn by_whom(what: &str, found: &[&Stated]) -> Vec<Finding> {
+    let mut told: Vec<String> = Vec::new();
+    for stated in found {
+        let when = match stated.time {
+            Some(time) => format!(", by {} at the latest", time.rfc3339()),
+            None => String::new(),
+        };
+        let message = format!("{what}, by {} and about this digest{when}", signer(stated));
+        if !told.contains(&message) {
+            told.push(message);
+        }
+    }
+    told.into_iter().map(Finding::proven).collect()
+}
+
 /// The statement of a bundle, signed by a trusted key and about the image; or why not.
 fn bundled(
     layout: &Layout,
     image: &Descriptor,
     artifact: &Manifest,
-    keys: &[PublicKey],
-) -> Result<(String, Value), String> {
+    trust: &Trust,
+) -> Result<Stated, String> {
     let [layer] = artifact.layers.as_slice() else {
         return Err(format!("it has {} layers, not one", artifact.layers.len()));
     };
@@ -161,7 +198,7 @@ fn bundled(
     }
     let read = || -> Result<_, Box<dyn std::error::Error>> {
         let bytes = layout.read(layer, ENVELOPE_LIMIT)?;
-        let verified = Bundle::from_json(&bytes)?.verify(keys)?;
+        let verified = Bundle::from_json(&bytes)?.verify(trust)?;
         stated(image, &verified)
     };
     read().map_err(|error| error.to_string())
@@ -172,27 +209,47 @@ fn legacy(
     layout: &Layout,
     image: &Descriptor,
     layer: &Descriptor,
-    keys: &[PublicKey],
-) -> Result<(String, Value), String> {
+    trust: &Trust,
+) -> Result<Stated, String> {
     let read = || -> Result<_, Box<dyn std::error::Error>> {
         match layer.media_type.as_str() {
             media_type::DSSE => {
                 let bytes = layout.read(layer, ENVELOPE_LIMIT)?;
-                stated(image, &Envelope::from_json(&bytes)?.verify(keys)?)
+                let envelope = Envelope::from_json(&bytes)?;
+                let annotations = Annotations(&layer.annotations);
+                match annotations.have_certificate() {
+                    true => stated(image, &annotations.verify_envelope(&envelope, trust)?),
+                    false => stated(image, &envelope.verify(trust.keys())?),
+                }
             }
             simple_signing::MEDIA_TYPE => {
                 let payload = layout.read(layer, simple_signing::MAX_LENGTH)?;
                 let signature = layer.annotations.get(LEGACY_SIGNATURE);
                 let signature = STANDARD.decode(signature.ok_or("it has no signature")?)?;
-                let good = |key: &PublicKey| key.verify(key.scheme(), &payload, &signature).is_ok();
-                if !keys.iter().any(good) {
-                    return Err("no trusted key signed it".into());
-                }
+                let annotations = Annotations(&layer.annotations);
+                let (identity, time) = match annotations.have_certificate() {
+                    true => {
+                        let who = annotations.verify_payload(&payload, &signature, trust)?;
+                        (Some(who.0), who.1)
+                    }
+                    false => {
+                        let mut keys = trust.keys().iter();
+                        if !keys.any(|key| key.verify(key.scheme(), &payload, &signature).is_ok()) {
+                            return Err("no trusted key signed it".into());
+                        }
+                        (None, None)
+                    }
+                };
                 let subject = simple_signing::subject(&payload)?;
                 if subject != image.digest {
                     return Err(format!("it signs {subject}").into());
                 }
-                Ok((SIGNATURE.to_owned(), Value::Object(serde_json::Map::new())))
+                Ok(Stated {
+                    kind: SIGNATURE.to_owned(),
+                    predicate: Value::Object(serde_json::Map::new()),
+                    identity,
+                    time,
+                })
             }
             other => Err(format!("it is a `{other}`").into()),
         }
@@ -200,11 +257,13 @@ fn legacy(
     read().map_err(|error| error.to_string())
 }
 
-fn stated(
-    image: &Descriptor,
-    verified: &Verified,
-) -> Result<(String, Value), Box<dyn std::error::Error>> {
+fn stated(image: &Descriptor, verified: &Verified) -> Result<Stated, Box<dyn std::error::Error>> {
     let statement: Statement<Value> = Statement::from_verified(verified)?;
     statement.expect(&statement.predicate_type, &image.digest)?;
-    Ok((statement.predicate_type, statement.predicate))
+    Ok(Stated {
+        kind: statement.predicate_type,
+        predicate: statement.predicate,
+        identity: verified.identity().cloned(),
+        time: verified.time(),
+    })
 }

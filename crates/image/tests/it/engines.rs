@@ -4,7 +4,7 @@ use base::Silent;
 use image::Compression;
 use testkit::Program;
 
-use crate::bed::{Bed, EPOCH};
+use crate::bed::{Bed, EPOCH, wait};
 
 const HELLO: &str = "contents: {packages: [hello]}\nentrypoint: {command: /usr/bin/hello}\n";
 
@@ -28,11 +28,11 @@ fn skopeo_umoci_and_podman_read_a_signed_layout() {
     let attaching = image::Attaching {
         layout: &layout,
         image: &image.descriptor,
-        key: &key,
+        signer: image::Signer::Key(&key),
         form: image::Form::Bundle,
         epoch: EPOCH,
     };
-    attaching.all("", &image.sbom, None).unwrap();
+    wait(attaching.all("", &image.sbom, None)).unwrap();
     copy(&format!("{source}:latest"), "tagged");
     let copied = oci::Layout::open(bed.path("tagged")).unwrap();
     assert_eq!(

@@ -3,9 +3,10 @@ use std::io::{Read as _, Write as _};
 use archive::tar::{EntryKind, Header, Reader, Writer};
 use attest::bundle::Bundle;
 use attest::intoto::{Statement, Subject};
+use attest::trust::Trust;
 use base::{Digest, Silent};
 use image::verify::{Standing, VerifyReport, VerifyRequest, verify};
-use image::{Attaching, BuiltImage, Form, SIGNATURE};
+use image::{Attaching, BuiltImage, Form, SIGNATURE, Signer};
 use key::{Algorithm, PrivateKey};
 use oci::{Companion, Descriptor, Layout, Manifest, media_type};
 
@@ -23,9 +24,7 @@ paths:
 
 fn signed(bed: &Bed, key: &PrivateKey) -> (BuiltImage, Layout) {
     let (image, layout) = bed.layout(HELLO);
-    attaching(&layout, &image.descriptor, key)
-        .all("", &image.sbom, None)
-        .unwrap();
+    wait(attaching(&layout, &image.descriptor, key).all("", &image.sbom, None)).unwrap();
     (image, layout)
 }
 
@@ -33,7 +32,7 @@ fn attaching<'a>(layout: &'a Layout, image: &'a Descriptor, key: &'a PrivateKey)
     Attaching {
         layout,
         image,
-        key,
+        signer: Signer::Key(key),
         form: Form::Bundle,
         epoch: EPOCH,
     }
@@ -55,13 +54,13 @@ fn attach<P: serde::Serialize>(
 }
 
 fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
-    let keys = [key.public().unwrap()];
+    let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
     wait(verify(&VerifyRequest {
         layout,
         tag: Some("latest"),
         arch: ARCH,
-        keys: &keys,
+        trust: &trust,
         repositories: &bed.repositories(),
         access: &access(&store),
         keyring: &bed.keyring(),
@@ -105,7 +104,7 @@ fn an_honest_image() {
     ├─? what is said about the image
     │ ├─✓ the image is signed, by a trusted key and about this digest
     │ ├─✓ an SBOM (SPDX) is attached, by a trusted key and about this digest
-    │ └─? no trusted key says: its provenance (SLSA 1) is attached
+    │ └─? nobody who is trusted says: its provenance (SLSA 1) is attached
     ├─? 2 packages are installed
     │ ├─? base 1.0-r0
     │ │ ├─✓ a signed index lists it as Q1…
@@ -146,7 +145,7 @@ fn nobodys_statements_do_not_count() {
     assert!(!found.is_good());
     let text = drawn(&found);
     assert!(
-        text.contains("✗ no trusted key says: the image is signed"),
+        text.contains("✗ nobody who is trusted says: the image is signed"),
         "{text}"
     );
     assert!(text.contains("✗ no trusted SBOM"), "{text}");
@@ -173,7 +172,7 @@ fn an_sbom_alone_is_no_signature_and_other_subjects_do_not_count() {
     assert!(!found.is_good());
     let text = drawn(&found);
     assert!(
-        text.contains("✗ no trusted key says: the image is signed"),
+        text.contains("✗ nobody who is trusted says: the image is signed"),
         "{text}"
     );
     assert!(text.contains("does not speak of"), "{text}");
@@ -196,9 +195,7 @@ fn stacked(bed: &Bed, key: &PrivateKey, layers: &[Vec<u8>]) -> Layout {
         .unwrap();
     let descriptor: Descriptor = layout.put_manifest(&manifest).unwrap();
     layout.tag("latest", &descriptor).unwrap();
-    attaching(&layout, &descriptor, key)
-        .all("", &image.sbom, None)
-        .unwrap();
+    wait(attaching(&layout, &descriptor, key).all("", &image.sbom, None)).unwrap();
     layout
 }
 
@@ -227,13 +224,13 @@ fn caught(layers: &[Vec<u8>]) -> String {
     let bed = Bed::with_hello();
     let key = key();
     let layout = stacked(&bed, &key, layers);
-    let keys = [key.public().unwrap()];
+    let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
     let found = wait(verify(&VerifyRequest {
         layout: &layout,
         tag: None,
         arch: ARCH,
-        keys: &keys,
+        trust: &trust,
         repositories: &bed.repositories(),
         access: &access(&store),
         keyring: &bed.keyring(),
@@ -331,9 +328,7 @@ fn an_sbom_of_other_packages_is_found() {
             package.version_info = Some("2.0-r0".to_owned());
         }
     }
-    attaching(&layout, &image.descriptor, &key)
-        .all("", &sbom, None)
-        .unwrap();
+    wait(attaching(&layout, &image.descriptor, &key).all("", &sbom, None)).unwrap();
     let text = drawn(&report(&bed, &layout, &key));
     assert!(
         text.contains("✗ the SBOM does not list base 1.0-r0, which is installed"),
@@ -630,15 +625,13 @@ fn the_older_form_is_verified_and_added_to() {
         form: Form::Legacy,
         ..attaching(&layout, &image.descriptor, key)
     };
-    legacy(&other).sign("registry.example/hello").unwrap();
+    wait(legacy(&other).sign("registry.example/hello")).unwrap();
     let found = report(&bed, &layout, &key);
     assert!(!found.is_good());
     let text = drawn(&found);
     assert!(text.contains("no trusted key signed it"), "{text}");
 
-    legacy(&key)
-        .all("registry.example/hello", &image.sbom, None)
-        .unwrap();
+    wait(legacy(&key).all("registry.example/hello", &image.sbom, None)).unwrap();
     let found = report(&bed, &layout, &key);
     assert!(found.is_good(), "{found}");
     // The image is still found without a tag, and both signatures are there.
@@ -659,7 +652,7 @@ fn the_older_form_is_verified_and_added_to() {
         form: Form::Legacy,
         ..attaching(&layout, &forged, &key)
     };
-    let manifest = of_another.sign("").unwrap();
+    let manifest = wait(of_another.sign("")).unwrap();
     layout
         .tag(
             &Companion::Signatures.tag(&image.descriptor.digest),
@@ -670,13 +663,11 @@ fn the_older_form_is_verified_and_added_to() {
         form: Form::Legacy,
         ..attaching(&layout, &image.descriptor, &key)
     };
-    only_sbom
-        .attest(attest::intoto::SPDX_PREDICATE, &image.sbom)
-        .unwrap();
+    wait(only_sbom.attest(attest::intoto::SPDX_PREDICATE, &image.sbom)).unwrap();
     let found = report(&bed, &layout, &key);
     let text = drawn(&found);
     assert!(
-        text.contains("✗ no trusted key says: the image is signed"),
+        text.contains("✗ nobody who is trusted says: the image is signed"),
         "{text}"
     );
     assert!(text.contains("it signs sha256:…"), "{text}");

@@ -1,6 +1,7 @@
 use base::Epoch;
 use serde_json::Value;
 
+use super::signatory::Signatory;
 use super::subject::Subject;
 use crate::arguments::trust::Attest;
 use crate::output::failure::Failure;
@@ -26,11 +27,14 @@ pub(crate) async fn run(arguments: &Attest, session: &Session<'_>) -> Result<(),
     let what = || format!("{} was not attested", signing.image);
     let predicate_type = predicate_type(&arguments.predicate_type)?;
     let predicate = predicate(arguments).map_err(|error| Failure::failed(what(), error))?;
+    let signatory = Signatory::find(signing, session).await?;
     let subject = Subject::find(signing, session).await?;
+    let ready = signatory.ready(&signing.image, session).await?;
     let epoch = Epoch(signing.source_date_epoch.unwrap_or(0));
     let attached = subject
-        .attaching(epoch)
+        .attaching(epoch, ready.signer())
         .attest(predicate_type, predicate)
+        .await
         .map_err(|error| Failure::failed(what(), error))?;
     subject.send(&[attached]).await?;
     session.notice(&format!(

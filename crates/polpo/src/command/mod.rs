@@ -39,11 +39,13 @@ mod recipe_show;
 mod recipes;
 mod scan;
 mod sign;
+mod signatory;
 mod source_fetch;
 mod source_import;
 mod source_lock;
 mod subject;
 mod test;
+mod trust_fetch;
 mod verify;
 
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::recipe::Recipe;
+use crate::arguments::trust::Trust;
 use crate::arguments::{Command, Image, Key, Source};
 use crate::output::failure::Failure;
 use crate::settings::Session;
@@ -96,6 +99,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         Command::Sign(arguments) => sign::run(&arguments, session).await?,
         Command::Attest(arguments) => attest::run(&arguments, session).await?,
         Command::Verify(arguments) => return verify::run(&arguments, session).await,
+        Command::Trust(Trust::Fetch(arguments)) => trust_fetch::run(&arguments, session).await?,
         Command::Melange { .. } => {
             return Err(Failure::Usage(
                 "`melange` takes options of its own and comes first: polpo melange …".to_owned(),

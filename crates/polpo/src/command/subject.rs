@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::{Arch, Digest, Epoch};
-use image::{Attaching, Form};
-use key::PrivateKey;
+use image::{Attaching, Form, Signer};
 use oci::registry::Repository;
 use oci::{Companion, Descriptor, Document, DocumentContents, Layout, LayoutError};
 use tempfile::TempDir;
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use super::place::Place;
 use crate::arguments::trust::Signing;
 use crate::output::failure::Failure;
-use crate::settings::{self, Session};
+use crate::settings::Session;
 
 /// An image and the layout in which statements about it are written.
 pub(super) struct Subject<'s> {
@@ -23,7 +22,6 @@ pub(super) struct Subject<'s> {
     /// Where they go from there, and the folder of the layout, which is gone afterwards.
     remote: Option<(Repository, TempDir)>,
     name: String,
-    key: PrivateKey,
     form: Form,
     session: &'s Session<'s>,
 }
@@ -36,7 +34,6 @@ impl<'s> Subject<'s> {
     ) -> Result<Subject<'s>, Failure> {
         let what = || format!("{} was not signed", signing.image);
         let place = Place::parse(&signing.image)?;
-        let key = settings::private_key(&signing.key)?;
         let form = match signing.legacy {
             true => Form::Legacy,
             false => Form::Bundle,
@@ -50,7 +47,6 @@ impl<'s> Subject<'s> {
                     image,
                     remote: None,
                     name: String::new(),
-                    key,
                     form,
                     session,
                 })
@@ -73,7 +69,6 @@ impl<'s> Subject<'s> {
                     image: document.descriptor,
                     name: reference.repository().to_string(),
                     remote: Some((repository, folder)),
-                    key,
                     form,
                     session,
                 };
@@ -100,11 +95,11 @@ impl<'s> Subject<'s> {
         &self.name
     }
 
-    pub(super) fn attaching(&self, epoch: Epoch) -> Attaching<'_> {
+    pub(super) fn attaching<'a>(&'a self, epoch: Epoch, signer: Signer<'a>) -> Attaching<'a> {
         Attaching {
             layout: &self.layout,
             image: &self.image,
-            key: &self.key,
+            signer,
             form: self.form,
             epoch,
         }

@@ -6,6 +6,7 @@ use oci::Layout;
 use oci::copy::{CopySettings, Origin, to_layout};
 
 use super::place::Place;
+use super::signatory;
 use crate::arguments::trust::Verify;
 use crate::output::Printer;
 use crate::output::failure::Failure;
@@ -14,12 +15,7 @@ use crate::settings::{self, Session};
 pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
     let what = || format!("{} can't be verified", arguments.image);
     let arch = arguments.arch.unwrap_or(Arch::host());
-    let keys = arguments
-        .key
-        .iter()
-        .map(|path| key::load_public(path))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::failed(what(), error))?;
+    let trust = signatory::trust(&arguments.key, &arguments.certificates, &what)?;
     // Gone at the end, with what was fetched into it.
     let folder = tempfile::tempdir().map_err(|error| Failure::failed(what(), error))?;
     let (layout, tag) = match Place::parse(&arguments.image)? {
@@ -61,7 +57,7 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
         layout: &layout,
         tag: tag.as_deref(),
         arch,
-        keys: &keys,
+        trust: &trust,
         repositories: &trusted.repositories,
         access: &trusted.access,
         keyring: &trusted.keyring,

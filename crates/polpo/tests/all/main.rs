@@ -10,6 +10,7 @@ mod apk_terminal;
 mod apko;
 mod build_options;
 mod interrupted;
+mod keyless;
 mod melange;
 mod messages;
 mod network;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use attest::trust::Trust;
 use tempfile::TempDir;
 use testkit::{Finished, Program, Registry};
 
@@ -181,13 +182,11 @@ fn sbom(to: &Path) {
     let layout = oci::Layout::open(world().layout()).unwrap();
     let image = layout.image(Some("latest"), base::Arch::host()).unwrap();
     let key = key::load_public(&world().image_public_key()).unwrap();
-    let found = image::verify::Statements::about(&layout, &image.descriptor, &[key]).unwrap();
-    let (_, sbom) = found
-        .trusted
-        .into_iter()
-        .find(|(kind, _)| kind == attest::intoto::SPDX_PREDICATE)
-        .unwrap();
-    fs::write(to, serde_json::to_vec(&sbom).unwrap()).unwrap();
+    let trust = Trust::of_keys(vec![key]);
+    let found = image::verify::Statements::about(&layout, &image.descriptor, &trust).unwrap();
+    let mut trusted = found.trusted.into_iter();
+    let sbom = trusted.find(|stated| stated.kind == attest::intoto::SPDX_PREDICATE);
+    fs::write(to, serde_json::to_vec(&sbom.unwrap().predicate).unwrap()).unwrap();
 }
 
 #[test]
@@ -235,7 +234,7 @@ fn polpo_verifies_what_cosign_signs() {
         call("attest", &attested);
         let report = bench.verify(&image, "cosign.pub");
         assert_eq!(report.status.code(), Some(1));
-        assert_says(&report, "no trusted key says: the image is signed");
+        assert_says(&report, "nobody who is trusted says: the image is signed");
         call("sign", &[]);
         let report = bench.verify(&image, "cosign.pub").success();
         assert_says(&report, "the image is signed, by a trusted key");

@@ -1,0 +1,194 @@
+use base::Epoch;
+use key::PublicKey;
+use sigstore_trust_root::TrustedRoot;
+use sigstore_types::{Bundle, DerPublicKey, Sha256Hash, SignatureContent};
+use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, Verifier};
+
+use super::Identity;
+use crate::json::{self, JsonError};
+
+/// Trusted roots longer than this are not read: the public one has 7 KiB.
+const MAX_LENGTH: usize = 4 << 20;
+
+/// The media types of trusted roots.
+const MEDIA_TYPES: [&str; 3] = [
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
+    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+];
+
+/// A trusted root can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesError {
+    /// The bytes are no trusted root's JSON.
+    #[error("this is no trusted root of Sigstore: {0}")]
+    Json(#[from] JsonError),
+    /// Another version, or another thing.
+    #[error(
+        "this is no trusted root of Sigstore that is known: its media type is `{found}`, not `{}`",
+        MEDIA_TYPES[0]
+    )]
+    MediaType {
+        /// The type found.
+        found: String,
+    },
+    /// One of its keys or certificates is of no use.
+    #[error("the trusted root can't be used: {0}")]
+    Unusable(#[source] Box<sigstore_verify::Error>),
+}
+
+/// Why the evidence in a bundle does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// It is not of a form that is known.
+    #[error("the bundle can't be read: {0}")]
+    Shape(#[source] Box<sigstore_types::Error>),
+    /// Certificate, log, clock or signature don't fit together, or are not the trusted ones'.
+    #[error("the bundle does not hold against the trusted root: {0}")]
+    False(#[source] Box<sigstore_verify::Error>),
+    /// The certificate names nobody, or nobody who vouches.
+    #[error("the certificate names no {0}")]
+    Nameless(&'static str),
+    /// The payload that was verified is not the one that would be used.
+    #[error("the bundle reads in two ways")]
+    Ambiguous,
+}
+
+/// What a bundle's evidence proves.
+pub(crate) struct Proven {
+    /// Who signed; nobody in particular where it was a key.
+    pub(crate) identity: Option<Identity>,
+    /// The earliest of the times that a log or a clock has signed.
+    pub(crate) time: Option<Epoch>,
+}
+
+/// Who issues certificates, keeps logs and tells the time: a trusted root, ready to verify.
+pub struct Authorities(Verifier);
+
+impl std::fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authorities")
+    }
+}
+
+impl Authorities {
+    /// Reads a trusted root's JSON.
+    ///
+    /// # Errors
+    /// It is too long, names a key twice in an object, has another media type, or has keys or
+    /// certificates in it that are of no use.
+    pub fn from_json(bytes: &[u8]) -> Result<Authorities, AuthoritiesError> {
+        let value = json::value(bytes, MAX_LENGTH)?;
+        let found = value["mediaType"].as_str().unwrap_or_default();
+        if !MEDIA_TYPES.contains(&found) {
+            return Err(AuthoritiesError::MediaType {
+                found: found.to_owned(),
+            });
+        }
+        let root: TrustedRoot =
+            serde_json::from_value(value).map_err(|error| AuthoritiesError::Json(error.into()))?;
+        let verifier =
+            Verifier::new(&root).map_err(|error| AuthoritiesError::Unusable(Box::new(error)))?;
+        Ok(Authorities(verifier))
+    }
+
+    /// Checks a bundle whose JSON names no key twice, and that its payload is `payload`: the
+    /// certificate's chain, its log, its time; the entries of logs, the signatures of clocks, and the
+    /// signature itself. `key` is who signed where that is no certificate.
+    pub(crate) fn prove(
+        &self,
+        bundle: &[u8],
+        payload: &[u8],
+        key: Option<&PublicKey>,
+    ) -> Result<Proven, EvidenceError> {
+        self.prove_read(&read(bundle)?, payload, key)
+    }
+
+    /// The same for a bundle that was read.
+    pub(super) fn prove_read(
+        &self,
+        bundle: &Bundle,
+        payload: &[u8],
+        key: Option<&PublicKey>,
+    ) -> Result<Proven, EvidenceError> {
+        let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
+            return Err(EvidenceError::Ambiguous);
+        };
+        if envelope.payload.as_bytes() != payload {
+            return Err(EvidenceError::Ambiguous);
+        }
+        self.check(bundle, subject_of(payload), key)
+    }
+
+    /// Checks a bundle of a bare signature over `message`, made with a certificate.
+    pub(super) fn prove_message(
+        &self,
+        bundle: &Bundle,
+        message: &[u8],
+    ) -> Result<Proven, EvidenceError> {
+        let digest = base::Digest::of(message);
+        self.check(bundle, Sha256Hash::new(*digest.as_bytes()), None)
+    }
+
+    fn check(
+        &self,
+        bundle: &Bundle,
+        artifact: Sha256Hash,
+        key: Option<&PublicKey>,
+    ) -> Result<Proven, EvidenceError> {
+        let wrong = |error| EvidenceError::False(Box::new(error));
+        let result = match key {
+            None => self
+                .0
+                .verify(artifact, bundle, &VerificationPolicy::any_identity()),
+            Some(key) => {
+                let spki = DerPublicKey::new(key.spki().to_vec());
+                let policy = PublicKeyVerificationPolicy::new(spki);
+                let logged = !bundle.verification_material.tlog_entries.is_empty();
+                let policy = match logged {
+                    true => policy,
+                    false => policy.skip_tlog_unsafe(),
+                };
+                self.0.verify(artifact, bundle, &policy)
+            }
+        };
+        let result = result.map_err(wrong)?;
+        let identity = match key {
+            Some(_) => None,
+            None => Some(Identity {
+                subject: result
+                    .identity()
+                    .ok_or(EvidenceError::Nameless("subject"))?
+                    .as_str()
+                    .to_owned(),
+                issuer: result
+                    .issuer()
+                    .ok_or(EvidenceError::Nameless("issuer"))?
+                    .to_owned(),
+            }),
+        };
+        let earliest = result.verified_timestamps().iter().min();
+        let time = earliest.and_then(|time| u64::try_from(time.as_second()).ok());
+        Ok(Proven {
+            identity,
+            time: time.map(Epoch),
+        })
+    }
+}
+
+fn read(bundle: &[u8]) -> Result<Bundle, EvidenceError> {
+    let text = std::str::from_utf8(bundle).map_err(|_| EvidenceError::Ambiguous)?;
+    Bundle::from_json(text).map_err(|error| EvidenceError::Shape(Box::new(error)))
+}
+
+/// The first SHA-256 among the subjects of a statement. Whether it is the one that is asked for is
+/// decided where the statement is read; here it only has to be one.
+fn subject_of(payload: &[u8]) -> Sha256Hash {
+    let statement = serde_json::from_slice::<sigstore_types::Statement>(payload);
+    let subjects = statement.map(|statement| statement.subject);
+    subjects
+        .unwrap_or_default()
+        .iter()
+        .find_map(|subject| subject.digest.sha256)
+        .unwrap_or(Sha256Hash::new([0; 32]))
+}

@@ -1,0 +1,513 @@
+use base::Reporter;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use key::{Algorithm, KeyError, PrivateKey};
+use serde::{Deserialize, Serialize};
+use sigstore_rekor::entry::{DsseEntry, HashedRekord, HashedRekordV2, LogEntry, RekorV2KeyDetails};
+use sigstore_types::bundle::{
+    CertificateContent, Rfc3161Timestamp, TimestampVerificationData, VerificationMaterial,
+    VerificationMaterialContent,
+};
+use sigstore_types::{
+    DerCertificate, DsseEnvelope, DsseSignature, KindVersion, MediaType, PayloadBytes, Sha256Hash,
+    SignatureBytes, SignatureContent, TimestampToken, TransparencyLogEntry,
+};
+use store::{Exchange, Method, Network, Payload, Refusal};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{IdentityToken, RekorVersion, Services};
+use crate::bundle::{Bundle, BundleError};
+use crate::dsse::pae;
+use crate::intoto::{JsonError, PAYLOAD_TYPE, Statement};
+use crate::trust::Trust;
+
+/// The most that a service may answer: an entry of a log has the statement in it twice at the most.
+const ANSWER_LIMIT: u64 = 64 << 20;
+
+/// A statement can't be signed by an identity.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The key of the moment can't be made or used.
+    #[error("the signature can't be made: {0}")]
+    Key(#[from] KeyError),
+    /// The statement can't be written.
+    #[error("the statement can't be written: {0}")]
+    Json(#[from] JsonError),
+    /// A service has no such place.
+    #[error("{service} is at no URL that can be asked: {url}")]
+    Place {
+        /// Which one.
+        service: &'static str,
+        /// Its URL.
+        url: Url,
+    },
+    /// A service did not answer.
+    #[error("{service} at {url} was not to be had: {source}")]
+    Asking {
+        /// Which one.
+        service: &'static str,
+        /// Its URL.
+        url: Url,
+        /// Why not.
+        source: Refusal,
+    },
+    /// A service refused.
+    #[error("{service} at {url} refused with {status}: {said}{advice}")]
+    Refused {
+        /// Which one.
+        service: &'static str,
+        /// Its URL.
+        url: Url,
+        /// The status.
+        status: u16,
+        /// What it said, without control characters.
+        said: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A service answered something else than it has to.
+    #[error("{service} at {url} answered what can't be used: {reason}")]
+    Answer {
+        /// Which one.
+        service: &'static str,
+        /// Its URL.
+        url: Url,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What was signed does not verify.
+    #[error("the services' answers do not hold against the trusted root: {0}")]
+    False(#[source] Box<BundleError>),
+}
+
+const FULCIO: &str = "the certificate authority (Fulcio)";
+const REKOR: &str = "the log (Rekor)";
+const CLOCK: &str = "the clock (RFC 3161)";
+
+/// An identity that signs: a key of the moment and the certificate for it, which is good for some
+/// minutes.
+pub struct Signer<'a> {
+    services: &'a Services,
+    network: &'a Network,
+    reporter: &'a dyn Reporter,
+    key: PrivateKey,
+    certificate: DerCertificate,
+    chain: Vec<DerCertificate>,
+}
+
+impl std::fmt::Debug for Signer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer")
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CertificateRequest<'a> {
+    credentials: Credentials<'a>,
+    public_key_request: PublicKeyRequest,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Credentials<'a> {
+    oidc_identity_token: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicKeyRequest {
+    public_key: RequestedKey,
+    proof_of_possession: String,
+}
+
+#[derive(Serialize)]
+struct RequestedKey {
+    algorithm: &'static str,
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Certified {
+    signed_certificate_embedded_sct: Option<Chained>,
+}
+
+#[derive(Deserialize)]
+struct Chained {
+    chain: Chain,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    certificates: Vec<String>,
+}
+
+/// A question to a service.
+struct Question {
+    service: &'static str,
+    url: Url,
+    kind: &'static str,
+    body: Zeroizing<Vec<u8>>,
+    advice: &'static str,
+}
+
+impl<'a> Signer<'a> {
+    /// Makes a key and has it certified for who holds the token.
+    ///
+    /// # Errors
+    /// The certificate authority is not to be had, or refuses.
+    pub async fn certified(
+        services: &'a Services,
+        token: &IdentityToken,
+        network: &'a Network,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Signer<'a>, SignerError> {
+        let key = PrivateKey::generate(Algorithm::EcdsaP256)?;
+        let request = CertificateRequest {
+            credentials: Credentials {
+                oidc_identity_token: token.text(),
+            },
+            public_key_request: PublicKeyRequest {
+                public_key: RequestedKey {
+                    algorithm: "ECDSA",
+                    content: key.public()?.to_pem(),
+                },
+                proof_of_possession: STANDARD.encode(key.sign(token.challenge().as_bytes())?),
+            },
+        };
+        let body = serde_json::to_vec(&request).map_err(JsonError::from)?;
+        let url = below(FULCIO, &services.fulcio, &["api", "v2", "signingCert"])?;
+        let question = Question {
+            service: FULCIO,
+            url: url.clone(),
+            kind: "application/json",
+            body: Zeroizing::new(body),
+            advice: ". The token may be too old, or its issuer unknown there",
+        };
+        let answer = ask(network, reporter, question).await?;
+        let wrong = |reason: String| SignerError::Answer {
+            service: FULCIO,
+            url: url.clone(),
+            reason,
+        };
+        let certified: Certified =
+            serde_json::from_slice(&answer).map_err(|error| wrong(error.to_string()))?;
+        let chain = certified.signed_certificate_embedded_sct.ok_or_else(|| {
+            wrong("a certificate without the promise of a log in it (SCT)".to_owned())
+        })?;
+        let mut chain = chain
+            .chain
+            .certificates
+            .iter()
+            .map(|pem| DerCertificate::from_pem(pem).map_err(|error| wrong(error.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        if chain.is_empty() {
+            return Err(wrong("no certificate".to_owned()));
+        }
+        let certificate = chain.remove(0);
+        Ok(Signer {
+            services,
+            network,
+            reporter,
+            key,
+            certificate,
+            chain,
+        })
+    }
+
+    /// Signs a statement, enters it in the log and has the clock sign it. `trust` is who will have to
+    /// believe it, if that is known: what does not verify is not given out.
+    ///
+    /// # Errors
+    /// A service is not to be had or refuses, or the result does not verify.
+    pub async fn sign<P: Serialize>(
+        &self,
+        statement: &Statement<P>,
+        trust: Option<&Trust>,
+    ) -> Result<Bundle, SignerError> {
+        let payload = statement.to_json()?;
+        let message = pae(PAYLOAD_TYPE, &payload);
+        let signature = self.sign_bytes(&message)?;
+        let envelope = DsseEnvelope::new(
+            PAYLOAD_TYPE.to_owned(),
+            PayloadBytes::new(payload),
+            DsseSignature::new(signature.clone(), Default::default()),
+        );
+        let digest = Sha256Hash::new(*base::Digest::of(&message).as_bytes());
+        let entry = match self.services.rekor_version {
+            RekorVersion::V1 => {
+                let proposed = DsseEntry::new(&envelope, &self.certificate)
+                    .map_err(|error| self.odd(REKOR, error.to_string()))?;
+                self.promised(&proposed, KindVersion::DsseV001).await?
+            }
+            RekorVersion::V2 => self.logged(&digest, &signature).await?,
+        };
+        let mut material = VerificationMaterial::new(VerificationMaterialContent::Certificate(
+            CertificateContent::new(self.certificate.clone()),
+        ))
+        .with_tlog_entries(vec![entry]);
+        if let Some(time) = self.time(&signature).await? {
+            let time = Rfc3161Timestamp::new(TimestampToken::new(time));
+            let times = TimestampVerificationData::new(vec![time]);
+            material = material.with_timestamp_verification_data(times);
+        }
+        let bundle = sigstore_types::Bundle::new(
+            MediaType::Bundle0_3,
+            material,
+            SignatureContent::DsseEnvelope(envelope),
+        );
+        let json = bundle
+            .to_json()
+            .map_err(|error| self.odd(REKOR, error.to_string()))?;
+        let wrong = |error| SignerError::False(Box::new(error));
+        let bundle = Bundle::from_json(json.as_bytes()).map_err(wrong)?;
+        if let Some(trust) = trust {
+            bundle.verify(trust).map_err(wrong)?;
+        }
+        Ok(bundle)
+    }
+
+    pub(super) fn sign_bytes(&self, message: &[u8]) -> Result<SignatureBytes, SignerError> {
+        Ok(SignatureBytes::new(self.key.sign(message)?))
+    }
+
+    pub(super) fn odd_entry(&self, reason: String) -> SignerError {
+        self.odd(REKOR, reason)
+    }
+
+    /// Signs bytes as they are, for the older form, which takes a log with promises.
+    pub(super) async fn sign_message(
+        &self,
+        message: &[u8],
+    ) -> Result<(SignatureBytes, LogEntry), SignerError> {
+        let signature = self.sign_bytes(message)?;
+        let digest = Sha256Hash::new(*base::Digest::of(message).as_bytes());
+        let proposed = HashedRekord::new(&digest, &signature, &self.certificate);
+        let entry = self.entered(&proposed).await?;
+        Ok((signature, entry))
+    }
+
+    pub(super) fn certificate(&self) -> &DerCertificate {
+        &self.certificate
+    }
+
+    pub(super) fn chain(&self) -> &[DerCertificate] {
+        &self.chain
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        self.services
+    }
+
+    fn odd(&self, service: &'static str, reason: String) -> SignerError {
+        let url = match service {
+            CLOCK => self.services.timestamp.as_ref(),
+            _ => None,
+        };
+        SignerError::Answer {
+            service,
+            url: url.unwrap_or(&self.services.rekor).clone(),
+            reason,
+        }
+    }
+
+    /// Enters something in a log of version 1.
+    pub(super) async fn entered(&self, proposed: &impl Serialize) -> Result<LogEntry, SignerError> {
+        let body = serde_json::to_vec(proposed).map_err(JsonError::from)?;
+        let path = ["api", "v1", "log", "entries"];
+        let question = Question {
+            service: REKOR,
+            url: below(REKOR, &self.services.rekor, &path)?,
+            kind: "application/json",
+            body: Zeroizing::new(body),
+            advice: "",
+        };
+        let answer = ask(self.network, self.reporter, question).await?;
+        // An object of one key, the entry's name.
+        let entries: std::collections::BTreeMap<String, LogEntry> =
+            serde_json::from_slice(&answer).map_err(|error| self.odd(REKOR, error.to_string()))?;
+        let entry = entries.into_values().next();
+        entry.ok_or_else(|| self.odd(REKOR, "no entry".to_owned()))
+    }
+
+    async fn promised(
+        &self,
+        proposed: &impl Serialize,
+        kind: KindVersion,
+    ) -> Result<TransparencyLogEntry, SignerError> {
+        let entry = self.entered(proposed).await?;
+        entry
+            .to_bundle_entry(kind)
+            .map_err(|error| self.odd(REKOR, error.to_string()))
+    }
+
+    /// Enters a signature over `digest` in a log of version 2.
+    async fn logged(
+        &self,
+        digest: &Sha256Hash,
+        signature: &SignatureBytes,
+    ) -> Result<TransparencyLogEntry, SignerError> {
+        let details = RekorV2KeyDetails::PkixEcdsaP256Sha256;
+        let proposed =
+            HashedRekordV2::new_with_certificate(digest, signature, &self.certificate, details);
+        let body = serde_json::to_vec(&proposed).map_err(JsonError::from)?;
+        let path = ["api", "v2", "log", "entries"];
+        let question = Question {
+            service: REKOR,
+            url: below(REKOR, &self.services.rekor, &path)?,
+            kind: "application/json",
+            body: Zeroizing::new(body),
+            advice: "",
+        };
+        let answer = ask(self.network, self.reporter, question).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.odd(REKOR, error.to_string()))
+    }
+
+    /// What the clock says of a signature, if there is a clock: a `TimeStampResp` (RFC 3161, 2.4.2).
+    pub(super) async fn time(
+        &self,
+        signature: &SignatureBytes,
+    ) -> Result<Option<Vec<u8>>, SignerError> {
+        let Some(url) = &self.services.timestamp else {
+            return Ok(None);
+        };
+        let question = Question {
+            service: CLOCK,
+            url: url.clone(),
+            kind: "application/timestamp-query",
+            body: Zeroizing::new(time_question(signature.as_bytes())),
+            advice: "",
+        };
+        let answer = ask(self.network, self.reporter, question).await?;
+        if !granted(&answer) {
+            return Err(self.odd(CLOCK, "it has not granted a timestamp".to_owned()));
+        }
+        Ok(Some(answer))
+    }
+}
+
+/// A `TimeStampReq` (RFC 3161, 2.4.1) of version 1 for the SHA-256 of a signature, which wants the
+/// clock's certificate along.
+fn time_question(signature: &[u8]) -> Vec<u8> {
+    let mut question = vec![
+        0x30, 0x39, 0x02, 0x01, 0x01, 0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
+        0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
+    ];
+    question.extend_from_slice(base::Digest::of(signature).as_bytes());
+    question.extend([0x01, 0x01, 0xff]);
+    question
+}
+
+/// Whether a `TimeStampResp` begins with a status of 0 or 1: granted, or with changes.
+fn granted(answer: &[u8]) -> bool {
+    let inside = match answer {
+        [0x30, length @ ..=0x7f, rest @ ..] if usize::from(*length) == rest.len() => rest,
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] => rest,
+        _ => return false,
+    };
+    matches!(inside, [0x30, ..=0x7f, 0x02, 0x01, 0 | 1, ..])
+}
+
+fn below(service: &'static str, base: &Url, path: &[&str]) -> Result<Url, SignerError> {
+    let mut url = base.clone();
+    match url.path_segments_mut() {
+        Ok(mut segments) => {
+            segments.pop_if_empty().extend(path);
+        }
+        Err(()) => {
+            return Err(SignerError::Place {
+                service,
+                url: base.clone(),
+            });
+        }
+    }
+    Ok(url)
+}
+
+async fn ask(
+    network: &Network,
+    reporter: &dyn Reporter,
+    question: Question,
+) -> Result<Vec<u8>, SignerError> {
+    let Question {
+        service,
+        url,
+        kind,
+        body,
+        advice,
+    } = question;
+    let headers = [
+        ("content-type", kind.to_owned()),
+        ("accept", "*/*".to_owned()),
+    ];
+    let exchange = Exchange {
+        name: service,
+        method: Method::Post,
+        url: &url,
+        headers: &headers,
+        authorization: None,
+        payload: Payload::Bytes(Bytes::from_owner(body)),
+        limit: ANSWER_LIMIT,
+        again: true,
+    };
+    let answered = match network.exchange(&exchange, &|_| (), reporter).await {
+        Ok(answered) => answered,
+        Err(source) => {
+            return Err(SignerError::Asking {
+                service,
+                url,
+                source,
+            });
+        }
+    };
+    if answered.is_success() {
+        return Ok(answered.body);
+    }
+    let said = String::from_utf8_lossy(&answered.body);
+    let said = said.trim().chars().take(300).flat_map(char::escape_debug);
+    Err(SignerError::Refused {
+        service,
+        url,
+        status: answered.status,
+        said: said.collect(),
+        advice,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let at = |text: &str| {
+            below(REKOR, &Url::parse(text).unwrap(), &["api", "v1"]).map(|url| url.to_string())
+        };
+        assert_eq!(at("https://a.example").unwrap(), "https://a.example/api/v1");
+        assert_eq!(
+            at("https://a.example/b/").unwrap(),
+            "https://a.example/b/api/v1"
+        );
+        assert!(at("mailto:a@example.com").is_err());
+    }
+
+    #[test]
+    fn answers_of_clocks() {
+        assert!(granted(&[0x30, 0x05, 0x30, 0x03, 0x02, 0x01, 0x00]));
+        assert!(granted(&[0x30, 0x82, 0, 5, 0x30, 0x03, 0x02, 0x01, 0x01]));
+        for refused in [
+            &[0x30, 0x05, 0x30, 0x03, 0x02, 0x01, 0x02][..],
+            &[0x30, 0x06, 0x30, 0x03, 0x02, 0x01, 0x00],
+            b"<html>",
+            b"",
+        ] {
+            assert!(!granted(refused), "{refused:?}");
+        }
+        assert_eq!(time_question(b"x").len(), 2 + 0x39);
+    }
+}

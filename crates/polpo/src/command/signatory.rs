@@ -1,0 +1,230 @@
+//! Who signs: a key, or an identity with the services that vouch for it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use attest::sigstore::{
+    self, Authorities, IdentityToken, Matcher, RekorVersion, Services, Signers, TokenSource,
+};
+use attest::trust::Trust;
+use key::PrivateKey;
+use store::Network;
+use zeroize::Zeroizing;
+
+use crate::arguments::trust::{Certificates, Identity, Signing};
+use crate::output::failure::Failure;
+use crate::settings::{self, Session};
+
+/// Far more than a trusted root, a signing configuration or a token has.
+const MAXIMUM_SIZE: u64 = 4 << 20;
+
+pub(super) enum Signatory {
+    Key(PrivateKey),
+    Identity(Box<ByIdentity>),
+}
+
+pub(super) struct ByIdentity {
+    services: Services,
+    network: Network,
+    token: IdentityToken,
+    trust: Option<Trust>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("can't read {path}: {source}", path = .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is larger than {MAXIMUM_SIZE} bytes", path = .path.display())]
+    TooLarge { path: PathBuf },
+    #[error("{path} is no text", path = .path.display())]
+    NoText { path: PathBuf },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}", path = .path.display())]
+struct InFile<E: std::error::Error> {
+    path: PathBuf,
+    source: E,
+}
+
+fn in_file<E: std::error::Error>(path: &Path) -> impl FnOnce(E) -> InFile<E> {
+    move |source| InFile {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Reads a file of a few pages at the most.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let unreadable = |source| ReadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAXIMUM_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    match bytes.len() as u64 > MAXIMUM_SIZE {
+        true => Err(ReadError::TooLarge {
+            path: path.to_owned(),
+        }),
+        false => Ok(bytes),
+    }
+}
+
+impl Signatory {
+    pub(super) async fn find(
+        signing: &Signing,
+        session: &Session<'_>,
+    ) -> Result<Signatory, Failure> {
+        if let Some(key) = &signing.key {
+            return settings::private_key(key).map(Signatory::Key);
+        }
+        let what = || format!("{} was not signed", signing.image);
+        let identity = &signing.identity;
+        let services = services(identity, &what)?;
+        let network = session.network_trusting(&signing.registries.ca_files);
+        let token = match &identity.identity_token_file {
+            Some(path) => {
+                let bytes = read(path).map_err(|error| Failure::failed(what(), error))?;
+                let bytes = Zeroizing::new(bytes);
+                let text = std::str::from_utf8(&bytes).map_err(|_| {
+                    let path = path.clone();
+                    Failure::failed(what(), ReadError::NoText { path })
+                })?;
+                IdentityToken::new(text, TokenSource::Given)
+            }
+            None => {
+                let variable = |name: &str| std::env::var(name).ok();
+                IdentityToken::ambient(variable, &network, session.reporter()).await
+            }
+        };
+        let token = token.map_err(|error| Failure::failed(what(), error))?;
+        let trust = match &identity.trusted_root {
+            None => None,
+            Some(root) => {
+                let authorities = authorities(root, &what)?;
+                Some(Trust::default().and(authorities, vec![Signers::anybody()]))
+            }
+        };
+        Ok(Signatory::Identity(Box::new(ByIdentity {
+            services,
+            network,
+            token,
+            trust,
+        })))
+    }
+
+    /// Makes ready to sign: an identity is certified for some minutes.
+    pub(super) async fn ready<'s>(
+        &'s self,
+        image: &str,
+        session: &Session<'s>,
+    ) -> Result<Ready<'s>, Failure> {
+        let identity = match self {
+            Signatory::Key(key) => return Ok(Ready::Key(key)),
+            Signatory::Identity(identity) => &**identity,
+        };
+        let ByIdentity {
+            services,
+            network,
+            token,
+            trust,
+        } = identity;
+        sigstore::Signer::certified(services, token, network, session.reporter())
+            .await
+            .map(|signer| Ready::Identity(signer, trust.as_ref()))
+            .map_err(|error| Failure::failed(format!("{image} was not signed"), error))
+    }
+}
+
+/// Who signs, for as long as that takes.
+pub(super) enum Ready<'s> {
+    Key(&'s PrivateKey),
+    Identity(sigstore::Signer<'s>, Option<&'s Trust>),
+}
+
+impl Ready<'_> {
+    pub(super) fn signer(&self) -> image::Signer<'_> {
+        match self {
+            Ready::Key(key) => image::Signer::Key(key),
+            Ready::Identity(signer, trust) => image::Signer::Identity(signer, *trust),
+        }
+    }
+}
+
+fn services(identity: &Identity, what: &dyn Fn() -> String) -> Result<Services, Failure> {
+    if let Some(path) = &identity.signing_config {
+        let bytes = read(path).map_err(|error| Failure::failed(what(), error))?;
+        return Services::from_signing_config(&bytes)
+            .map_err(in_file(path))
+            .map_err(|error| Failure::failed(what(), error));
+    }
+    let (Some(fulcio), Some(rekor)) = (&identity.fulcio_url, &identity.rekor_url) else {
+        return Err(Failure::Usage(
+            "signing by an identity takes services: name a signing configuration with \
+             --signing-config (`polpo trust fetch` brings one in), or --fulcio-url, --rekor-url and \
+             --timestamp-url"
+                .to_owned(),
+        ));
+    };
+    let version = match identity.rekor_version {
+        1 => RekorVersion::V1,
+        _ => RekorVersion::V2,
+    };
+    Services::new(fulcio, rekor, version, identity.timestamp_url.as_deref())
+        .map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn authorities(path: &Path, what: &dyn Fn() -> String) -> Result<Authorities, Failure> {
+    let bytes = read(path).map_err(|error| Failure::failed(what(), error))?;
+    Authorities::from_json(&bytes)
+        .map_err(in_file(path))
+        .map_err(|error| Failure::failed(what(), error))
+}
+
+/// Whom to believe: keys, and identities where they are named.
+pub(super) fn trust(
+    keys: &[PathBuf],
+    certificates: &Certificates,
+    what: &dyn Fn() -> String,
+) -> Result<Trust, Failure> {
+    let keys = keys
+        .iter()
+        .map(|path| key::load_public(path))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Failure::failed(what(), error))?;
+    let matcher = |exact: &Option<String>, pattern: &Option<String>| match (exact, pattern) {
+        (Some(exact), _) => Ok(Some(Matcher::Exact(exact.clone()))),
+        (None, Some(pattern)) => Matcher::pattern(pattern)
+            .map(Some)
+            .map_err(|error| Failure::Usage(error.to_string())),
+        (None, None) => Ok(None),
+    };
+    let subject = matcher(
+        &certificates.certificate_identity,
+        &certificates.certificate_identity_regexp,
+    )?;
+    let issuer = matcher(
+        &certificates.certificate_oidc_issuer,
+        &certificates.certificate_oidc_issuer_regexp,
+    )?;
+    let signers = match (subject, issuer) {
+        (Some(subject), Some(issuer)) => vec![Signers { subject, issuer }],
+        (None, None) if !keys.is_empty() => Vec::new(),
+        _ => {
+            return Err(Failure::Usage(
+                "a certificate counts for who it was issued to and by whose word: name both, with \
+                 --certificate-identity and --certificate-oidc-issuer (or their -regexp)"
+                    .to_owned(),
+            ));
+        }
+    };
+    let trust = Trust::of_keys(keys);
+    match &certificates.trusted_root {
+        Some(root) => Ok(trust.and(authorities(root, what)?, signers)),
+        None => Ok(trust),
+    }
+}
