@@ -1,5 +1,8 @@
 //! Signatures by identities: polpo, cosign and others against one deployment of Sigstore.
 
+mod attacks;
+mod others;
+
 use std::fs;
 use std::path::PathBuf;
 
