@@ -27,8 +27,9 @@ const MAX_LENGTH: usize = 64 << 20;
 /// What a statement speaks of: a name and its digests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subject {
-    /// A file's name, an image's reference, or nothing.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// A file's name, an image's reference, or nothing. It is written in any case: sigstore-python
+    /// takes no statement without.
+    #[serde(default)]
     pub name: String,
     /// Hex digests by algorithm, such as `sha256`.
     pub digest: BTreeMap<String, String>,

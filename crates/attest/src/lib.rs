@@ -7,7 +7,8 @@
 //!   around it; [`sigstore`]: signatures by identities, with their certificates and logs; [`trust`]:
 //!   whose word counts.
 //!
-//! Nothing here reads a clock or depends on the order of a map: the same facts give the same bytes.
+//! Nothing that is made here depends on a clock or on the order of a map: the same facts give the same
+//! bytes. What an identity signs is different every time, for its key is.
 
 pub mod bundle;
 pub mod cyclonedx;

@@ -173,7 +173,7 @@ impl Sigstore {
         json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [
-                log(&self.urls.first, p256(first), sha256(&first.spki())),
+                log(&format!("https://{}", rekor::FIRST), p256(first), sha256(&first.spki())),
                 log(&format!("https://{}", rekor::SECOND), ed25519, shared.second.id()),
             ],
             "certificateAuthorities": [

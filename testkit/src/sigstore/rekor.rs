@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::http::{Request, Response};
 use super::log::Tree;
-use super::signing::{Key, base64, from_base64, hex, sha256};
+use super::signing::{Key, base64, from_base64, from_pem, hex, pem, sha256};
 
 /// The names of the logs in their checkpoints.
-const FIRST: &str = "rekor.test";
+pub(super) const FIRST: &str = "rekor.test";
 const FIRST_ORIGIN: &str = "rekor.test - 7";
 pub(super) const SECOND: &str = "log2025.rekor.test";
 
@@ -83,7 +83,14 @@ fn canonical(proposed: &Value) -> Option<Value> {
         "dsse" => {
             let content = &proposed["spec"]["proposedContent"];
             let envelope = content["envelope"].as_str()?;
-            let verifier = content["verifiers"][0].as_str()?;
+            // Written anew, as the log does: whoever wrote the PEM has ways of their own.
+            let verifier = from_base64(content["verifiers"][0].as_str()?)?;
+            let verifier = std::str::from_utf8(&verifier).ok()?;
+            let label = match verifier.contains("BEGIN CERTIFICATE") {
+                true => "CERTIFICATE",
+                false => "PUBLIC KEY",
+            };
+            let verifier = base64(pem(label, &from_pem(verifier)?));
             let read: Value = serde_json::from_str(envelope).ok()?;
             let payload = from_base64(read["payload"].as_str()?)?;
             let hash = |bytes: &[u8]| json!({"algorithm": "sha256", "value": hex(&sha256(bytes))});

@@ -201,6 +201,11 @@ impl Annotations<'_> {
     }
 }
 
+/// With lines that end as cosign's do.
+fn pem(certificate: &DerCertificate) -> String {
+    certificate.to_pem().replace("\r\n", "\n")
+}
+
 fn believed(
     proven: super::authorities::Proven,
     trust: &Trust,
@@ -304,9 +309,9 @@ impl Signer<'_> {
             },
         };
         let text = |value: Result<String, serde_json::Error>| value.map_err(JsonError::from);
-        let chain: String = self.chain().iter().map(DerCertificate::to_pem).collect();
+        let chain: String = self.chain().iter().map(pem).collect();
         let mut annotations = BTreeMap::from([
-            (CERTIFICATE.to_owned(), self.certificate().to_pem()),
+            (CERTIFICATE.to_owned(), pem(self.certificate())),
             (CHAIN.to_owned(), chain),
             (BUNDLE.to_owned(), text(serde_json::to_string(&promise))?),
         ]);
