@@ -216,6 +216,32 @@ impl Sigstore {
         std::fs::write(&config, self.signing_config(rekor).to_string()).expect("the configuration");
         (root, config)
     }
+
+    /// Writes the same as keys and certificates of their own, for programs that know no trusted roots:
+    /// the variables that cosign 2 finds them by.
+    ///
+    /// # Panics
+    /// When they can't be written.
+    pub fn variables(&self, folder: &Path) -> Vec<(&'static str, PathBuf)> {
+        let shared = &self.shared;
+        let key = |key: &Key| signing::pem("PUBLIC KEY", &key.spki());
+        let certificate = |der: &[u8]| signing::pem("CERTIFICATE", der);
+        let files = [
+            ("SIGSTORE_ROOT_FILE", certificate(&shared.fulcio.root())),
+            ("SIGSTORE_REKOR_PUBLIC_KEY", key(&shared.first.key)),
+            ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", key(&shared.fulcio.log)),
+            (
+                "SIGSTORE_TSA_CERTIFICATE_FILE",
+                shared.clock.chain().map(certificate).concat(),
+            ),
+        ];
+        let write = |(name, text): (&'static str, String)| {
+            let path = folder.join(format!("{name}.pem"));
+            std::fs::write(&path, text).expect("a file");
+            (name, path)
+        };
+        files.into_iter().map(write).collect()
+    }
 }
 
 impl Shared {

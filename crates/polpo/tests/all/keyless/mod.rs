@@ -97,13 +97,22 @@ impl Bench {
             .run()
     }
 
-    fn cosign(&self, words: &[&str]) -> Finished {
-        Program::tool("cosign-3")
-            .args(words)
+    fn cosign_with(&self, version: u32) -> Program {
+        let mut program = Program::tool(&format!("cosign-{version}"))
             .env("HOME", self.path("home"))
             .env("TUF_ROOT", self.path("tuf"))
-            .folder(self.folder.path())
-            .run()
+            .folder(self.folder.path());
+        // Of the older form it asks no trusted root.
+        if version == 2 {
+            for (name, path) in self.sigstore.variables(self.folder.path()) {
+                program = program.env(name, path);
+            }
+        }
+        program
+    }
+
+    fn cosign(&self, words: &[&str]) -> Finished {
+        self.cosign_with(3).args(words).run()
     }
 
     /// cosign verifies `image` as signed by `subject`: a signature, or a statement of a type.
@@ -189,4 +198,71 @@ fn polpo_verifies_what_an_identity_signs_with_cosign() {
             &format!("the image is signed, by {subject} (vouched for by {issuer})"),
         );
     }
+}
+
+#[test]
+fn the_older_form_goes_both_ways() {
+    let bench = Bench::new();
+    let image = bench.image("older");
+    let issuer = bench.sigstore.issuer();
+    // The older form has no room for what a log of version 2 says.
+    let refused = bench.sign(&image, PERSON, 2, &["--legacy"]).code(1);
+    assert_says(&refused, "take a log of version 1");
+    bench.sign(&image, PERSON, 1, &["--legacy"]).success();
+    let signed = format!("the image is signed, by {PERSON} (vouched for by {issuer})");
+    assert_says(&bench.verify(&image, PERSON).success(), &signed);
+    let stranger = bench.verify(&image, WORKFLOW).code(1);
+    assert_says(
+        &stranger,
+        "which is not among the identities that are trusted",
+    );
+    for version in [2, 3] {
+        let verify = |command: &str, more: &[&str]| {
+            bench
+                .cosign_with(version)
+                .args([
+                    command,
+                    "--new-bundle-format=false",
+                    "--allow-insecure-registry",
+                ])
+                .args(
+                    ["--trusted-root=trusted_root.json"]
+                        .iter()
+                        .filter(|_| version == 3),
+                )
+                .args(["--certificate-identity", PERSON])
+                .args(["--certificate-oidc-issuer", issuer])
+                .args(more)
+                .arg(&image)
+                .run()
+        };
+        verify("verify", &[]).success();
+        for kind in ["spdxjson", "slsaprovenance1"] {
+            verify("verify-attestation", &["--type", kind]).success();
+        }
+    }
+
+    let image = bench.image("older-cosign");
+    bench.sign(&image, PERSON, 1, &["--legacy"]).success();
+    fs::write(bench.path("token"), bench.sigstore.token(WORKFLOW)).unwrap();
+    let signed = bench
+        .cosign_with(3)
+        .args([
+            "sign",
+            "--yes",
+            "--allow-insecure-registry",
+            "--identity-token",
+            "token",
+        ])
+        .args(["--use-signing-config=false", "--new-bundle-format=false"])
+        .args(["--trusted-root", "trusted_root.json"])
+        .args(["--fulcio-url", bench.sigstore.fulcio()])
+        .args(["--rekor-url", bench.sigstore.rekor(1)])
+        .args(["--timestamp-server-url", &bench.sigstore.clock()])
+        .arg(&image)
+        .run()
+        .success();
+    drop(signed);
+    let signed = format!("the image is signed, by {WORKFLOW} (vouched for by {issuer})");
+    assert_says(&bench.verify(&image, WORKFLOW), &signed);
 }
