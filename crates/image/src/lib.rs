@@ -10,6 +10,7 @@ mod certificate;
 pub mod configuration;
 mod contents;
 mod database;
+pub mod diff;
 mod filesystem;
 mod flatten;
 mod generate;

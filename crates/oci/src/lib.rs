@@ -21,5 +21,5 @@ pub use companion::Companion;
 pub use config::{Execution, History, ImageConfig, InvalidConfig, RootFs};
 pub use document::{Document, DocumentContents};
 pub(crate) use layout::is_tag;
-pub use layout::{BlobReader, Layout, LayoutError, REF_NAME, ResolvedImage};
+pub use layout::{BlobReader, Layout, LayoutError, NamedImages, REF_NAME, ResolvedImage};
 pub use manifest::{Descriptor, Index, InvalidManifest, Manifest, Platform};

@@ -1,6 +1,8 @@
 //! Images as one file: a layout in a tar (`oci-archive`), and what `docker load` reads
 //! (`docker-archive`). The bytes depend on the image alone.
 
+mod docker;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
@@ -13,6 +15,8 @@ use serde::Serialize;
 use store::{AtomicFile, WriteError};
 
 use crate::{Descriptor, Document, Layout, LayoutError, ResolvedImage, is_tag};
+
+pub use docker::unpack_docker;
 
 /// The files of a layout besides its blobs are no larger.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -51,6 +55,22 @@ pub enum PackError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// It isn't what `docker save` writes.
+    #[error("{} is no docker archive: {reason}", path.display())]
+    NotDocker {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A docker archive has no image of that name, or several and none is named.
+    #[error("{} has {}; name one of them behind a colon", path.display(), if names.is_empty() { "images without names".to_owned() } else { names.join(", ") })]
+    WhichImage {
+        /// The file.
+        path: PathBuf,
+        /// The names of its images.
+        names: Vec<String>,
     },
     /// Engines know images by a name and a tag.
     #[error("`{0}` is no name for an image: NAME:TAG, the name in lower case")]

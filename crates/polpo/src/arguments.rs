@@ -1,5 +1,6 @@
 //! The command line, as written. `settings` turns it into what commands need.
 
+pub(crate) mod diff;
 pub(crate) mod image;
 pub(crate) mod lint;
 pub(crate) mod machine;
@@ -453,6 +454,8 @@ pub(crate) enum Image {
     Publish(registry::Publish),
     /// Copy an image between registries, layouts and engines, with all that refers to it
     Copy(registry::Copy),
+    /// Say where two images differ, and hold the second to rules
+    Diff(diff::ImageDiff),
     /// List the tags of a repository
     Tags(registry::Tags),
     /// Solve, lay out and write an OCI image layout

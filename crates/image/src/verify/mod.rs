@@ -25,6 +25,7 @@ use oci::{Layout, LayoutError};
 
 use crate::contents::{self, Contents, ContentsError};
 
+pub(crate) use report::plain;
 pub use report::{Finding, Standing, VerifyReport};
 pub use statements::{Stated, Statements};
 

@@ -92,7 +92,7 @@ impl Finding {
 }
 
 /// The text without what a terminal would obey: names and reasons of foreign images are in it.
-fn plain(message: &str) -> String {
+pub(crate) fn plain(message: &str) -> String {
     let obeyed = |character: char| {
         character.is_control()
             || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -6,9 +6,7 @@ use base::{Arch, Digest, Reporter};
 
 use super::{CopyError, CopyReport, CopySettings, Count, Origin};
 use crate::registry::{Reference, RegistryError};
-use crate::{
-    Companion, Descriptor, Document, Index, Layout, LayoutError, Platform, REF_NAME, media_type,
-};
+use crate::{Companion, Descriptor, Document, Layout, LayoutError, Platform, REF_NAME, media_type};
 
 /// The most manifests that one image has, with all that refers to it.
 const DOCUMENTS: usize = 10_000;
@@ -140,7 +138,7 @@ async fn root(
         Origin::Layout { layout, tag } => match (tag, layout.resolve(tag.as_deref())) {
             (_, Ok(descriptor)) => Ok((layout.document(&descriptor)?, descriptor.platform)),
             (None, Err(ambiguous @ LayoutError::Ambiguous { .. })) => {
-                match several_architectures(layout)? {
+                match layout.several_architectures()? {
                     Some(index) => Ok((index, None)),
                     None => Err(ambiguous.into()),
                 }
@@ -148,39 +146,6 @@ async fn root(
             (_, Err(error)) => Err(error.into()),
         },
     }
-}
-
-/// apko's layouts list the architectures of one image in `index.json` itself: the index of it.
-fn several_architectures(layout: &Layout) -> Result<Option<Document>, CopyError> {
-    let mut images = layout.images()?;
-    let mut platforms: Vec<&Platform> = Vec::new();
-    for image in &images {
-        match &image.platform {
-            Some(platform)
-                if !platforms.contains(&platform) && !image.annotations.contains_key(REF_NAME) =>
-            {
-                platforms.push(platform);
-            }
-            _ => return Ok(None),
-        }
-    }
-    if images.is_empty() {
-        return Ok(None);
-    }
-    let whole = layout.index()?;
-    images.retain(|image| media_type::is_manifest(&image.media_type));
-    let index = Index {
-        annotations: whole.annotations,
-        ..Index::new(images)
-    };
-    let bytes = index.to_bytes().map_err(LayoutError::Json)?;
-    let read = Document::read(media_type::INDEX, bytes);
-    let document = read.map_err(|source| LayoutError::Manifest {
-        path: layout.root().to_owned(),
-        name: "index.json".to_owned(),
-        source,
-    })?;
-    Ok(Some(document))
 }
 
 fn choose(root: &Document, arch: Arch, origin: &Origin) -> Result<Descriptor, CopyError> {

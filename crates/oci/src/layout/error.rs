@@ -120,6 +120,16 @@ pub enum LayoutError {
         /// What there is.
         found: Vec<String>,
     },
+    /// An index without end.
+    #[error("{digest} in {} lists more than {limit} images, or lists of lists; name one image by its digest", path.display())]
+    TooMany {
+        /// The layout.
+        path: PathBuf,
+        /// The index.
+        digest: Digest,
+        /// The most images that are read.
+        limit: usize,
+    },
     /// Neither a manifest nor an index.
     #[error("{digest} in {} is a `{media_type}`, no image manifest or index", path.display())]
     NoManifest {

@@ -1,7 +1,9 @@
 mod error;
+mod named;
 mod read;
 
 pub use error::LayoutError;
+pub use named::NamedImages;
 pub use read::{BlobReader, ResolvedImage};
 
 use std::collections::BTreeMap;

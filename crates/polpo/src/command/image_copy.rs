@@ -6,6 +6,7 @@ use oci::packed::{PackError, pack_docker, pack_layout, unpack_layout};
 use oci::{Layout, ResolvedImage};
 use store::Store;
 
+use super::image_source;
 use super::place::{Engine, Place};
 use crate::arguments::registry::Copy;
 use crate::output::failure::Failure;
@@ -45,25 +46,9 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
     let store = session.store()?;
     let scratch = store.temp_dir().map_err(|error| failed(error.into()))?;
     let registry = session.registry(&arguments.registries);
-    let origin = match source {
-        Place::Registry(reference) => {
-            let reference = reference.or_latest();
-            Origin::Registry {
-                repository: registry.repository(reference.repository()),
-                reference,
-            }
-        }
-        Place::Layout(path, tag) | Place::LayoutArchive(path, tag) => Origin::Layout {
-            layout: open(&path, scratch.path()).map_err(|error| failed(error.into()))?,
-            tag,
-        },
-        _ => {
-            return Err(Failure::Usage(format!(
-                "`{}` can only be copied to, not from",
-                arguments.source
-            )));
-        }
-    };
+    let origin = image_source::origin(source, &arguments.source, &registry, scratch.path())
+        .await
+        .map_err(|refused| refused.into_failure(&format!("{} was not copied", arguments.source)))?;
     let settings = CopySettings {
         referrers: !arguments.without_referrers,
         arch: arguments.arch,

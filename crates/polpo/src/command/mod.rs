@@ -9,6 +9,7 @@ mod clean;
 mod completions;
 mod image_build;
 mod image_copy;
+mod image_diff;
 mod image_graph;
 mod image_lock;
 mod image_packages;
@@ -18,6 +19,7 @@ mod image_rootfs;
 mod image_run;
 mod image_schema;
 mod image_show;
+mod image_source;
 mod image_tags;
 mod key_generate;
 mod lint;
@@ -92,6 +94,9 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         }
         Command::Image(Image::Copy(arguments)) => {
             interruptible(image_copy::run(&arguments, session)).await??;
+        }
+        Command::Image(Image::Diff(arguments)) => {
+            return interruptible(image_diff::run(&arguments, session)).await?;
         }
         Command::Image(Image::Tags(arguments)) => image_tags::run(&arguments, session).await?,
         Command::Login(arguments) => login::run(&arguments, session).await?,
