@@ -7,6 +7,7 @@
 pub mod ar;
 pub mod cpio;
 pub mod decompress;
+pub mod erofs;
 pub mod frames;
 pub mod gzip;
 mod limits;

@@ -8,9 +8,9 @@ use apk::dependency::Identity;
 use archive::tar::{EntryKind, Header, ReadError, Reader};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use archive::unpack::{Options, Ownership, Special, UnpackError, unpack};
-use archive::{Limits, decompress};
+use archive::{Limits, decompress, erofs};
 use base::{Digest, DigestReader, Sha1};
-use oci::{Layout, LayoutError, ResolvedImage};
+use oci::{Descriptor, Layout, LayoutError, ResolvedImage, media_type};
 use sha1::Digest as _;
 
 /// The largest file that is kept in memory.
@@ -33,6 +33,15 @@ pub enum ContentsError {
     /// A layer can't be decompressed.
     #[error("layer {layer} can't be decompressed: {source}")]
     Decompress {
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer is no EROFS image that can be read.
+    #[error("layer {layer} can't be read: {source}")]
+    Erofs {
         /// The layer's blob.
         layer: Digest,
         /// Why.
@@ -205,6 +214,34 @@ impl Contents {
     }
 }
 
+/// A layer as tar, whatever it is; its blob's digest is checked before.
+pub(crate) fn open_layer(
+    layout: &Layout,
+    layer: &Descriptor,
+) -> Result<Box<dyn Read + Send>, ContentsError> {
+    let failed = |source| ContentsError::Decompress {
+        layer: layer.digest,
+        source,
+    };
+    let blob = layout.open_blob(layer)?.into_file();
+    if layer.media_type == media_type::EROFS {
+        return erofs::as_tar(blob, Limits::default()).map_err(|source| ContentsError::Erofs {
+            layer: layer.digest,
+            source,
+        });
+    }
+    let blob = io::BufReader::with_capacity(1 << 18, blob);
+    decompress::open(blob, Limits::default()).map_err(failed)
+}
+
+/// What the configuration has to name a layer by, which [`open_layer`] gave a tar of that digest of.
+pub(crate) fn diff_id(layer: &Descriptor, tar: Digest) -> Digest {
+    match layer.media_type == media_type::EROFS {
+        true => layer.digest,
+        false => tar,
+    }
+}
+
 pub(crate) fn each_layer(
     layout: &Layout,
     image: &ResolvedImage,
@@ -222,12 +259,11 @@ pub(crate) fn each_layer(
             layer: layer.digest,
             source,
         };
-        let blob = io::BufReader::with_capacity(1 << 18, layout.open_blob(layer)?);
-        let content = decompress::open(blob, Limits::default()).map_err(failed)?;
-        let mut content = DigestReader::new(content);
+        let mut content = DigestReader::new(open_layer(layout, layer)?);
         read(layer.digest, &mut content)?;
         io::copy(&mut content, &mut io::sink()).map_err(failed)?;
-        let (_, found, _) = content.finish();
+        let (_, tar, _) = content.finish();
+        let found = diff_id(layer, tar);
         if found != *expected {
             return Err(ContentsError::DiffId {
                 layer: layer.digest,

@@ -12,6 +12,8 @@ pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const LAYER_TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// A layer: a zstd-compressed tar.
 pub const LAYER_TAR_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// A layer: an EROFS image, not compressed (the draft of erofs-image-spec; apko writes it too).
+pub const EROFS: &str = "application/vnd.erofs";
 /// The two bytes `{}`, the configuration of artefacts that have none.
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// A DSSE envelope in JSON: a signed statement.

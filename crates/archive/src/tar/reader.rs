@@ -14,8 +14,8 @@ pub enum End {
     Blocks,
     /// The same, or none after a whole entry: the members of a package but the last.
     Segment,
-    /// As tar does: the end of the stream or a zero block, whatever follows it. For other people's
-    /// archives.
+    /// As tar does: the end of the stream or a zero block, whatever follows it; the last file need not be
+    /// filled up to a whole block. For other people's archives.
     Lenient,
 }
 
@@ -506,6 +506,10 @@ impl<R: Read> Reader<R> {
             let count = self.fill(&mut buffer[..wanted])?;
             rest -= count as u64;
             if count < wanted {
+                // Some programs stop after the last file's last byte.
+                if self.end == End::Lenient && rest <= self.padding {
+                    break;
+                }
                 return Err(self.truncated());
             }
         }

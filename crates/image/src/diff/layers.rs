@@ -5,18 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archive::tar::{EntryKind, Header, Reader};
-use archive::tree::TreePath;
-use archive::{Limits, decompress};
+use archive::Limits;
+use archive::tar::{End, Entry, EntryKind, Header, Reader, UnsafePath};
 use base::{Digest, DigestReader};
 use oci::{Descriptor, Layout, ResolvedImage};
 
 use super::DiffError;
-use crate::contents::ContentsError;
+use crate::contents::{ContentsError, diff_id, open_layer};
 
 /// What a layer says of a path below it that is gone (OCI image specification, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
@@ -159,14 +158,16 @@ impl Layers {
     fn read(&mut self, layout: &Layout, descriptor: &Descriptor) -> Result<Layer, DiffError> {
         let layer = descriptor.digest;
         let failed = |source| ContentsError::Decompress { layer, source };
-        let mut content = DigestReader::new(open(layout, descriptor)?);
+        let mut content = DigestReader::new(open_layer(layout, descriptor)?);
         let mut changes = Vec::new();
-        let mut reader = Reader::new(&mut content, Limits::default());
+        let mut reader = Reader::new(&mut content, Limits::default())
+            .any_names()
+            .ending(End::Lenient);
         while let Some(mut entry) = reader
             .next()
             .map_err(|source| ContentsError::Tar { layer, source })?
         {
-            let header = entry.header().clone();
+            let header = named(layer, &entry)?;
             let attributes = header.xattrs.iter();
             let attributes: usize = attributes.map(|(key, value)| key.len() + value.len()).sum();
             let target = match &header.kind {
@@ -186,9 +187,9 @@ impl Layers {
             changes.push(change(header, digest, is_library, kept));
         }
         io::copy(&mut content, &mut io::sink()).map_err(failed)?;
-        let (_, diff_id, size) = content.finish();
+        let (_, tar, size) = content.finish();
         Ok(Layer {
-            diff_id,
+            diff_id: diff_id(descriptor, tar),
             size,
             changes: changes.into(),
         })
@@ -222,13 +223,15 @@ impl Layers {
                 continue;
             };
             let layer = descriptor.digest;
-            let content = open(layout, descriptor)?;
-            let mut reader = Reader::new(content, Limits::default());
+            let content = open_layer(layout, descriptor)?;
+            let mut reader = Reader::new(content, Limits::default())
+                .any_names()
+                .ending(End::Lenient);
             while let Some(mut entry) = reader
                 .next()
                 .map_err(|source| ContentsError::Tar { layer, source })?
             {
-                let Some(path) = names.get(entry.header().path.as_str()) else {
+                let Some(path) = names.get(named(layer, &entry)?.path.as_str()) else {
                     continue;
                 };
                 if !matches!(entry.header().kind, EntryKind::File { .. }) {
@@ -249,15 +252,55 @@ impl Layers {
     }
 }
 
-/// A layer's tar; its blob's digest is checked before.
-fn open(layout: &Layout, layer: &Descriptor) -> Result<Box<dyn Read + Send>, DiffError> {
-    let blob = layout.open_blob(layer)?.into_file();
-    let blob = BufReader::with_capacity(1 << 18, blob);
-    let opened = decompress::open(blob, Limits::default());
-    Ok(opened.map_err(|source| ContentsError::Decompress {
-        layer: layer.digest,
-        source,
-    })?)
+/// An entry's header with names as engines take them: whatever is before the first part, and empty
+/// parts, are left out.
+fn named<R: Read>(layer: Digest, entry: &Entry<'_, R>) -> Result<Header, DiffError> {
+    let mut header = entry.header().clone();
+    let refused = |name: &[u8], reason| DiffError::Name {
+        layer,
+        name: text_of(name).unwrap_or_default(),
+        reason,
+    };
+    let path = |name: &[u8]| -> Result<String, DiffError> {
+        let text = text_of(name).map_err(|reason| refused(name, reason))?;
+        let parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
+        let parts: Vec<&str> = parts.collect();
+        match parts.contains(&"..") {
+            true => Err(refused(name, UnsafePath::Parent)),
+            false if parts.is_empty() => Ok(".".to_owned()),
+            false => Ok(parts.join("/")),
+        }
+    };
+    header.path = path(entry.path_bytes())?;
+    let bytes = entry.target_bytes();
+    match &mut header.kind {
+        EntryKind::HardLink { target } => *target = path(bytes)?,
+        EntryKind::Symlink { target } => {
+            *target = text_of(bytes).map_err(|reason| refused(bytes, reason))?;
+        }
+        _ => {}
+    }
+    Ok(header)
+}
+
+/// Bytes of names that are no UTF-8 are the characters from here on, at the end of what is for
+/// private use: two names never become one.
+const BYTES: u32 = 0x10_ff00;
+
+fn text_of(name: &[u8]) -> Result<String, UnsafePath> {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\0' => return Err(UnsafePath::Control),
+                other if u32::from(other) >= BYTES => return Err(UnsafePath::NotUtf8),
+                other => text.push(other),
+            }
+        }
+        let invalid = chunk.invalid().iter();
+        text.extend(invalid.filter_map(|byte| char::from_u32(BYTES + u32::from(*byte))));
+    }
+    Ok(text)
 }
 
 type Scanned = (Option<Digest>, bool, Option<Arc<[u8]>>);
@@ -556,5 +599,5 @@ impl Tree {
 
 /// Whether it names something inside the image, not the image's root.
 fn is_path(path: &str) -> bool {
-    TreePath::new(path).is_ok()
+    !matches!(path, "" | ".")
 }

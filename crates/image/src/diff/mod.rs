@@ -22,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use apk::index::TextError;
+use archive::tar::UnsafePath;
 use base::{Arch, Digest};
 use key::PublicKey;
 use oci::{Descriptor, Layout, LayoutError, NamedImages, Platform, ResolvedImage};
@@ -148,6 +149,16 @@ pub enum DiffError {
         layer: Digest,
         /// The path.
         path: String,
+    },
+    /// A name that no engine would take for a file inside the image.
+    #[error("layer {layer} has an entry `{}`: {reason}", name.escape_debug())]
+    Name {
+        /// The layer.
+        layer: Digest,
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: UnsafePath,
     },
     /// Neither image, or only one of them, is made for the architecture.
     #[error("the {side} image is not made for {arch}; it has {}", found.join(", "))]

@@ -224,7 +224,7 @@ const CHECKS: [Check; 26] = [
     },
     Check {
         name: "attestation",
-        about: "a kind of statement that referred to the first does not refer to the second",
+        about: "a kind of attestation that referred to the first does not refer to the second",
         find: Find::Image(attestations),
     },
     Check {
@@ -532,8 +532,8 @@ fn unsigned(image: &ImageDifferences) -> Vec<String> {
 }
 
 fn attestations(image: &ImageDifferences) -> Vec<String> {
-    let gone = image.statements.kinds().removed;
-    gone.into_iter()
+    let gone = image.statements.kinds().removed.into_iter();
+    gone.filter(|kind| kind.starts_with("attestation"))
         .map(|kind| format!("it has no {kind} any more"))
         .collect()
 }

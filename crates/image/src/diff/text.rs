@@ -253,6 +253,13 @@ pub(super) fn absolute(path: &str) -> String {
     }
 }
 
+fn symbols(count: usize) -> String {
+    match count {
+        1 => "1 symbol".to_owned(),
+        count => format!("{count} symbols"),
+    }
+}
+
 pub(super) fn library(library: &LibraryChange) -> String {
     let facts = library.after.as_ref().or(library.before.as_ref());
     let package = facts.and_then(|facts| facts.package.as_ref());
@@ -262,10 +269,10 @@ pub(super) fn library(library: &LibraryChange) -> String {
     let name = &library.name;
     match (library.change, &library.before, &library.after) {
         (FileFate::Removed, Some(before), _) => {
-            format!("- {name}{package}: gone, with {} symbols", before.symbols)
+            format!("- {name}{package}: gone, with {}", symbols(before.symbols))
         }
         (FileFate::Added, _, Some(after)) => {
-            format!("+ {name}{package}: new, with {} symbols", after.symbols)
+            format!("+ {name}{package}: new, with {}", symbols(after.symbols))
         }
         (_, before, after) => {
             let soname = |side: &Option<super::LibraryFacts>| {
@@ -276,8 +283,11 @@ pub(super) fn library(library: &LibraryChange) -> String {
             if soname(before) != soname(after) {
                 words.push(format!("soname {} → {}", soname(before), soname(after)));
             }
-            words.extend(counted(library.removed.len(), "symbols gone"));
-            words.extend(counted(library.added.len(), "symbols new"));
+            for (names, word) in [(&library.removed, "gone"), (&library.added, "new")] {
+                if !names.is_empty() {
+                    words.push(format!("{} {word}", symbols(names.len())));
+                }
+            }
             words.extend(counted(library.omitted, "more"));
             let mark = if library.may_break() { '!' } else { '~' };
             let first: Vec<&str> = library.removed.iter().take(3).map(String::as_str).collect();
@@ -344,13 +354,13 @@ pub(super) fn aspect(change: &FileChange, aspect: Aspect) -> String {
             }
         }
     };
-    format!(
-        "{}: {} {} → {}",
-        absolute(&change.path),
-        aspect.words(),
-        side(&change.before),
-        side(&change.after)
-    )
+    let (path, words) = (absolute(&change.path), aspect.words());
+    let (before, after) = (side(&change.before), side(&change.after));
+    match before == after {
+        // Other bytes, and as many.
+        true => format!("{path}: {words}, {after}"),
+        false => format!("{path}: {words} {before} → {after}"),
+    }
 }
 
 /// `A`, `D` and `M` as git has them, the path and what differs.

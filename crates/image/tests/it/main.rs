@@ -9,6 +9,7 @@ extern crate polpo_image as image;
 
 mod bed;
 mod build;
+mod diff;
 mod engines;
 mod layers;
 mod lock;
