@@ -1,15 +1,15 @@
 //! What is said about images: their SBOMs, and what refers to them.
 //!
 //! None of it is taken to be true. It is compared as it is written; whether a signature is good is
-//! looked at where keys are given.
+//! looked at where it is said who is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use attest::bundle::{self, Bundle};
 use attest::dsse::Envelope;
 use attest::intoto::{SPDX_PREDICATE, Statement};
+use attest::trust::Trust;
 use base::Digest;
-use key::PublicKey;
 use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde::Deserialize;
 use serde_json::Value;
@@ -175,7 +175,7 @@ impl Described {
         layout: &Layout,
         subject: &Descriptor,
         others: &[Descriptor],
-        keys: &[PublicKey],
+        trust: Option<&Trust>,
     ) -> Result<Described, LayoutError> {
         let mut described = Described::default();
         for (_, manifest) in layout.possible_referrers(&subject.digest)? {
@@ -216,15 +216,16 @@ impl Described {
                 }
             }
         }
-        described.signed = if keys.is_empty() {
-            described
+        described.signed = match trust {
+            None => described
                 .kinds
                 .keys()
-                .any(|kind| kind == "signature" || kind.starts_with("signature "))
-        } else {
-            let statements = Statements::about(layout, subject, keys)?;
-            let mut kinds = statements.trusted.iter();
-            kinds.any(|(kind, _)| kind == SIGNATURE)
+                .any(|kind| kind == "signature" || kind.starts_with("signature ")),
+            Some(trust) => {
+                let statements = Statements::about(layout, subject, trust)?;
+                let mut stated = statements.trusted.iter();
+                stated.any(|stated| stated.kind == SIGNATURE)
+            }
         };
         Ok(described)
     }

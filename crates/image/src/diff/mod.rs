@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 
 use apk::index::TextError;
 use archive::tar::UnsafePath;
+use attest::trust::Trust;
 use base::{Arch, Digest};
-use key::PublicKey;
 use oci::{Descriptor, Layout, LayoutError, NamedImages, Platform, ResolvedImage};
 
 use crate::contents::ContentsError;
@@ -61,7 +61,7 @@ pub struct DiffRequest<'a> {
     /// The images for this architecture alone.
     pub arch: Option<Arch>,
     /// Whose signatures count; none: anybody's.
-    pub keys: &'a [PublicKey],
+    pub trust: Option<&'a Trust>,
     /// What the second image is held to.
     pub rules: &'a [Rule],
     /// An empty folder for libraries while they are looked into.
@@ -199,7 +199,7 @@ pub fn diff(request: &DiffRequest<'_>) -> Result<Differences, DiffError> {
     let before = named(&request.before, Side::Before)?;
     let after = named(&request.after, Side::After)?;
     let about = |side: &DiffSide<'_>, named: &NamedImages, which| {
-        Described::read(side.layout, &named.root, &named.others, request.keys).map_err(|source| {
+        Described::read(side.layout, &named.root, &named.others, request.trust).map_err(|source| {
             DiffError::Layout {
                 side: which,
                 source,
@@ -246,10 +246,13 @@ pub fn diff(request: &DiffRequest<'_>) -> Result<Differences, DiffError> {
                     Side::Before => whole.0.clone(),
                     Side::After => whole.1.clone(),
                 },
-                false => {
-                    Described::read(given.layout, &image.descriptor, &named.others, request.keys)
-                        .map_err(|source| DiffError::Layout { side, source })?
-                }
+                false => Described::read(
+                    given.layout,
+                    &image.descriptor,
+                    &named.others,
+                    request.trust,
+                )
+                .map_err(|source| DiffError::Layout { side, source })?,
             };
             Ok::<_, DiffError>(described)
         };

@@ -474,7 +474,7 @@ pub struct Statements {
     pub before: BTreeMap<String, usize>,
     /// For the second image.
     pub after: BTreeMap<String, usize>,
-    /// Whether the images are signed: by one of the keys that were given, or, without keys, by anyone.
+    /// Whether the images are signed: by somebody who is trusted, or, where nobody is named, by anyone.
     pub signed: Pair<bool>,
 }
 

@@ -219,7 +219,7 @@ const CHECKS: [Check; 26] = [
     },
     Check {
         name: "unsigned",
-        about: "nothing that refers to it, or to its index, is a signature (by one of the keys, with --key)",
+        about: "nothing that refers to it, or to its index, is a signature (with --key or --trusted-root: a good one)",
         find: Find::Image(unsigned),
     },
     Check {

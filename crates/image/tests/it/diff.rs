@@ -95,7 +95,7 @@ impl Pair {
             before: side("before", before),
             after: side("after", after),
             arch: None,
-            keys: &[],
+            trust: None,
             rules: &rules,
             scratch: &scratch,
         });

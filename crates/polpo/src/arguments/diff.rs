@@ -7,6 +7,7 @@ use clap::Args;
 use image::diff::Rule;
 
 use super::registry::Registries;
+use super::trust::Certificates;
 
 /// How differences are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +45,8 @@ pub(crate) struct ImageDiff {
     /// Public key: only signatures by it, or another that is named, count; may be repeated
     #[arg(long, value_name = "KEY.pub")]
     pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) certificates: Certificates,
     #[command(flatten)]
     pub(crate) registries: Registries,
 }

@@ -8,6 +8,7 @@ use oci::copy::{CopySettings, Origin, to_layout};
 
 use super::image_source;
 use super::place::Place;
+use super::signatory;
 use crate::arguments::diff::{DiffFormat, ImageDiff};
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer, print_raw};
@@ -20,12 +21,10 @@ pub(crate) async fn run(arguments: &ImageDiff, session: &Session<'_>) -> Result<
             arguments.before, arguments.after
         )
     };
-    let keys = arguments
-        .key
-        .iter()
-        .map(|path| key::load_public(path))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::failed(what(), error))?;
+    let names_somebody = !arguments.key.is_empty() || arguments.certificates.trusted_root.is_some();
+    let trust = names_somebody
+        .then(|| signatory::trust(&arguments.key, &arguments.certificates, &what))
+        .transpose()?;
     let places = (
         Place::parse(&arguments.before)?,
         Place::parse(&arguments.after)?,
@@ -72,7 +71,7 @@ pub(crate) async fn run(arguments: &ImageDiff, session: &Session<'_>) -> Result<
             tag: after_tag.as_deref(),
         },
         arch: arguments.arch,
-        keys: &keys,
+        trust: trust.as_ref(),
         rules: &arguments.fail_on,
         scratch: &looked_into,
     })
