@@ -152,6 +152,7 @@ impl Layers {
             tree.sizes.push(layer.size);
             tree.apply(number, descriptor.digest, &layer.changes)?;
         }
+        tree.with_root();
         Ok(tree)
     }
 
@@ -413,6 +414,17 @@ fn folder() -> Facts {
 }
 
 impl Tree {
+    /// Whether a layer has an entry for the root makes no difference, but what it says of it.
+    fn with_root(&mut self) {
+        let root = || Placed {
+            facts: Arc::new(folder()),
+            linked: None,
+            layer: 0,
+            name: ".".into(),
+        };
+        self.files.entry(".".to_owned()).or_insert_with(root);
+    }
+
     fn apply(&mut self, number: usize, layer: Digest, changes: &[Change]) -> Result<(), DiffError> {
         // A layer's own entries are not hidden by its whiteouts, wherever these stand.
         for change in changes {

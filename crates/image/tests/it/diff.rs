@@ -188,7 +188,6 @@ fn layers_are_seen_as_engines_unpack_them() {
     ]);
     let changed = pair.files(&[lower.clone()], &[lower, changed]).unwrap();
     insta::assert_snapshot!(changed.join("\n"), @"
-    + .
     ~ lib target
     ~ opt/deep type,mode
     - opt/deep/z

@@ -847,7 +847,10 @@ fn images_of_other_programs_are_compared() {
             "--files",
         ])
         .success();
-    insta::assert_snapshot!(files_of(&built.stdout), @"");
+    insta::assert_snapshot!(files_of(&built.stdout), @"
+    A /etc/gone
+    A /opt/all/b
+    ");
     assert!(
         built
             .stdout
