@@ -56,7 +56,7 @@ pub(super) fn file_type(mode: u16) -> u8 {
 /// Linux's number of a device (`new_encode_dev`).
 pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
     (major < 1 << 12 && minor < 1 << 20)
-        .then(|| (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+        .then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
 }
 
 /// What [`device`] made a number of.

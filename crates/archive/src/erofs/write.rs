@@ -222,8 +222,7 @@ impl<'t> Plan<'t> {
             inodes[place].links += 1;
             name(&mut inodes, &places, path.as_str(), place);
         }
-        for place in 0..inodes.len() {
-            let inode = &mut inodes[place];
+        for inode in &mut inodes {
             if let Data::Names(names) = &mut inode.data {
                 names.sort();
                 inode.size = names_size(names.iter().map(|(name, _)| name.len()));
@@ -256,17 +255,17 @@ impl<'t> Plan<'t> {
             // but are read faster if they don't.
             let found = open
                 .iter()
-                .position(|start| start % BLOCK != 0 && room(*start) >= whole);
+                .position(|start| !start.is_multiple_of(BLOCK) && room(*start) >= whole);
             let start = match found {
                 Some(place) => open.remove(place),
-                None if whole <= room(end) || (inline == 0 && end % BLOCK == 0) => {
+                None if whole <= room(end) || (inline == 0 && end.is_multiple_of(BLOCK)) => {
                     let start = end;
                     end += whole.next_multiple_of(SLOT);
                     inode.offset = start;
                     continue;
                 }
                 None => {
-                    if room(end) >= EXTENDED && end % BLOCK != 0 {
+                    if room(end) >= EXTENDED && !end.is_multiple_of(BLOCK) {
                         open.push(end);
                     }
                     let start = end.next_multiple_of(BLOCK);
@@ -280,7 +279,7 @@ impl<'t> Plan<'t> {
             };
             inode.offset = start;
             let rest = start + whole.next_multiple_of(SLOT);
-            if rest % BLOCK != 0 && room(rest) >= EXTENDED {
+            if !rest.is_multiple_of(BLOCK) && room(rest) >= EXTENDED {
                 open.push(rest);
             }
         }
@@ -308,8 +307,7 @@ impl<'t> Plan<'t> {
         let mut order: Vec<usize> = (0..self.inodes.len()).collect();
         order.sort_by_key(|place| self.inodes[*place].offset);
         // The superblock's checksum is of the whole first block.
-        let mut first = Vec::new();
-        first.resize(SUPERBLOCK as usize, 0);
+        let mut first = vec![0; SUPERBLOCK as usize];
         first.extend(self.superblock(0));
         let mut rest = order.into_iter().peekable();
         while let Some(place) = rest.next_if(|place| self.inodes[*place].offset < BLOCK) {

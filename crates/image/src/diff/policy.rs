@@ -415,7 +415,7 @@ fn rights(image: &ImageDifferences, kinds: &[Right]) -> Vec<String> {
     let gained = image.privileges.iter();
     gained
         .filter(|privilege| privilege.gained && kinds.contains(&privilege.right))
-        .map(|privilege| super::text::privilege(privilege))
+        .map(super::text::privilege)
         .collect()
 }
 

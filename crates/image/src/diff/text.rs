@@ -93,10 +93,7 @@ pub(super) fn parts(image: &ImageDifferences, extent: Extent) -> Vec<(String, Ve
             parts.push((title, lines));
         }
     };
-    part(
-        package_title(image),
-        lines(&image.packages, |change| package(change)),
-    );
+    part(package_title(image), lines(&image.packages, package));
     part("licences".to_owned(), licences(image));
     part("rights".to_owned(), lines(&image.privileges, privilege));
     part("libraries".to_owned(), libraries(image, extent));
