@@ -167,7 +167,9 @@ fn layers_are_seen_as_engines_unpack_them() {
     let same = pair.files(&[lower.clone(), upper.clone()], std::slice::from_ref(&flat));
     assert_eq!(same.unwrap(), [""; 0]);
     let all = layer(&[(".wh..wh..opq", FILE, ""), ("etc/x", FILE, "x")]);
-    let gone = pair.files(&[lower.clone()], &[lower.clone(), all]).unwrap();
+    let gone = pair
+        .files(std::slice::from_ref(&lower), &[lower.clone(), all])
+        .unwrap();
     insta::assert_snapshot!(gone.join("\n"), @"
     - etc/y
     - lib
@@ -186,7 +188,9 @@ fn layers_are_seen_as_engines_unpack_them() {
         ("opt/deep", FILE, "a file now"),
         (".", EntryKind::Directory, ""),
     ]);
-    let changed = pair.files(&[lower.clone()], &[lower, changed]).unwrap();
+    let changed = pair
+        .files(std::slice::from_ref(&lower), &[lower.clone(), changed])
+        .unwrap();
     insta::assert_snapshot!(changed.join("\n"), @"
     ~ lib target
     ~ opt/deep type,mode
