@@ -20,6 +20,8 @@ use archive::Limits;
 use archive::tar::Writer;
 use archive::tree::{FileTree, Node, NodeKind, TarOptions, TreePath};
 use base::Epoch;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use store::Store;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -314,6 +316,40 @@ fn main() -> Outcome<()> {
     seeds.add("image_documents", "manifest", manifest.to_bytes()?)?;
     let index = oci::Index::new(vec![config]);
     seeds.add("image_documents", "index", index.to_bytes()?)
+}
+
+/// Signatures by identities, and the parts of them that others sign.
+fn sigstore(seeds: &Seeds) -> Outcome<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/attest/testdata/sigstore");
+    for name in ["trusted_root", "bundle_1", "bundle_2"] {
+        let json = fs::read(folder.join(format!("{name}.json")))?;
+        seeds.add("sigstore_bundle", name, &json)?;
+        let bundle: serde_json::Value = serde_json::from_slice(&json)?;
+        let material = &bundle["verificationMaterial"];
+        let times = &material["timestampVerificationData"]["rfc3161Timestamps"];
+        let entry = &material["tlogEntries"][0];
+        let parts = [
+            &material["certificate"]["rawBytes"],
+            &times[0]["signedTimestamp"],
+            &entry["canonicalizedBody"],
+            &entry["inclusionProof"]["checkpoint"]["envelope"],
+            &bundle["dsseEnvelope"]["signatures"][0]["sig"],
+        ];
+        for (place, part) in parts.into_iter().enumerate() {
+            let Some(text) = part.as_str() else {
+                continue;
+            };
+            let part = match STANDARD.decode(text) {
+                Ok(bytes) => bytes,
+                Err(_) => text.as_bytes().to_vec(),
+            };
+            let seed = [&[place as u8][..], &part].concat();
+            seeds.add("sigstore_parts", &format!("{name}-{place}"), seed)?;
+        }
+    }
+    let key = key::PrivateKey::generate(key::Algorithm::EcdsaP256)?;
+    seeds.add("key_pem", "private", key.to_pem(None)?.as_bytes())?;
+    seeds.add("key_pem", "public", key.public()?.to_pem())
 }
 
 /// The payload of a file.

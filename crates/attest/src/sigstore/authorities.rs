@@ -192,3 +192,101 @@ fn subject_of(payload: &[u8]) -> Sha256Hash {
         .find_map(|subject| subject.digest.sha256)
         .unwrap_or(Sha256Hash::new([0; 32]))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::Bundle as Signed;
+    use crate::sigstore::Signers;
+    use crate::trust::Trust;
+
+    const ROOT: &[u8] = include_bytes!("../../testdata/sigstore/trusted_root.json");
+    const BUNDLES: [&[u8]; 2] = [
+        include_bytes!("../../testdata/sigstore/bundle_1.json"),
+        include_bytes!("../../testdata/sigstore/bundle_2.json"),
+    ];
+
+    /// Made by a deployment of the tests' own, with a log of version 1 and one of version 2.
+    #[test]
+    fn bundles_verify_long_after_their_certificates() {
+        let trust = Trust::default().and(
+            Authorities::from_json(ROOT).unwrap(),
+            vec![Signers::anybody()],
+        );
+        let subjects = BUNDLES.map(|bundle| {
+            let bundle = Signed::from_json(bundle).unwrap();
+            let verified = bundle.verify(&trust).unwrap();
+            assert!(verified.keys().is_empty());
+            assert!(verified.time() > Some(Epoch(1_700_000_000)));
+            verified.identity().unwrap().subject.clone()
+        });
+        insta::assert_debug_snapshot!(subjects, @r#"
+        [
+            "https://example.com/team/hello/.github/workflows/release.yaml@refs/heads/main",
+            "signer@example.com",
+        ]
+        "#);
+        // What was read comes out again, byte for byte.
+        let bundle = Signed::from_json(BUNDLES[0]).unwrap();
+        assert_eq!(bundle.to_json().unwrap(), BUNDLES[0]);
+        let nobody = Trust::default().and(Authorities::from_json(ROOT).unwrap(), Vec::new());
+        let error = bundle.verify(&nobody).err().unwrap();
+        assert!(
+            error.to_string().contains("whose certificates count"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn trusted_roots() {
+        for public in [
+            sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT,
+            sigstore_trust_root::SIGSTORE_STAGING_TRUSTED_ROOT,
+            sigstore_trust_root::SIGSTORE_GITHUB_TRUSTED_ROOT,
+        ] {
+            Authorities::from_json(public.as_bytes()).unwrap();
+        }
+        let good: Value = serde_json::from_slice(ROOT).unwrap();
+        type Change<'a> = &'a dyn Fn(&mut Value);
+        let refused: [(Change<'_>, &str); 5] = [
+            (
+                &|root| root["mediaType"] = "x".into(),
+                "its media type is `x`",
+            ),
+            (
+                &|root| root["tlogs"] = json!({}),
+                "no trusted root of Sigstore",
+            ),
+            (
+                &|root| root["tlogs"][1] = root["tlogs"][0].clone(),
+                "duplicate trusted log ID",
+            ),
+            (
+                &|root| root["certificateAuthorities"][0]["certChain"]["certificates"] = json!([]),
+                "empty certificate chain",
+            ),
+            (
+                &|root| {
+                    let chain = &mut root["certificateAuthorities"][0]["certChain"];
+                    chain["certificates"][0]["rawBytes"] = "AAAA".into();
+                },
+                "invalid trusted certificate",
+            ),
+        ];
+        for (change, reason) in refused {
+            let mut root = good.clone();
+            change(&mut root);
+            let error = Authorities::from_json(root.to_string().as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(reason), "{reason}: {error}");
+        }
+        let doubled =
+            String::from_utf8_lossy(ROOT).replacen("\"tlogs\"", "\"tlogs\":[],\"tlogs\"", 1);
+        let error = Authorities::from_json(doubled.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("`tlogs` stands twice"),
+            "{error}"
+        );
+    }
+}

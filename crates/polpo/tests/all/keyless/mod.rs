@@ -2,6 +2,7 @@
 
 mod attacks;
 mod others;
+mod sources;
 
 use std::fs;
 use std::path::PathBuf;
