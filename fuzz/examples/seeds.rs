@@ -315,7 +315,8 @@ fn main() -> Outcome<()> {
     let manifest = oci::Manifest::image(config.clone(), vec![config.clone()]);
     seeds.add("image_documents", "manifest", manifest.to_bytes()?)?;
     let index = oci::Index::new(vec![config]);
-    seeds.add("image_documents", "index", index.to_bytes()?)
+    seeds.add("image_documents", "index", index.to_bytes()?)?;
+    sigstore(&seeds)
 }
 
 /// Signatures by identities, and the parts of them that others sign.

@@ -145,7 +145,7 @@ struct Hint {
 }
 
 /// What cosign calls a key by: its SHA-256 in base64.
-fn hint(key: &PublicKey) -> String {
+pub(crate) fn hint(key: &PublicKey) -> String {
     let id: Digest = key.id();
     STANDARD.encode(id.as_bytes())
 }

@@ -67,9 +67,9 @@ pub enum AttachError {
 pub enum Signer<'a> {
     /// A key.
     Key(&'a PrivateKey),
-    /// An identity, with a certificate of the moment. What it signs has to verify where whom to trust
-    /// is known.
-    Identity(&'a sigstore::Signer<'a>, Option<&'a Trust>),
+    /// An identity or a key, with the services of a Sigstore deployment. What they sign has to verify
+    /// where whom to trust is known.
+    Sigstore(&'a sigstore::Signer<'a>, Option<&'a Trust>),
 }
 
 impl From<KeyError> for AttachError {
@@ -114,7 +114,7 @@ impl Attaching<'_> {
                 let payload = simple_signing::payload(name, &self.image.digest)?;
                 let (signature, mut annotations) = match self.signer {
                     Signer::Key(key) => (key.sign(&payload)?, BTreeMap::new()),
-                    Signer::Identity(signer, _) => signer.sign_payload(&payload).await?,
+                    Signer::Sigstore(signer, _) => signer.sign_payload(&payload).await?,
                 };
                 annotations.insert(LEGACY_SIGNATURE.to_owned(), STANDARD.encode(signature));
                 self.companion(
@@ -146,7 +146,7 @@ impl Attaching<'_> {
                         let envelope = envelope.to_json().map_err(BundleError::from)?;
                         (envelope, BTreeMap::new())
                     }
-                    Signer::Identity(signer, _) => signer.sign_envelope(&statement).await?,
+                    Signer::Sigstore(signer, _) => signer.sign_envelope(&statement).await?,
                 };
                 annotations.insert(LEGACY_SIGNATURE.to_owned(), String::new());
                 annotations.insert("predicateType".to_owned(), predicate_type.to_owned());
@@ -188,7 +188,7 @@ impl Attaching<'_> {
     ) -> Result<Descriptor, AttachError> {
         let bundle = match self.signer {
             Signer::Key(key) => Bundle::sign(statement, key)?,
-            Signer::Identity(signer, trust) => signer.sign(statement, trust).await?,
+            Signer::Sigstore(signer, trust) => signer.sign(statement, trust).await?,
         };
         let bundle = bundle.to_json()?;
         let blob = self.layout.put_blob(attest::bundle::MEDIA_TYPE, &bundle)?;

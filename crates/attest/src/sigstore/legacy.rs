@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sigstore_rekor::entry::{DsseEntry, LogEntry};
+use sigstore_rekor::entry::LogEntry;
 use sigstore_types::{DerCertificate, DsseEnvelope, DsseSignature, PayloadBytes, SignatureBytes};
 
 use super::{EvidenceError, Identity, RekorVersion, Signer, SignerError};
@@ -51,8 +51,8 @@ pub enum LegacyError {
     Sign(#[from] SignerError),
     /// The log makes no promises, which are all that the older form has room for.
     #[error(
-        "signatures of the older form take a log of version 1, and the one that is named is of \
-         version 2; name another, or sign without --legacy"
+        "signatures of the older form take a log of version 1, and none is named; name one, or sign \
+         without --legacy"
     )]
     Promiseless,
 }
@@ -201,11 +201,6 @@ impl Annotations<'_> {
     }
 }
 
-/// With lines that end as cosign's do.
-fn pem(certificate: &DerCertificate) -> String {
-    certificate.to_pem().replace("\r\n", "\n")
-}
-
 fn believed(
     proven: super::authorities::Proven,
     trust: &Trust,
@@ -252,7 +247,10 @@ impl Signer<'_> {
         payload: &[u8],
     ) -> Result<(Vec<u8>, BTreeMap<String, String>), LegacyError> {
         self.hold_to_promises()?;
-        let (signature, entry) = self.sign_message(payload).await?;
+        let signature = self.sign_bytes(payload)?;
+        let entry = self
+            .entered(&self.message_entry(payload, &signature))
+            .await?;
         let annotations = self.annotations(&signature, &entry).await?;
         Ok((signature.as_bytes().to_vec(), annotations))
     }
@@ -273,18 +271,16 @@ impl Signer<'_> {
             PayloadBytes::new(payload),
             DsseSignature::new(signature.clone(), Default::default()),
         );
-        let proposed = DsseEntry::new(&envelope, self.certificate())
-            .map_err(|error| self.odd_entry(error.to_string()))?;
-        let entry = self.entered(&proposed).await?;
+        let entry = self.entered(&self.envelope_entry(&envelope)?).await?;
         let annotations = self.annotations(&signature, &entry).await?;
         let envelope = serde_json::to_vec(&envelope).map_err(JsonError::from)?;
         Ok((envelope, annotations))
     }
 
     fn hold_to_promises(&self) -> Result<(), LegacyError> {
-        match self.services().rekor_version {
-            RekorVersion::V1 => Ok(()),
-            RekorVersion::V2 => Err(LegacyError::Promiseless),
+        match self.services().rekor {
+            Some((_, RekorVersion::V1)) => Ok(()),
+            _ => Err(LegacyError::Promiseless),
         }
     }
 
@@ -309,12 +305,12 @@ impl Signer<'_> {
             },
         };
         let text = |value: Result<String, serde_json::Error>| value.map_err(JsonError::from);
-        let chain: String = self.chain().iter().map(pem).collect();
-        let mut annotations = BTreeMap::from([
-            (CERTIFICATE.to_owned(), pem(self.certificate())),
-            (CHAIN.to_owned(), chain),
-            (BUNDLE.to_owned(), text(serde_json::to_string(&promise))?),
-        ]);
+        let promise = text(serde_json::to_string(&promise))?;
+        let mut annotations = BTreeMap::from([(BUNDLE.to_owned(), promise)]);
+        if let Some((certificate, chain)) = self.certificates() {
+            annotations.insert(CERTIFICATE.to_owned(), certificate);
+            annotations.insert(CHAIN.to_owned(), chain);
+        }
         if let Some(time) = self.time(signature).await? {
             let time = Timestamp {
                 token: STANDARD.encode(time),

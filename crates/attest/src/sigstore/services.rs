@@ -18,12 +18,10 @@ pub enum RekorVersion {
 /// Where a signer turns to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Services {
-    /// Who issues certificates (Fulcio).
-    pub fulcio: Url,
-    /// The log (Rekor).
-    pub rekor: Url,
-    /// What the log speaks.
-    pub rekor_version: RekorVersion,
+    /// Who issues certificates (Fulcio). Keys do without.
+    pub fulcio: Option<Url>,
+    /// The log (Rekor) and what it speaks. Keys may do without.
+    pub rekor: Option<(Url, RekorVersion)>,
     /// Who tells the time (RFC 3161), at the very place where it is asked.
     pub timestamp: Option<Url>,
 }
@@ -38,9 +36,12 @@ pub enum ServicesError {
     #[error("this is no signing configuration of Sigstore: {0}")]
     Shape(#[source] Box<sigstore_trust_root::Error>),
     /// There is none of a kind, now and of a version that is known.
-    #[error("the signing configuration names no {kind} that is in use now and of a known version")]
+    #[error(
+        "signing by an identity takes a {kind}, and none is named that is in use now and of a known \
+         version"
+    )]
     Missing {
-        /// `certificate authority`, `log` or `clock`.
+        /// `certificate authority` or `log`.
         kind: &'static str,
     },
     /// It wants more signatures than are made.
@@ -85,21 +86,20 @@ impl Services {
         let text = String::from_utf8_lossy(bytes);
         let config = SigningConfig::from_json(&text)
             .map_err(|error| ServicesError::Shape(Box::new(error)))?;
-        let missing = |kind| ServicesError::Missing { kind };
         let logs = config.eligible_rekor_urls(None);
         single("log", &config.rekor_tlog_config, logs.len())?;
         let clocks = config.eligible_tsa_urls();
         single("clock", &config.tsa_config, clocks.len())?;
-        let fulcio = config
-            .fulcio_url()
-            .ok_or(missing("certificate authority"))?;
-        let rekor = logs.first().ok_or(missing("log"))?;
-        let version = match rekor.major_api_version {
-            1 => RekorVersion::V1,
-            _ => RekorVersion::V2,
-        };
+        let rekor = logs.first().map(|log| {
+            let version = match log.major_api_version {
+                1 => RekorVersion::V1,
+                _ => RekorVersion::V2,
+            };
+            (log.url.as_str(), version)
+        });
+        let fulcio = config.fulcio_url().map(|service| service.url.as_str());
         let clock = clocks.first().map(|clock| clock.url.as_str());
-        Services::new(&fulcio.url, &rekor.url, version, clock)
+        Services::new(fulcio, rekor, clock)
     }
 
     /// Services at these URLs.
@@ -107,9 +107,8 @@ impl Services {
     /// # Errors
     /// They are no URLs, or can't be used.
     pub fn new(
-        fulcio: &str,
-        rekor: &str,
-        rekor_version: RekorVersion,
+        fulcio: Option<&str>,
+        rekor: Option<(&str, RekorVersion)>,
         timestamp: Option<&str>,
     ) -> Result<Services, ServicesError> {
         let url = |kind, text: &str| {
@@ -119,18 +118,32 @@ impl Services {
                 source,
             })
         };
+        let fulcio = fulcio.map(|text| url("certificate authority", text));
+        let rekor = rekor.map(|(text, version)| url("log", text).map(|url| (url, version)));
         let services = Services {
-            fulcio: url("certificate authority", fulcio)?,
-            rekor: url("log", rekor)?,
-            rekor_version,
+            fulcio: fulcio.transpose()?,
+            rekor: rekor.transpose()?,
             timestamp: timestamp.map(|text| url("clock", text)).transpose()?,
         };
-        if !keeps_secrets(&services.fulcio) {
-            return Err(ServicesError::Plain(services.fulcio));
-        }
-        match (rekor_version, &services.timestamp) {
-            (RekorVersion::V2, None) => Err(ServicesError::Timeless),
+        match services.fulcio {
+            Some(fulcio) if !keeps_secrets(&fulcio) => Err(ServicesError::Plain(fulcio)),
             _ => Ok(services),
+        }
+    }
+
+    /// Holds them to what a certificate takes: who issues it, and what proves when it was used.
+    ///
+    /// # Errors
+    /// One of them is missing.
+    pub fn hold_to_certificates(&self) -> Result<(), ServicesError> {
+        let missing = |kind| ServicesError::Missing { kind };
+        self.fulcio
+            .as_ref()
+            .ok_or(missing("certificate authority"))?;
+        let (_, version) = self.rekor.as_ref().ok_or(missing("log"))?;
+        match (version, &self.timestamp) {
+            (RekorVersion::V2, None) => Err(ServicesError::Timeless),
+            _ => Ok(()),
         }
     }
 }
@@ -181,14 +194,15 @@ mod tests {
         });
         change(&mut config);
         Services::from_signing_config(config.to_string().as_bytes())
+            .and_then(|services| services.hold_to_certificates().map(|()| services))
             .map_err(|error| error.to_string())
     }
 
     #[test]
     fn configurations() {
         let services = config(|_| ()).unwrap();
-        assert_eq!(services.fulcio.as_str(), "https://fulcio.example/");
-        assert_eq!(services.rekor_version, RekorVersion::V2);
+        assert_eq!(services.fulcio.unwrap().as_str(), "https://fulcio.example/");
+        assert_eq!(services.rekor.unwrap().1, RekorVersion::V2);
         let expired = json!({"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"});
         type Change<'a> = &'a dyn Fn(&mut Value);
         let refused: [(Change<'_>, &str); 6] = [
@@ -198,11 +212,11 @@ mod tests {
             ),
             (
                 &|config| config["caUrls"][0]["validFor"] = expired.clone(),
-                "names no certificate authority that is in use now",
+                "takes a certificate authority",
             ),
             (
                 &|config| config["rekorTlogUrls"][0]["majorApiVersion"] = 3.into(),
-                "names no log",
+                "takes a log",
             ),
             (&|config| config["tsaUrls"] = json!([]), "tells no time"),
             (

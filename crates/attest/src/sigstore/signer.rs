@@ -2,23 +2,25 @@ use base::Reporter;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use key::{Algorithm, KeyError, PrivateKey};
+use key::{Algorithm, KeyError, PrivateKey, PublicKey, Scheme};
 use serde::{Deserialize, Serialize};
-use sigstore_rekor::entry::{DsseEntry, HashedRekord, HashedRekordV2, LogEntry, RekorV2KeyDetails};
+use serde_json::{Value, json};
+use sigstore_rekor::entry::{HashedRekordV2, LogEntry, RekorV2KeyDetails};
 use sigstore_types::bundle::{
-    CertificateContent, Rfc3161Timestamp, TimestampVerificationData, VerificationMaterial,
-    VerificationMaterialContent,
+    CertificateContent, PublicKeyIdentifier, Rfc3161Timestamp, TimestampVerificationData,
+    VerificationMaterial, VerificationMaterialContent,
 };
 use sigstore_types::{
-    DerCertificate, DsseEnvelope, DsseSignature, KindVersion, MediaType, PayloadBytes, Sha256Hash,
-    SignatureBytes, SignatureContent, TimestampToken, TransparencyLogEntry,
+    DerCertificate, DerPublicKey, DsseEnvelope, DsseSignature, KindVersion, MediaType,
+    PayloadBytes, Sha256Hash, SignatureBytes, SignatureContent, TimestampToken,
+    TransparencyLogEntry,
 };
 use store::{Exchange, Method, Network, Payload, Refusal};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{IdentityToken, RekorVersion, Services};
-use crate::bundle::{Bundle, BundleError};
+use super::{IdentityToken, RekorVersion, Services, ServicesError};
+use crate::bundle::{Bundle, BundleError, hint};
 use crate::dsse::pae;
 use crate::intoto::{JsonError, PAYLOAD_TYPE, Statement};
 use crate::trust::Trust;
@@ -67,13 +69,22 @@ pub enum SignerError {
         /// What to do.
         advice: &'static str,
     },
+    /// The log takes no such keys.
+    #[error(
+        "a log of version 2 takes signatures of ECDSA on P-256; make such a key with `polpo key \
+         generate --type ecdsa-p256`, or name a log of version 1"
+    )]
+    Scheme,
+    /// The services can't be used.
+    #[error(transparent)]
+    Services(#[from] ServicesError),
     /// A service answered something else than it has to.
     #[error("{service} at {url} answered what can't be used: {reason}")]
     Answer {
         /// Which one.
         service: &'static str,
         /// Its URL.
-        url: Url,
+        url: String,
         /// What is wrong.
         reason: String,
     },
@@ -86,15 +97,23 @@ const FULCIO: &str = "the certificate authority (Fulcio)";
 const REKOR: &str = "the log (Rekor)";
 const CLOCK: &str = "the clock (RFC 3161)";
 
-/// An identity that signs: a key of the moment and the certificate for it, which is good for some
-/// minutes.
+/// Who signs with the services of a deployment: an identity, or a key whose signatures a log and a
+/// clock confirm.
 pub struct Signer<'a> {
     services: &'a Services,
     network: &'a Network,
     reporter: &'a dyn Reporter,
-    key: PrivateKey,
-    certificate: DerCertificate,
-    chain: Vec<DerCertificate>,
+    who: Who<'a>,
+}
+
+enum Who<'a> {
+    /// A key of the moment and the certificate for it, which is good for some minutes.
+    Identity {
+        key: PrivateKey,
+        certificate: DerCertificate,
+        chain: Vec<DerCertificate>,
+    },
+    Key(&'a PrivateKey, PublicKey),
 }
 
 impl std::fmt::Debug for Signer<'_> {
@@ -167,6 +186,11 @@ impl<'a> Signer<'a> {
         network: &'a Network,
         reporter: &'a dyn Reporter,
     ) -> Result<Signer<'a>, SignerError> {
+        services.hold_to_certificates()?;
+        let Some(fulcio) = &services.fulcio else {
+            let kind = "certificate authority";
+            return Err(ServicesError::Missing { kind }.into());
+        };
         let key = PrivateKey::generate(Algorithm::EcdsaP256)?;
         let request = CertificateRequest {
             credentials: Credentials {
@@ -181,7 +205,7 @@ impl<'a> Signer<'a> {
             },
         };
         let body = serde_json::to_vec(&request).map_err(JsonError::from)?;
-        let url = below(FULCIO, &services.fulcio, &["api", "v2", "signingCert"])?;
+        let url = below(FULCIO, fulcio, &["api", "v2", "signingCert"])?;
         let question = Question {
             service: FULCIO,
             url: url.clone(),
@@ -192,7 +216,7 @@ impl<'a> Signer<'a> {
         let answer = ask(network, reporter, question).await?;
         let wrong = |reason: String| SignerError::Answer {
             service: FULCIO,
-            url: url.clone(),
+            url: url.to_string(),
             reason,
         };
         let certified: Certified =
@@ -214,9 +238,29 @@ impl<'a> Signer<'a> {
             services,
             network,
             reporter,
-            key,
-            certificate,
-            chain,
+            who: Who::Identity {
+                key,
+                certificate,
+                chain,
+            },
+        })
+    }
+
+    /// Signs with a key; the log and the clock that there are confirm it.
+    ///
+    /// # Errors
+    /// The key can't be used.
+    pub fn of_key(
+        services: &'a Services,
+        key: &'a PrivateKey,
+        network: &'a Network,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Signer<'a>, SignerError> {
+        Ok(Signer {
+            services,
+            network,
+            reporter,
+            who: Who::Key(key, key.public()?),
         })
     }
 
@@ -238,19 +282,28 @@ impl<'a> Signer<'a> {
             PayloadBytes::new(payload),
             DsseSignature::new(signature.clone(), Default::default()),
         );
-        let digest = Sha256Hash::new(*base::Digest::of(&message).as_bytes());
-        let entry = match self.services.rekor_version {
-            RekorVersion::V1 => {
-                let proposed = DsseEntry::new(&envelope, &self.certificate)
-                    .map_err(|error| self.odd(REKOR, error.to_string()))?;
-                self.promised(&proposed, KindVersion::DsseV001).await?
+        let entry = match &self.services.rekor {
+            None => None,
+            Some((_, RekorVersion::V1)) => {
+                let entry = self.entered(&self.envelope_entry(&envelope)?).await?;
+                let entry = entry.to_bundle_entry(KindVersion::DsseV001);
+                Some(entry.map_err(|error| self.odd(REKOR, error.to_string()))?)
             }
-            RekorVersion::V2 => self.logged(&digest, &signature).await?,
+            Some((url, RekorVersion::V2)) => {
+                let digest = Sha256Hash::new(*base::Digest::of(&message).as_bytes());
+                Some(self.logged(url, &digest, &signature).await?)
+            }
         };
-        let mut material = VerificationMaterial::new(VerificationMaterialContent::Certificate(
-            CertificateContent::new(self.certificate.clone()),
-        ))
-        .with_tlog_entries(vec![entry]);
+        let content = match &self.who {
+            Who::Identity { certificate, .. } => VerificationMaterialContent::Certificate(
+                CertificateContent::new(certificate.clone()),
+            ),
+            Who::Key(_, public) => {
+                VerificationMaterialContent::PublicKey(PublicKeyIdentifier::new(hint(public)))
+            }
+        };
+        let mut material =
+            VerificationMaterial::new(content).with_tlog_entries(entry.into_iter().collect());
         if let Some(time) = self.time(&signature).await? {
             let time = Rfc3161Timestamp::new(TimestampToken::new(time));
             let times = TimestampVerificationData::new(vec![time]);
@@ -273,58 +326,92 @@ impl<'a> Signer<'a> {
     }
 
     pub(super) fn sign_bytes(&self, message: &[u8]) -> Result<SignatureBytes, SignerError> {
-        Ok(SignatureBytes::new(self.key.sign(message)?))
+        let key = match &self.who {
+            Who::Identity { key, .. } => key,
+            Who::Key(key, _) => key,
+        };
+        Ok(SignatureBytes::new(key.sign(message)?))
     }
 
-    pub(super) fn odd_entry(&self, reason: String) -> SignerError {
-        self.odd(REKOR, reason)
+    /// What the log of version 1 is to enter of an envelope.
+    pub(super) fn envelope_entry(&self, envelope: &DsseEnvelope) -> Result<Value, JsonError> {
+        Ok(json!({
+            "apiVersion": "0.0.1",
+            "kind": "dsse",
+            "spec": {
+                "proposedContent": {
+                    "envelope": serde_json::to_string(envelope)?,
+                    "verifiers": [STANDARD.encode(self.verifier())],
+                },
+            },
+        }))
     }
 
-    /// Signs bytes as they are, for the older form, which takes a log with promises.
-    pub(super) async fn sign_message(
-        &self,
-        message: &[u8],
-    ) -> Result<(SignatureBytes, LogEntry), SignerError> {
-        let signature = self.sign_bytes(message)?;
-        let digest = Sha256Hash::new(*base::Digest::of(message).as_bytes());
-        let proposed = HashedRekord::new(&digest, &signature, &self.certificate);
-        let entry = self.entered(&proposed).await?;
-        Ok((signature, entry))
+    /// What the log of version 1 is to enter of a bare signature.
+    pub(super) fn message_entry(&self, message: &[u8], signature: &SignatureBytes) -> Value {
+        json!({
+            "apiVersion": "0.0.1",
+            "kind": "hashedrekord",
+            "spec": {
+                "data": {
+                    "hash": {"algorithm": "sha256", "value": base::Digest::of(message).hex()},
+                },
+                "signature": {
+                    "content": STANDARD.encode(signature.as_bytes()),
+                    "publicKey": {"content": STANDARD.encode(self.verifier())},
+                },
+            },
+        })
     }
 
-    pub(super) fn certificate(&self) -> &DerCertificate {
-        &self.certificate
+    /// The certificate or the public key, in PEM.
+    fn verifier(&self) -> String {
+        match &self.who {
+            Who::Identity { certificate, .. } => pem(certificate),
+            Who::Key(_, public) => public.to_pem(),
+        }
     }
 
-    pub(super) fn chain(&self) -> &[DerCertificate] {
-        &self.chain
+    /// The certificate and those that it was issued by, in PEM; none of a key.
+    pub(super) fn certificates(&self) -> Option<(String, String)> {
+        match &self.who {
+            Who::Identity {
+                certificate, chain, ..
+            } => Some((pem(certificate), chain.iter().map(pem).collect())),
+            Who::Key(..) => None,
+        }
     }
 
     pub(super) fn services(&self) -> &Services {
         self.services
     }
 
+    pub(super) fn odd_entry(&self, reason: String) -> SignerError {
+        self.odd(REKOR, reason)
+    }
+
     fn odd(&self, service: &'static str, reason: String) -> SignerError {
         let url = match service {
             CLOCK => self.services.timestamp.as_ref(),
-            _ => None,
+            _ => self.services.rekor.as_ref().map(|(url, _)| url),
         };
         SignerError::Answer {
             service,
-            url: url.unwrap_or(&self.services.rekor).clone(),
+            url: url.map_or_else(String::new, Url::to_string),
             reason,
         }
     }
 
     /// Enters something in a log of version 1.
-    pub(super) async fn entered(&self, proposed: &impl Serialize) -> Result<LogEntry, SignerError> {
-        let body = serde_json::to_vec(proposed).map_err(JsonError::from)?;
-        let path = ["api", "v1", "log", "entries"];
+    pub(super) async fn entered(&self, proposed: &Value) -> Result<LogEntry, SignerError> {
+        let Some((url, _)) = &self.services.rekor else {
+            return Err(self.odd(REKOR, "there is none".to_owned()));
+        };
         let question = Question {
             service: REKOR,
-            url: below(REKOR, &self.services.rekor, &path)?,
+            url: below(REKOR, url, &["api", "v1", "log", "entries"])?,
             kind: "application/json",
-            body: Zeroizing::new(body),
+            body: Zeroizing::new(proposed.to_string().into_bytes()),
             advice: "",
         };
         let answer = ask(self.network, self.reporter, question).await?;
@@ -335,31 +422,28 @@ impl<'a> Signer<'a> {
         entry.ok_or_else(|| self.odd(REKOR, "no entry".to_owned()))
     }
 
-    async fn promised(
-        &self,
-        proposed: &impl Serialize,
-        kind: KindVersion,
-    ) -> Result<TransparencyLogEntry, SignerError> {
-        let entry = self.entered(proposed).await?;
-        entry
-            .to_bundle_entry(kind)
-            .map_err(|error| self.odd(REKOR, error.to_string()))
-    }
-
     /// Enters a signature over `digest` in a log of version 2.
     async fn logged(
         &self,
+        url: &Url,
         digest: &Sha256Hash,
         signature: &SignatureBytes,
     ) -> Result<TransparencyLogEntry, SignerError> {
         let details = RekorV2KeyDetails::PkixEcdsaP256Sha256;
-        let proposed =
-            HashedRekordV2::new_with_certificate(digest, signature, &self.certificate, details);
+        let proposed = match &self.who {
+            Who::Identity { certificate, .. } => {
+                HashedRekordV2::new_with_certificate(digest, signature, certificate, details)
+            }
+            Who::Key(_, public) if public.scheme() == Scheme::EcdsaSha256 => {
+                let spki = DerPublicKey::new(public.spki().to_vec());
+                HashedRekordV2::new_with_public_key(digest, signature, &spki, details)
+            }
+            Who::Key(..) => return Err(SignerError::Scheme),
+        };
         let body = serde_json::to_vec(&proposed).map_err(JsonError::from)?;
-        let path = ["api", "v2", "log", "entries"];
         let question = Question {
             service: REKOR,
-            url: below(REKOR, &self.services.rekor, &path)?,
+            url: below(REKOR, url, &["api", "v2", "log", "entries"])?,
             kind: "application/json",
             body: Zeroizing::new(body),
             advice: "",
@@ -411,6 +495,11 @@ fn granted(answer: &[u8]) -> bool {
         _ => return false,
     };
     matches!(inside, [0x30, ..=0x7f, 0x02, 0x01, 0 | 1, ..])
+}
+
+/// With lines that end as other programs' do.
+fn pem(certificate: &DerCertificate) -> String {
+    certificate.to_pem().replace("\r\n", "\n")
 }
 
 fn below(service: &'static str, base: &Url, path: &[&str]) -> Result<Url, SignerError> {

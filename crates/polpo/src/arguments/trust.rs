@@ -20,7 +20,7 @@ pub(crate) struct Signing {
         long,
         value_name = "KEY",
         required_unless_present_any = ["keyless", "identity_token_file"],
-        conflicts_with_all = ["keyless", "identity_token_file", "signing_config", "fulcio_url"]
+        conflicts_with_all = ["keyless", "identity_token_file", "fulcio_url"]
     )]
     pub(crate) key: Option<PathBuf>,
     #[command(flatten)]
@@ -42,9 +42,10 @@ pub(crate) struct Signing {
     pub(crate) registries: Registries,
 }
 
-/// Signing by an identity instead of a key, with the services of a Sigstore deployment.
+/// Signing by an identity instead of a key, and the services of a Sigstore deployment, whose log and
+/// clock may confirm a key's signatures, too.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Signing by an identity")]
+#[command(next_help_heading = "Signing by an identity, with logs and clocks")]
 pub(crate) struct Identity {
     /// Sign by the identity that this job or machine has: a token in SIGSTORE_ID_TOKEN (GitLab), of
     /// GitHub's runner, or of Google's metadata
@@ -59,11 +60,11 @@ pub(crate) struct Identity {
     /// Trusted root that the result must verify against before it is attached
     #[arg(long, value_name = "FILE")]
     pub(crate) trusted_root: Option<PathBuf>,
-    /// The certificate authority, where there is no signing configuration
+    /// The certificate authority (Fulcio), where there is no signing configuration
     #[arg(long, value_name = "URL", requires = "rekor_url")]
     pub(crate) fulcio_url: Option<String>,
-    /// The log
-    #[arg(long, value_name = "URL", requires = "fulcio_url")]
+    /// The log (Rekor)
+    #[arg(long, value_name = "URL")]
     pub(crate) rekor_url: Option<String>,
     /// The version of the log
     #[arg(
@@ -73,8 +74,8 @@ pub(crate) struct Identity {
         default_value_t = 2
     )]
     pub(crate) rekor_version: u8,
-    /// The clock (RFC 3161), which a log of version 2 takes
-    #[arg(long, value_name = "URL", requires = "fulcio_url")]
+    /// The clock (RFC 3161); an identity needs one beside a log of version 2
+    #[arg(long, value_name = "URL")]
     pub(crate) timestamp_url: Option<String>,
 }
 

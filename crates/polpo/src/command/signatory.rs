@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use attest::sigstore::{
-    self, Authorities, IdentityToken, Matcher, RekorVersion, Services, Signers, TokenSource,
+    self, Authorities, IdentityToken, Matcher, RekorVersion, Services, Signers, TokenError,
+    TokenSource,
 };
 use attest::trust::Trust;
 use key::PrivateKey;
@@ -20,15 +21,23 @@ use crate::settings::{self, Session};
 const MAXIMUM_SIZE: u64 = 4 << 20;
 
 pub(super) enum Signatory {
+    /// A key that nobody is asked about.
     Key(PrivateKey),
-    Identity(Box<ByIdentity>),
+    /// Who makes use of services.
+    Served(Box<Served>),
 }
 
-pub(super) struct ByIdentity {
+pub(super) struct Served {
     services: Services,
     network: Network,
-    token: IdentityToken,
+    who: Who,
+    /// Whom the result has to be believed by.
     trust: Option<Trust>,
+}
+
+enum Who {
+    Key(PrivateKey),
+    Identity(IdentityToken),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,40 +88,52 @@ impl Signatory {
         signing: &Signing,
         session: &Session<'_>,
     ) -> Result<Signatory, Failure> {
-        if let Some(key) = &signing.key {
-            return settings::private_key(key).map(Signatory::Key);
-        }
         let what = || format!("{} was not signed", signing.image);
         let identity = &signing.identity;
+        let key = signing.key.as_deref().map(settings::private_key);
+        let key = key.transpose()?;
         let services = services(identity, &what)?;
-        let network = session.network_trusting(&signing.registries.ca_files);
-        let token = match &identity.identity_token_file {
-            Some(path) => {
-                let bytes = read(path).map_err(|error| Failure::failed(what(), error))?;
-                let bytes = Zeroizing::new(bytes);
-                let text = std::str::from_utf8(&bytes).map_err(|_| {
-                    let path = path.clone();
-                    Failure::failed(what(), ReadError::NoText { path })
-                })?;
-                IdentityToken::new(text, TokenSource::Given)
+        let (key, services) = match (key, services) {
+            (Some(key), None) => return Ok(Signatory::Key(key)),
+            (None, None) => {
+                return Err(Failure::Usage(
+                    "signing by an identity takes services: name a signing configuration with \
+                     --signing-config (`polpo trust fetch` brings one in), or --fulcio-url, \
+                     --rekor-url and --timestamp-url"
+                        .to_owned(),
+                ));
             }
-            None => {
-                let variable = |name: &str| std::env::var(name).ok();
-                IdentityToken::ambient(variable, &network, session.reporter()).await
-            }
+            (key, Some(services)) => (key, services),
         };
-        let token = token.map_err(|error| Failure::failed(what(), error))?;
+        let network = session.network_trusting(&signing.registries.ca_files);
         let trust = match &identity.trusted_root {
             None => None,
-            Some(root) => {
-                let authorities = authorities(root, &what)?;
-                Some(Trust::default().and(authorities, vec![Signers::anybody()]))
+            Some(root) => Some(authorities(root, &what)?),
+        };
+        let (who, trust) = match key {
+            Some(key) => {
+                let public = key
+                    .public()
+                    .map_err(|error| Failure::failed(what(), error))?;
+                let keys = Trust::of_keys(vec![public]);
+                let trust = trust.map(|authorities| keys.and(authorities, Vec::new()));
+                (Who::Key(key), trust)
+            }
+            None => {
+                services
+                    .hold_to_certificates()
+                    .map_err(|error| Failure::Usage(error.to_string()))?;
+                let token = token(identity, &network, session).await;
+                let token = token.map_err(|error| Failure::failed(what(), error))?;
+                let anybody = vec![Signers::anybody()];
+                let trust = trust.map(|authorities| Trust::default().and(authorities, anybody));
+                (Who::Identity(token), trust)
             }
         };
-        Ok(Signatory::Identity(Box::new(ByIdentity {
+        Ok(Signatory::Served(Box::new(Served {
             services,
             network,
-            token,
+            who,
             trust,
         })))
     }
@@ -123,19 +144,25 @@ impl Signatory {
         image: &str,
         session: &Session<'s>,
     ) -> Result<Ready<'s>, Failure> {
-        let identity = match self {
+        let served = match self {
             Signatory::Key(key) => return Ok(Ready::Key(key)),
-            Signatory::Identity(identity) => &**identity,
+            Signatory::Served(served) => &**served,
         };
-        let ByIdentity {
+        let Served {
             services,
             network,
-            token,
+            who,
             trust,
-        } = identity;
-        sigstore::Signer::certified(services, token, network, session.reporter())
-            .await
-            .map(|signer| Ready::Identity(signer, trust.as_ref()))
+        } = served;
+        let reporter = session.reporter();
+        let signer = match who {
+            Who::Key(key) => sigstore::Signer::of_key(services, key, network, reporter),
+            Who::Identity(token) => {
+                sigstore::Signer::certified(services, token, network, reporter).await
+            }
+        };
+        signer
+            .map(|signer| Ready::Served(signer, trust.as_ref()))
             .map_err(|error| Failure::failed(format!("{image} was not signed"), error))
     }
 }
@@ -143,38 +170,65 @@ impl Signatory {
 /// Who signs, for as long as that takes.
 pub(super) enum Ready<'s> {
     Key(&'s PrivateKey),
-    Identity(sigstore::Signer<'s>, Option<&'s Trust>),
+    Served(sigstore::Signer<'s>, Option<&'s Trust>),
 }
 
 impl Ready<'_> {
     pub(super) fn signer(&self) -> image::Signer<'_> {
         match self {
             Ready::Key(key) => image::Signer::Key(key),
-            Ready::Identity(signer, trust) => image::Signer::Identity(signer, *trust),
+            Ready::Served(signer, trust) => image::Signer::Sigstore(signer, *trust),
         }
     }
 }
 
-fn services(identity: &Identity, what: &dyn Fn() -> String) -> Result<Services, Failure> {
+/// The token that is named, or the one that this job or machine has.
+async fn token(
+    identity: &Identity,
+    network: &Network,
+    session: &Session<'_>,
+) -> Result<IdentityToken, TokenProblem> {
+    let Some(path) = &identity.identity_token_file else {
+        let variable = |name: &str| std::env::var(name).ok();
+        let token = IdentityToken::ambient(variable, network, session.reporter());
+        return Ok(token.await?);
+    };
+    let bytes = Zeroizing::new(read(path)?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| ReadError::NoText {
+        path: path.to_owned(),
+    })?;
+    Ok(IdentityToken::new(text, TokenSource::Given)?)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TokenProblem {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// The services that are named, if any are.
+fn services(identity: &Identity, what: &dyn Fn() -> String) -> Result<Option<Services>, Failure> {
     if let Some(path) = &identity.signing_config {
         let bytes = read(path).map_err(|error| Failure::failed(what(), error))?;
         return Services::from_signing_config(&bytes)
+            .map(Some)
             .map_err(in_file(path))
             .map_err(|error| Failure::failed(what(), error));
     }
-    let (Some(fulcio), Some(rekor)) = (&identity.fulcio_url, &identity.rekor_url) else {
-        return Err(Failure::Usage(
-            "signing by an identity takes services: name a signing configuration with \
-             --signing-config (`polpo trust fetch` brings one in), or --fulcio-url, --rekor-url and \
-             --timestamp-url"
-                .to_owned(),
-        ));
-    };
     let version = match identity.rekor_version {
         1 => RekorVersion::V1,
         _ => RekorVersion::V2,
     };
-    Services::new(fulcio, rekor, version, identity.timestamp_url.as_deref())
+    let fulcio = identity.fulcio_url.as_deref();
+    let rekor = identity.rekor_url.as_deref().map(|url| (url, version));
+    let timestamp = identity.timestamp_url.as_deref();
+    if fulcio.is_none() && rekor.is_none() && timestamp.is_none() {
+        return Ok(None);
+    }
+    Services::new(fulcio, rekor, timestamp)
+        .map(Some)
         .map_err(|error| Failure::Usage(error.to_string()))
 }
 

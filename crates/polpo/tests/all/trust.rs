@@ -178,7 +178,7 @@ fn cosign_verifies_the_older_form_of_polpo() {
 }
 
 /// The SBOM of the world's image, as polpo attached it.
-fn sbom(to: &Path) {
+pub(crate) fn sbom(to: &Path) {
     let layout = oci::Layout::open(world().layout()).unwrap();
     let image = layout.image(Some("latest"), base::Arch::host()).unwrap();
     let key = key::load_public(&world().image_public_key()).unwrap();

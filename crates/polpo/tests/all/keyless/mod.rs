@@ -1,6 +1,7 @@
 //! Signatures by identities: polpo, cosign and others against one deployment of Sigstore.
 
 mod attacks;
+mod logged;
 mod others;
 mod sources;
 
