@@ -14,9 +14,11 @@ use store::{Store, StoreError, TreeError};
 
 use crate::accounts::{self, AccountError, Names};
 use crate::configuration::{
-    EntrypointKind, ImageConfiguration, LayeringStrategy, UnbalancedQuote, split_words,
+    EntrypointKind, ImageConfiguration, LayerFormat, Layering, LayeringStrategy, UnbalancedQuote,
+    split_words,
 };
 use crate::database::{self, DatabaseError};
+use crate::erofs_layer;
 use crate::filesystem::{Filesystem, FilesystemError};
 use crate::generate::{self, GenerateError};
 use crate::layer::{self, Layer, LayerError, Share, StoredPackage};
@@ -99,6 +101,9 @@ pub enum BuildError {
     /// The layout can't be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// An EROFS image can't be added to another image.
+    #[error("an EROFS image has all files of an image, and can't be added to a base image")]
+    ErofsOverBase,
     /// JSON can't be written.
     #[error("can't write JSON")]
     Json(#[from] serde_json::Error),
@@ -178,9 +183,16 @@ pub fn build(
         .map(|package| package.stored.clone())
         .collect();
     let groups = groups(plan, &packages);
+    let is_erofs = plan.configuration.format == Some(LayerFormat::Erofs);
     let mut earlier = BTreeSet::new();
     let mut layers = Vec::new();
-    for (place, group) in groups.iter().enumerate() {
+    if is_erofs {
+        if plan.base.is_some() {
+            return Err(BuildError::ErofsOverBase);
+        }
+        layers.push(erofs_layer::build(store, &filesystem, epoch)?);
+    }
+    for (place, group) in groups.iter().enumerate().filter(|_| !is_erofs) {
         let last = place + 1 == groups.len();
         task.step(if last { "last layer" } else { "layer" });
         let share = Share {
@@ -206,7 +218,10 @@ pub fn build(
     let mut manifest = Manifest::image(config_descriptor, described);
     manifest.annotations = annotations(&plan.configuration, epoch);
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);
-    descriptor.platform = Some(Platform::linux(plan.arch));
+    descriptor.platform = Some(Platform {
+        os_features: config.os_features.clone(),
+        ..Platform::linux(plan.arch)
+    });
     let parts = Parts {
         plan,
         packages: &packages,
@@ -333,7 +348,10 @@ fn lay_out(plan: &ImagePlan, packages: &[Unpacked]) -> Result<(Filesystem, Strin
 fn groups(plan: &ImagePlan, packages: &[Unpacked]) -> Vec<Vec<usize>> {
     let all: Vec<usize> = (0..packages.len()).collect();
     let infos: Vec<&PackageInfo> = packages.iter().map(|package| &package.info).collect();
-    let layering = plan.configuration.layering.clone().unwrap_or_default();
+    let layering = match plan.configuration.format {
+        Some(LayerFormat::Erofs) => Layering::default(),
+        _ => plan.configuration.layering.clone().unwrap_or_default(),
+    };
     let budget = layering.budget.map(|budget| budget as usize);
     let mut groups = match layering.strategy {
         None => return vec![all],
@@ -346,6 +364,14 @@ fn groups(plan: &ImagePlan, packages: &[Unpacked]) -> Vec<Vec<usize>> {
     };
     groups.push(Vec::new());
     groups
+}
+
+/// What a host must know to use the layers.
+pub(crate) fn os_features(configuration: &ImageConfiguration) -> Vec<String> {
+    match configuration.format {
+        Some(LayerFormat::Erofs) => vec![erofs_layer::FEATURE.to_owned()],
+        _ => Vec::new(),
+    }
 }
 
 fn annotations(configuration: &ImageConfiguration, epoch: Epoch) -> BTreeMap<String, String> {
@@ -476,7 +502,7 @@ fn config(
             stop_signal: or(&configuration.stop_signal, run.stop_signal),
         },
         variant: variant.map(str::to_owned),
-        os_features: Vec::new(),
+        os_features: os_features(configuration),
     })
 }
 

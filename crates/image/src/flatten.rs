@@ -7,8 +7,10 @@ use std::path::Path;
 
 use archive::Limits;
 use archive::cpio::CpioError;
+use archive::erofs::{ErofsError, ErofsOptions};
 use archive::tar::{self, EntryKind, Reader};
 use archive::tree::{Content, FileTree, Node, NodeKind, TarOptions, TreeError, TreePath};
+use base::Epoch;
 use oci::{Layout, ResolvedImage};
 use store::{AtomicFile, WriteError};
 
@@ -50,6 +52,9 @@ pub enum FlattenError {
     /// The archive can't be ended.
     #[error(transparent)]
     TarEnd(#[from] tar::WriteError),
+    /// The tree can't be written as EROFS.
+    #[error(transparent)]
+    Erofs(#[from] ErofsError),
     /// The tree can't be written as cpio.
     #[error(transparent)]
     Cpio(#[from] CpioError),
@@ -247,6 +252,20 @@ pub fn write_root_tar(tree: &FileTree, to: &Path) -> Result<(), FlattenError> {
 pub fn write_root_cpio(tree: &FileTree, to: &Path) -> Result<(), FlattenError> {
     let mut file = BufWriter::with_capacity(1 << 18, AtomicFile::create(to)?);
     tree.write_cpio(&mut file)?;
+    end(file, to)
+}
+
+/// Writes a tree as the EROFS image `to`, which appears whole. `time` is that of its superblock.
+///
+/// # Errors
+/// See [`FlattenError`].
+pub fn write_root_erofs(tree: &FileTree, time: Epoch, to: &Path) -> Result<(), FlattenError> {
+    let mut file = BufWriter::with_capacity(1 << 18, AtomicFile::create(to)?);
+    let options = ErofsOptions {
+        time,
+        copy_hard_links: false,
+    };
+    tree.write_erofs(&mut file, options)?;
     end(file, to)
 }
 

@@ -456,6 +456,8 @@ pub(crate) enum Image {
     Copy(registry::Copy),
     /// Say where two images differ, and hold the second to rules
     Diff(diff::ImageDiff),
+    /// List the files of an image
+    Files(diff::ImageFiles),
     /// List the tags of a repository
     Tags(registry::Tags),
     /// Solve, lay out and write an OCI image layout

@@ -64,10 +64,10 @@ impl Decode for ImageConfiguration {
         let annotations = fields.or_default("annotations", decoder);
         let include: String = fields.or_default("include", decoder);
         let volumes = fields.or_default("volumes", decoder);
-        let layering = fields.optional("layering", decoder);
-        format(&mut fields, decoder);
-        let certificates = fields.optional("certificates", decoder);
+        let layering: Option<Layering> = fields.optional("layering", decoder);
         let contents: Contents = contents;
+        let format = format(&mut fields, layering.as_ref(), &contents, decoder);
+        let certificates = fields.optional("certificates", decoder);
         if contents.baseimage.is_some() {
             for key in [
                 "entrypoint",
@@ -98,6 +98,7 @@ impl Decode for ImageConfiguration {
             include: Some(include).filter(|path| !path.is_empty()),
             volumes,
             layering,
+            format,
             certificates,
         })
     }
@@ -198,26 +199,48 @@ fn environment(fields: &mut Fields<'_>, decoder: &mut Decoder) -> BTreeMap<Strin
     Decode::decode(&node, decoder).unwrap_or_default()
 }
 
-fn format(fields: &mut Fields<'_>, decoder: &mut Decoder) {
-    let Some(format) = fields.optional::<Spanned<String>>("format", decoder) else {
-        return;
-    };
+/// One EROFS image is all of an image's files: it is not split, and lies upon no other.
+fn format(
+    fields: &mut Fields<'_>,
+    layering: Option<&Layering>,
+    contents: &Contents,
+    decoder: &mut Decoder,
+) -> Option<LayerFormat> {
+    let format = fields.optional::<Spanned<String>>("format", decoder)?;
     match format.as_str() {
-        "" | "tar" => {}
-        "erofs" => error(
-            decoder,
-            "unsupported-format",
-            format.span(),
-            "polpo writes layers as tar, not as EROFS",
-            "remove the line: registries and engines all take tar",
-        ),
-        other => error(
-            decoder,
-            "unknown-format",
-            format.span(),
-            format!("`{other}` is no layer format"),
-            "the only format that polpo writes is `tar`",
-        ),
+        "" => None,
+        "tar" => Some(LayerFormat::Tar),
+        "erofs" => {
+            if layering.is_some_and(|layering| layering.strategy.is_some()) {
+                error(
+                    decoder,
+                    "layered-erofs",
+                    format.span(),
+                    "an EROFS image is one layer, and `layering` asks for several",
+                    "leave one of them out",
+                );
+            }
+            if contents.baseimage.is_some() {
+                error(
+                    decoder,
+                    "erofs-over-base-image",
+                    format.span(),
+                    "an EROFS image has all files of an image, and can't be added to another",
+                    "leave `baseimage` or `format` out",
+                );
+            }
+            Some(LayerFormat::Erofs)
+        }
+        other => {
+            error(
+                decoder,
+                "unknown-format",
+                format.span(),
+                format!("`{other}` is no layer format"),
+                "the formats are `tar` and `erofs`",
+            );
+            None
+        }
     }
 }
 

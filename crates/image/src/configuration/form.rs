@@ -94,8 +94,8 @@ const IMAGE: &[FieldForm] = &[
         &["How the files are split into layers."],
         || Form::Record(LAYERING),
     ),
-    field("format", &["The format of layers."], || {
-        Form::Choice(&["tar"])
+    field("format", &["What layers are: left out, tar."], || {
+        Form::Choice(&["tar", "erofs"])
     }),
     field("certificates", &["Certificates to trust."], || {
         Form::Record(CERTIFICATES)

@@ -183,6 +183,9 @@ impl ImageConfiguration {
         if self.layering.is_none() {
             self.layering = below.layering;
         }
+        if self.format.is_none() {
+            self.format = below.format;
+        }
         if self.certificates.is_none() {
             self.certificates = below.certificates;
         }

@@ -70,6 +70,9 @@ pub struct ImageConfiguration {
     /// How the files are split into layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layering: Option<Layering>,
+    /// What layers are; left out, tar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LayerFormat>,
     /// Certificates to trust.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Certificates>,
@@ -356,6 +359,26 @@ impl LayeringStrategy {
         match self {
             LayeringStrategy::Origin => "origin",
             LayeringStrategy::Package => "package",
+        }
+    }
+}
+
+/// What layers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerFormat {
+    /// Compressed tars, which every program takes.
+    Tar,
+    /// One EROFS image, which engines mount as it is.
+    Erofs,
+}
+
+impl LayerFormat {
+    /// As the image file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LayerFormat::Tar => "tar",
+            LayerFormat::Erofs => "erofs",
         }
     }
 }

@@ -147,6 +147,10 @@ pub fn shown(configuration: &ImageConfiguration) -> String {
         }
         keys.put("layering", Item::Map(inner.0));
     }
+    keys.text(
+        "format",
+        configuration.format.map_or("", |format| format.as_str()),
+    );
     if let Some(certificates) = &configuration.certificates {
         let mut inner = Keys::default();
         inner.item("additional", named_texts(&certificates.additional));

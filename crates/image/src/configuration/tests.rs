@@ -128,8 +128,8 @@ certificates: {additional: [{name: c, content: nothing}]}
         help: `all` and `host` belong on the command line: `--arch host`
     image.yaml:16:15: "A=B" can't be the name of an environment variable
         help: a name is not empty and has no `=`
-    image.yaml:17:9: polpo writes layers as tar, not as EROFS
-        help: remove the line: registries and engines all take tar
+    image.yaml:17:9: an EROFS image has all files of an image, and can't be added to another
+        help: leave `baseimage` or `format` out
     image.yaml:18:22: `size` is no way of splitting layers
         help: the strategies are `origin` and `package`; leave `layering` out for one layer
     image.yaml:18:36: expected an integer between 0 and 4294967295, found `-1`

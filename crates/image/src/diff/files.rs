@@ -130,7 +130,7 @@ fn attributes(facts: &Facts) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn told(placed: &Placed, package: Option<&String>) -> FileFacts {
+pub(super) fn told(placed: &Placed, package: Option<&String>) -> FileFacts {
     let facts = &placed.facts;
     let (mut size, mut digest, mut target, mut device) = (None, None, None, None);
     match &facts.kind {

@@ -157,9 +157,23 @@ impl Layers {
     }
 
     fn read(&mut self, layout: &Layout, descriptor: &Descriptor) -> Result<Layer, DiffError> {
-        let layer = descriptor.digest;
+        let content = open_layer(layout, descriptor)?;
+        let mut layer = self.read_tar(descriptor.digest, content)?;
+        layer.diff_id = diff_id(descriptor, layer.diff_id);
+        Ok(layer)
+    }
+
+    /// The files of one tar alone.
+    pub(super) fn alone(&mut self, name: Digest, content: impl Read) -> Result<Tree, DiffError> {
+        let layer = self.read_tar(name, content)?;
+        let mut tree = Tree::default();
+        tree.apply(0, name, &layer.changes)?;
+        Ok(tree)
+    }
+
+    fn read_tar(&mut self, layer: Digest, content: impl Read) -> Result<Layer, DiffError> {
         let failed = |source| ContentsError::Decompress { layer, source };
-        let mut content = DigestReader::new(open_layer(layout, descriptor)?);
+        let mut content = DigestReader::new(content);
         let mut changes = Vec::new();
         let mut reader = Reader::new(&mut content, Limits::default())
             .any_names()
@@ -190,7 +204,7 @@ impl Layers {
         io::copy(&mut content, &mut io::sink()).map_err(failed)?;
         let (_, tar, size) = content.finish();
         Ok(Layer {
-            diff_id: diff_id(descriptor, tar),
+            diff_id: tar,
             size,
             changes: changes.into(),
         })

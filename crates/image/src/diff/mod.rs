@@ -8,6 +8,7 @@ mod described;
 mod files;
 mod layers;
 mod libraries;
+mod listing;
 mod markdown;
 mod model;
 mod packages;
@@ -32,6 +33,7 @@ use described::{Components, Described};
 use layers::{Layers, Tree};
 use packages::Packages;
 
+pub use listing::{ListedFile, list, list_erofs, listing};
 pub use model::{
     Aspect, Differences, FORMAT, FileChange, FileFacts, FileFate, Files, ImageDifferences,
     LayerFacts, LibraryChange, LibraryFacts, LicenceChange, Licences, Named, OneSided,
@@ -169,6 +171,15 @@ pub enum DiffError {
         arch: Arch,
         /// What there is.
         found: Vec<String>,
+    },
+    /// A file is no image that can be read.
+    #[error("can't read {}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The folder for libraries can't be used.
     #[error("can't write {}: {source}", path.display())]

@@ -513,6 +513,11 @@ fn sizes(image: &ImageDifferences) -> Vec<String> {
     lines
 }
 
+/// A name without what a terminal would obey.
+pub(super) fn plain_name(name: &str) -> String {
+    plain(name)
+}
+
 /// A value for one line, not too long.
 fn value(value: &Option<String>) -> String {
     const LONG: usize = 200;

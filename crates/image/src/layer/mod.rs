@@ -17,6 +17,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use apk::package::{Manifest, Segment};
+use archive::erofs::ErofsError;
 use archive::frames::Framer;
 use archive::segment::{Deflater, LEVEL, Splicer, Summary, end_blocks};
 use archive::tar::{Header, WriteError as TarError};
@@ -96,6 +97,17 @@ pub enum LayerError {
         /// Why.
         #[source]
         source: TarError,
+    },
+    /// The files can't become an EROFS image.
+    #[error("can't write a layer: {0}")]
+    Erofs(#[from] ErofsError),
+    /// A hard link that can't lead anywhere.
+    #[error("/{path} is a hard link to `{target}`, which is no path of an image")]
+    Link {
+        /// The link.
+        path: String,
+        /// What it names.
+        target: String,
     },
     /// A key can't be written as JSON.
     #[error("can't name a layer")]

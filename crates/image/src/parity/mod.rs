@@ -24,8 +24,9 @@ pub(crate) use describe::index_annotations;
 pub(crate) use order::as_apko as order;
 pub use sbom::{GoDocument, index as index_sbom};
 
-use crate::build::{BuildError, BuiltImage, Unpacked};
-use crate::configuration::LayeringStrategy;
+use crate::build::{BuildError, BuiltImage, Unpacked, os_features};
+use crate::configuration::{LayerFormat, LayeringStrategy};
+use crate::erofs_layer;
 use crate::layer::{self, Layer};
 use crate::layering;
 use crate::plan::ImagePlan;
@@ -202,14 +203,19 @@ pub(crate) fn build(
                 .collect(),
         ],
     };
+    let is_erofs = configuration.format == Some(LayerFormat::Erofs);
     let mut layers = Vec::new();
     for entries in &entries {
         let entries = entries
             .iter()
             .map(|entry| (&entry.header, entry.content.as_ref()));
-        layers.push(layer::write(store, entries)?);
+        layers.push(match is_erofs {
+            true => erofs_layer::of_entries(store, entries, epoch)?,
+            false => layer::write(store, entries)?,
+        });
     }
-    let config = describe::config(&plan, epoch, &layers)?;
+    let mut config = describe::config(&plan, epoch, &layers)?;
+    config.os_features = os_features(&plan.configuration);
     let config_descriptor = Descriptor::of(media_type::CONFIG, &config.to_bytes()?);
     let mut described: Vec<Descriptor> = plan
         .base
@@ -220,7 +226,10 @@ pub(crate) fn build(
     let mut manifest = Manifest::image(config_descriptor, described);
     manifest.annotations = describe::annotations(&plan.configuration, epoch);
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes()?);
-    descriptor.platform = Some(Platform::linux(plan.arch));
+    descriptor.platform = Some(Platform {
+        os_features: config.os_features.clone(),
+        ..Platform::linux(plan.arch)
+    });
     descriptor.artifact_type = Some(media_type::CONFIG.to_owned());
     records.splice(0..0, below);
     let document = sbom::image(&sbom::Described {

@@ -8,6 +8,7 @@ use image::diff::Rule;
 
 use super::registry::Registries;
 use super::trust::Certificates;
+use crate::output::Format;
 
 /// How differences are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +50,29 @@ pub(crate) struct ImageDiff {
     pub(crate) certificates: Certificates,
     #[command(flatten)]
     pub(crate) registries: Registries,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polpo image files ./build/hello
+  polpo image files registry.example/team/hello:1.2 --arch aarch64 --format json
+  polpo image files erofs:root.erofs
+
+The image is in any place that `polpo image diff` reads, or an EROFS image on its own. Layers are
+seen one over the other, as in a container; nothing is unpacked.")]
+pub(crate) struct ImageFiles {
+    /// Where the image is
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Architecture of the image, of one that is made for several [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+    #[command(flatten)]
+    pub(crate) registries: Registries,
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// The examples and the table of rules.

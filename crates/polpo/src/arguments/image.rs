@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use image::Compression;
+use image::configuration::LayerFormat;
 
 use super::Repositories;
 use crate::output::Format;
@@ -33,6 +34,24 @@ impl From<Compress> for Compression {
             Compress::Best => Compression::Best,
             Compress::ZstdChunked => Compression::ZstdChunked,
             Compress::Estargz => Compression::Estargz,
+        }
+    }
+}
+
+/// What layers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LayerForm {
+    /// Compressed tars, which every program takes.
+    Tar,
+    /// One EROFS image, not compressed, which engines that know it mount as it is.
+    Erofs,
+}
+
+impl From<LayerForm> for LayerFormat {
+    fn from(form: LayerForm) -> LayerFormat {
+        match form {
+            LayerForm::Tar => LayerFormat::Tar,
+            LayerForm::Erofs => LayerFormat::Erofs,
         }
     }
 }
@@ -104,6 +123,9 @@ pub(crate) struct ImageBuild {
     /// How the layers are compressed
     #[arg(long, value_enum, value_name = "FORM", default_value_t)]
     pub(crate) compress: Compress,
+    /// What the layers are [default: what the image file says, else tar]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<LayerForm>,
     /// Also write the SBOMs (SPDX) into this folder: sbom-ARCH.spdx.json
     #[arg(long, value_name = "DIR")]
     pub(crate) sbom_path: Option<PathBuf>,

@@ -84,6 +84,7 @@ Only as a destination:
   docker-archive:FILE.tar[:NAME]     what `docker load` and `podman load` read
   podman:NAME, docker:NAME           that engine's own images
   rootfs:FILE.tar, cpio:FILE.cpio    the files alone, all layers made one
+  erofs:FILE.erofs                   the same as an EROFS image, which Linux mounts
 
 Examples:
   polpo image copy registry.example/team/hello:1.2 mirror.example/hello:1.2

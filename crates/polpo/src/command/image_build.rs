@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use base::{Epoch, Problem};
+use image::configuration::LayerFormat;
 use image::{BuiltImage, ImageRecord, parity};
 
 use super::image_plans::{self, Planned};
@@ -32,6 +33,21 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
         session,
     )
     .await?;
+    let format = arguments.format.map(LayerFormat::from);
+    let is_erofs = format.or(loaded.configuration.format) == Some(LayerFormat::Erofs);
+    if is_erofs && arguments.compress != Compress::Gzip {
+        return Err(Failure::Usage(
+            "--compress: an EROFS image is not compressed; leave --compress out, or write tars"
+                .to_owned(),
+        ));
+    }
+    let layering = loaded.configuration.layering.as_ref();
+    if is_erofs && layering.is_some_and(|layering| layering.strategy.is_some()) {
+        return Err(Failure::Usage(format!(
+            "--format erofs: an EROFS image is one layer, and `layering` of {} asks for several",
+            arguments.file.config.display()
+        )));
+    }
     let failed = |error: image::BuildError| Failure::failed(what.clone(), error);
     let newest = plans.iter().map(|plan| plan.newest_build()).max();
     let epoch = arguments
@@ -42,6 +58,7 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
     for plan in &mut plans {
         plan.configuration.annotations.extend(annotations.clone());
         plan.compression = arguments.compress.into();
+        plan.configuration.format = format.or(plan.configuration.format);
         // apko gives each image the time of its own newest package.
         let own = match (plan.parity, arguments.source_date_epoch) {
             (Some(_), None) => plan.newest_build(),

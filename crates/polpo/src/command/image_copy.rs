@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use base::Arch;
+use base::{Arch, Epoch};
 use oci::copy::{CopyReport, CopySettings, Count, Origin, to_layout, to_registry};
 use oci::packed::{PackError, pack_docker, pack_layout, unpack_layout};
 use oci::{Layout, ResolvedImage};
@@ -95,7 +95,8 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
         Place::DockerArchive(..)
         | Place::Engine(..)
         | Place::RootFilesystem(_)
-        | Place::Cpio(_) => {
+        | Place::Cpio(_)
+        | Place::Erofs(_) => {
             let arch = arguments.arch.unwrap_or(Arch::host());
             let settings = CopySettings {
                 referrers: false,
@@ -168,12 +169,17 @@ async fn write(
             pack_docker(&layout, &[(image, vec![name.clone()])], &file)?;
             Ok(load(*engine, &file).await?)
         }
-        Place::RootFilesystem(path) | Place::Cpio(path) => {
+        Place::RootFilesystem(path) | Place::Cpio(path) | Place::Erofs(path) => {
             let files = scratch.join("files");
             std::fs::create_dir(&files)?;
             let tree = image::flatten(&layout, &image, &files)?;
             match destination {
                 Place::Cpio(_) => image::write_root_cpio(&tree, path)?,
+                Place::Erofs(_) => {
+                    let created = image.config.created.as_deref();
+                    let time = created.and_then(Epoch::from_rfc3339).unwrap_or_default();
+                    image::write_root_erofs(&tree, time, path)?;
+                }
                 _ => image::write_root_tar(&tree, path)?,
             }
             Ok(())

@@ -1,10 +1,6 @@
-use std::path::Path;
 use std::process::ExitCode;
 
-use base::Arch;
 use image::diff::{DiffRequest, DiffSide, Differences, diff};
-use oci::Layout;
-use oci::copy::{CopySettings, Origin, to_layout};
 
 use super::image_source;
 use super::place::Place;
@@ -40,24 +36,19 @@ pub(crate) async fn run(arguments: &ImageDiff, session: &Session<'_>) -> Result<
             .map_err(|error| Failure::failed(what(), error))
     };
     let (first, second) = (folder("before")?, folder("after")?);
-    let (before, before_tag) = bring(
-        places.0,
-        &arguments.before,
-        arguments,
-        &first,
-        session,
-        &what(),
-    )
-    .await?;
-    let (after, after_tag) = bring(
-        places.1,
-        &arguments.after,
-        arguments,
-        &second,
-        session,
-        &what(),
-    )
-    .await?;
+    let wanted = |place, named| image_source::Wanted {
+        place,
+        named,
+        arch: arguments.arch,
+        referrers: true,
+    };
+    let registries = &arguments.registries;
+    let one = wanted(places.0, &arguments.before);
+    let (before, before_tag) =
+        image_source::bring(one, registries, &first, session, &what()).await?;
+    let other = wanted(places.1, &arguments.after);
+    let (after, after_tag) =
+        image_source::bring(other, registries, &second, session, &what()).await?;
     let looked_into = folder("libraries")?;
     let differences = diff(&DiffRequest {
         before: DiffSide {
@@ -103,43 +94,4 @@ fn tell(differences: &Differences, session: &Session<'_>) {
         };
         session.notice(&format!("--fail-on {}: {first}{more}", broken.rule));
     }
-}
-
-/// The image in a layout of this machine, and its tag there.
-async fn bring(
-    place: Place,
-    named: &str,
-    arguments: &ImageDiff,
-    scratch: &Path,
-    session: &Session<'_>,
-    what: &str,
-) -> Result<(Layout, Option<String>), Failure> {
-    let registry = session.registry(&arguments.registries);
-    let origin = image_source::origin(place, named, &registry, scratch)
-        .await
-        .map_err(|error| error.into_failure(what))?;
-    if let Origin::Layout { layout, tag } = origin {
-        return Ok((layout, tag));
-    }
-    let root = scratch.join("layout");
-    let tag = "compared".to_owned();
-    let arch: Option<Arch> = arguments.arch;
-    let settings = CopySettings {
-        referrers: true,
-        arch,
-        parallel: arguments.registries.parallel,
-    };
-    let store = session.store()?;
-    to_layout(
-        &origin,
-        &root,
-        Some(&tag),
-        settings,
-        &store,
-        session.reporter(),
-    )
-    .await
-    .map_err(|error| Failure::failed(what, error))?;
-    let layout = Layout::open(root).map_err(|error| Failure::failed(what, error))?;
-    Ok((layout, Some(tag)))
 }

@@ -21,6 +21,7 @@ pub(crate) async fn run(arguments: &ImageRootfs, session: &Session<'_>) -> Resul
     };
     let mut plan = plan.clone();
     plan.configuration.layering = None::<Layering>;
+    plan.configuration.format = None;
     let epoch = scripts_time.map_or_else(|| plan.newest_build(), Epoch);
     let name = arguments.output.display().to_string();
     let image = image::build(&plan, &name, epoch, &planned.store, session.reporter())

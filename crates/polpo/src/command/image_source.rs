@@ -3,13 +3,17 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use oci::copy::Origin;
+use base::Arch;
+use oci::Layout;
+use oci::copy::{CopySettings, Origin, to_layout};
 use oci::packed::{PackError, unpack_docker};
 use oci::registry::Registry;
 
 use super::image_copy;
 use super::place::{Engine, Place};
+use crate::arguments::registry::Registries;
 use crate::output::failure::Failure;
+use crate::settings::Session;
 
 /// An image can't be read from where it is said to be.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +90,52 @@ pub(super) async fn origin(
             let _ = std::fs::remove_file(&file);
             whole(layout)
         }
-        Place::RootFilesystem(_) | Place::Cpio(_) => {
+        Place::RootFilesystem(_) | Place::Cpio(_) | Place::Erofs(_) => {
             return Err(SourceError::OnlyWritten(named.to_owned()));
         }
     })
+}
+
+/// An image that is to be read.
+pub(super) struct Wanted<'w> {
+    pub(super) place: Place,
+    /// As the command line has it.
+    pub(super) named: &'w str,
+    /// The image for this architecture alone.
+    pub(super) arch: Option<Arch>,
+    /// Also what refers to it.
+    pub(super) referrers: bool,
+}
+
+/// The image in a layout of this machine, and its tag there; the folder `scratch` is used for it.
+pub(super) async fn bring(
+    wanted: Wanted<'_>,
+    registries: &Registries,
+    scratch: &Path,
+    session: &Session<'_>,
+    what: &str,
+) -> Result<(Layout, Option<String>), Failure> {
+    let registry = session.registry(registries);
+    let origin = origin(wanted.place, wanted.named, &registry, scratch)
+        .await
+        .map_err(|error| error.into_failure(what))?;
+    if let Origin::Layout { layout, tag } = origin {
+        return Ok((layout, tag));
+    }
+    let root = scratch.join("layout");
+    let tag = "brought".to_owned();
+    let settings = CopySettings {
+        referrers: wanted.referrers,
+        arch: wanted.arch,
+        parallel: registries.parallel,
+    };
+    let store = session.store()?;
+    let reporter = session.reporter();
+    to_layout(&origin, &root, Some(&tag), settings, &store, reporter)
+        .await
+        .map_err(|error| Failure::failed(what, error))?;
+    let layout = Layout::open(root).map_err(|error| Failure::failed(what, error))?;
+    Ok((layout, Some(tag)))
 }
 
 async fn save(engine: Engine, name: &str, file: &Path) -> Result<(), SourceError> {

@@ -10,6 +10,7 @@ mod completions;
 mod image_build;
 mod image_copy;
 mod image_diff;
+mod image_files;
 mod image_graph;
 mod image_lock;
 mod image_packages;
@@ -97,6 +98,9 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         }
         Command::Image(Image::Diff(arguments)) => {
             return interruptible(image_diff::run(&arguments, session)).await?;
+        }
+        Command::Image(Image::Files(arguments)) => {
+            interruptible(image_files::run(&arguments, session)).await??;
         }
         Command::Image(Image::Tags(arguments)) => image_tags::run(&arguments, session).await?,
         Command::Login(arguments) => login::run(&arguments, session).await?,

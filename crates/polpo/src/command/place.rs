@@ -23,6 +23,8 @@ pub(crate) enum Place {
     RootFilesystem(PathBuf),
     /// The files alone, as cpio.
     Cpio(PathBuf),
+    /// The files alone, as an EROFS image.
+    Erofs(PathBuf),
 }
 
 /// A program that runs images.
@@ -71,6 +73,7 @@ impl Place {
                 "docker" => Some(Place::Engine(Engine::Docker, rest.to_owned())),
                 "rootfs" => Some(Place::RootFilesystem(rest.into())),
                 "cpio" => Some(Place::Cpio(rest.into())),
+                "erofs" => Some(Place::Erofs(rest.into())),
                 _ => None,
             };
             if let Some(place) = place {
@@ -141,6 +144,7 @@ mod tests {
             "docker-archive:x.tar:localhost:5000/a:v1",
             "podman:a:v1",
             "cpio:x.cpio",
+            "erofs:x.erofs",
             "rootfs:x.tar",
             "build/hello",
         ];
@@ -156,6 +160,7 @@ mod tests {
         DockerArchive("x.tar", Some("localhost:5000/a:v1"))
         Engine(Podman, "a:v1")
         Cpio("x.cpio")
+        Erofs("x.erofs")
         RootFilesystem("x.tar")
         error: `build/hello` names no registry; write it in full: `docker.io/build/hello:latest` if Docker's is meant; the folder of a layout is written as `./build/hello` or `oci:build/hello`
         "#);

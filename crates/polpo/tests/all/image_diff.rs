@@ -27,7 +27,7 @@ static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
 });
 
 /// A folder with repositories, image files and layouts.
-struct Shelf {
+pub(crate) struct Shelf {
     folder: TempDir,
 }
 
@@ -89,7 +89,7 @@ fn capable(node: Node, permitted: u32) -> Node {
 }
 
 impl Shelf {
-    fn new() -> Shelf {
+    pub(crate) fn new() -> Shelf {
         let shelf = Shelf {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -99,11 +99,11 @@ impl Shelf {
         shelf
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn repository(&self, name: &str, packages: Vec<(PackageInfo, FileTree)>) {
+    pub(crate) fn repository(&self, name: &str, packages: Vec<(PackageInfo, FileTree)>) {
         let folder = self.path(name).join("x86_64");
         fs::create_dir_all(&folder).unwrap();
         let mut entries = Vec::new();
@@ -125,7 +125,7 @@ impl Shelf {
             .unwrap();
     }
 
-    fn polpo(&self, words: &[&str]) -> Program {
+    pub(crate) fn polpo(&self, words: &[&str]) -> Program {
         let mut program = polpo(&self.path("store"))
             .args(words)
             .env("HOME", self.path("home"))
@@ -143,7 +143,7 @@ impl Shelf {
     }
 
     /// Builds an image of a repository into the layout `name`.
-    fn image(&self, name: &str, repository: &str, yaml: &str) {
+    pub(crate) fn image(&self, name: &str, repository: &str, yaml: &str) {
         fs::write(self.path("image.yaml"), yaml).unwrap();
         let tag = format!("{name}:latest");
         self.polpo(&["image", "build", "image.yaml", &tag, name])
@@ -152,7 +152,7 @@ impl Shelf {
             .success();
     }
 
-    fn diff(&self, words: &[&str]) -> Finished {
+    pub(crate) fn diff(&self, words: &[&str]) -> Finished {
         self.polpo(&["image", "diff"]).args(words).run()
     }
 
@@ -188,7 +188,7 @@ impl Shelf {
     }
 
     /// Two releases of an image that differ in everything.
-    fn releases(&self) {
+    pub(crate) fn releases(&self) {
         let base = |shadow: Node| {
             tree(vec![
                 ("etc/passwd", text("root:x:0:0:root:/root:/bin/sh\n")),

@@ -10,6 +10,7 @@ mod apk_terminal;
 mod apko;
 mod build_options;
 mod image_diff;
+mod image_erofs;
 mod interrupted;
 mod keyless;
 mod melange;

@@ -59,6 +59,7 @@ const BUILDING: &[Flag] = &[
     list("sbom-formats", Fate::Own("`spdx`; another one is refused")),
     list("annotations", Fate::Same),
     value("lockfile", Fate::Same),
+    value("format", Fate::Same),
 ];
 
 const LIMIT_FLAGS: &[Flag] = &[
@@ -270,6 +271,21 @@ pub(super) const COMMANDS: &[Command] = &[
                     ),
                 ),
                 switch("password-stdin", Fate::Own("the same")),
+            ],
+            GLOBAL,
+        ],
+    },
+    Command {
+        name: "erofs",
+        about: "`erofs ls SOURCE`: list the files of an image of EROFS, or of an EROFS image on its own",
+        operands: "ls SOURCE",
+        count: (1, 3),
+        done_by: "polpo image files",
+        flags: &[
+            &[
+                value("arch", Fate::Own("the same")),
+                value("mode", Fate::Nothing("nothing is mounted")),
+                switch("rw", Fate::Nothing("nothing is mounted")),
             ],
             GLOBAL,
         ],

@@ -14,6 +14,7 @@ fn command_lines_become_polpos() {
         "resolve dir/a.yaml --arch host",
         "show-config a.yaml -r ./packages",
         "show-packages a.yaml --format packagelock --arch amd64",
+        "erofs ls oci-dir:out --arch amd64",
         "dot -S a.yaml --arch amd64 --parity",
         "login registry.example -u ann --password-stdin",
         "clean --dry-run --cache-dir c",
@@ -53,6 +54,9 @@ fn command_lines_become_polpos() {
     $ apko show-packages a.yaml --format packagelock --arch amd64
     polpo image packages a.yaml --format=packagelock --arch=amd64
 
+    $ apko erofs ls oci-dir:out --arch amd64
+    polpo image files oci:out --arch=amd64
+
     $ apko dot -S a.yaml --arch amd64 --parity
     polpo image dot a.yaml --spanning-tree --parity --arch=amd64
 
@@ -76,6 +80,7 @@ fn what_cannot_be_done_is_refused() {
         "build a.yaml hello:1",
         "build a.yaml hello:1 out.tar --ignore-signatures",
         "build a.yaml hello:1 out.tar --sbom-formats cyclonedx",
+        "erofs mount out /mnt",
         "build a.yaml hello:1 out.tar --build-date yesterday",
         "publish a.yaml hello:1 --local",
         "dot a.yaml --web",
@@ -97,6 +102,9 @@ fn what_cannot_be_done_is_refused() {
 
     $ apko build a.yaml hello:1 out.tar --build-date yesterday
     error: --build-date is `yesterday`, which is no time such as 2026-01-31T12:00:00Z
+
+    $ apko erofs mount out /mnt
+    error: what is mounted is the system's own work: `polpo image copy IMAGE erofs:FILE`, then `mount -t erofs -o loop,ro FILE FOLDER` as root, or `erofsfuse FILE FOLDER`
 
     $ apko publish a.yaml hello:1 --local
     error: --local sends to Docker: build into a layout and `polpo image copy LAYOUT docker:NAME`

@@ -114,6 +114,7 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             }
             one(&["login", operand(0)], line)
         }
+        "erofs" => erofs(given, &operands, folder.as_deref())?,
         "clean" => one(&["clean"], given.passed_on()),
         "version" => one(&["--version"], Vec::new()),
         _ => one(&["completions", operand(0), "apko"], Vec::new()),
@@ -124,6 +125,42 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
         _scratch: scratch,
         ..Calls::default()
     })
+}
+
+/// `erofs ls SOURCE`; SOURCE is a layout or a file, with or without a scheme before it.
+fn erofs(
+    given: &Given<'_>,
+    operands: &[&str],
+    folder: Option<&Path>,
+) -> Result<Vec<Vec<OsString>>, Failure> {
+    let source = match operands {
+        ["ls", source] => *source,
+        ["mount", ..] => {
+            return Err(usage(
+                "what is mounted is the system's own work: `polpo image copy IMAGE erofs:FILE`, then \
+                 `mount -t erofs -o loop,ro FILE FOLDER` as root, or `erofsfuse FILE FOLDER`",
+            ));
+        }
+        ["umount", ..] => return Err(usage("`umount FOLDER` takes back what `mount` did")),
+        _ => return Err(usage("apko erofs takes `ls SOURCE`")),
+    };
+    let bare = ["erofs:", "oci:", "oci-dir:"]
+        .iter()
+        .find_map(|scheme| source.strip_prefix(scheme))
+        .unwrap_or(source);
+    let is_file = folder.unwrap_or(Path::new("")).join(bare).is_file();
+    let place = match is_file {
+        true => format!("erofs:{bare}"),
+        false => format!("oci:{bare}"),
+    };
+    let mut line = common(given);
+    let arch = given
+        .value("arch")
+        .filter(|arch| !matches!(*arch, "" | "host"));
+    if let Some(arch) = arch {
+        line.push(format!("--arch={arch}").into());
+    }
+    Ok(vec![words(&["image", "files", &place], line)])
 }
 
 /// A folder for a layout that is needed no longer than the calls.
