@@ -22,7 +22,7 @@ fn is_file_name(name: &str) -> bool {
 }
 
 /// An error at `span` with what to do about it.
-fn error(
+pub(super) fn error(
     decoder: &mut Decoder,
     rule: &'static str,
     span: Range<usize>,
@@ -66,7 +66,7 @@ impl Decode for ImageConfiguration {
         let volumes = fields.or_default("volumes", decoder);
         let layering: Option<Layering> = fields.optional("layering", decoder);
         let contents: Contents = contents;
-        let format = format(&mut fields, layering.as_ref(), &contents, decoder);
+        let format = super::format::decode(&mut fields, layering.as_ref(), &contents, decoder);
         let certificates = fields.optional("certificates", decoder);
         if contents.baseimage.is_some() {
             for key in [
@@ -197,51 +197,6 @@ fn environment(fields: &mut Fields<'_>, decoder: &mut Decoder) -> BTreeMap<Strin
         }
     }
     Decode::decode(&node, decoder).unwrap_or_default()
-}
-
-/// One EROFS image is all of an image's files: it is not split, and lies upon no other.
-fn format(
-    fields: &mut Fields<'_>,
-    layering: Option<&Layering>,
-    contents: &Contents,
-    decoder: &mut Decoder,
-) -> Option<LayerFormat> {
-    let format = fields.optional::<Spanned<String>>("format", decoder)?;
-    match format.as_str() {
-        "" => None,
-        "tar" => Some(LayerFormat::Tar),
-        "erofs" => {
-            if layering.is_some_and(|layering| layering.strategy.is_some()) {
-                error(
-                    decoder,
-                    "layered-erofs",
-                    format.span(),
-                    "an EROFS image is one layer, and `layering` asks for several",
-                    "leave one of them out",
-                );
-            }
-            if contents.baseimage.is_some() {
-                error(
-                    decoder,
-                    "erofs-over-base-image",
-                    format.span(),
-                    "an EROFS image has all files of an image, and can't be added to another",
-                    "leave `baseimage` or `format` out",
-                );
-            }
-            Some(LayerFormat::Erofs)
-        }
-        other => {
-            error(
-                decoder,
-                "unknown-format",
-                format.span(),
-                format!("`{other}` is no layer format"),
-                "the formats are `tar` and `erofs`",
-            );
-            None
-        }
-    }
 }
 
 impl Decode for Contents {

@@ -8,6 +8,7 @@
 
 mod decode;
 mod form;
+mod format;
 mod include;
 mod shown;
 mod words;

@@ -47,8 +47,7 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             if given.is_on("local") {
                 return Err(usage(
                     "--local sends to Docker: build into a layout and `polpo image copy LAYOUT docker:NAME`",
-                )
-.into());
+                ));
             }
             let layout = layout(&mut scratch)?;
             let mut call = words(
