@@ -152,7 +152,7 @@ impl Layers {
             tree.sizes.push(layer.size);
             tree.apply(number, descriptor.digest, &layer.changes)?;
         }
-        tree.with_root();
+        tree.finish();
         Ok(tree)
     }
 
@@ -168,6 +168,7 @@ impl Layers {
         let layer = self.read_tar(name, content)?;
         let mut tree = Tree::default();
         tree.apply(0, name, &layer.changes)?;
+        tree.finish();
         Ok(tree)
     }
 
@@ -428,8 +429,9 @@ fn folder() -> Facts {
 }
 
 impl Tree {
-    /// Whether a layer has an entry for the root makes no difference, but what it says of it.
-    fn with_root(&mut self) {
+    /// Whether a layer has an entry for the root makes no difference, but what it says of it; nor
+    /// which name of a file is written as the file: the first is, the others are links to it.
+    fn finish(&mut self) {
         let root = || Placed {
             facts: Arc::new(folder()),
             linked: None,
@@ -437,6 +439,21 @@ impl Tree {
             name: ".".into(),
         };
         self.files.entry(".".to_owned()).or_insert_with(root);
+        let mut linked: BTreeSet<(usize, Arc<str>)> = BTreeSet::new();
+        for placed in self.files.values() {
+            if placed.linked.is_some() {
+                linked.insert((placed.layer, placed.name.clone()));
+            }
+        }
+        let mut first: BTreeMap<(usize, Arc<str>), String> = BTreeMap::new();
+        for (path, placed) in &mut self.files {
+            let file = (placed.layer, placed.name.clone());
+            if !linked.contains(&file) {
+                continue;
+            }
+            placed.linked = first.get(&file).cloned();
+            first.entry(file).or_insert_with(|| path.clone());
+        }
     }
 
     fn apply(&mut self, number: usize, layer: Digest, changes: &[Change]) -> Result<(), DiffError> {

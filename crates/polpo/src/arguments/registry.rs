@@ -80,9 +80,9 @@ Places:
   registry.example/team/hello:1.2    an image of a registry; docker://… means the same
   ./build/hello, oci:DIR[:TAG]       the folder of an OCI layout; of a source, one of its images
   oci-archive:FILE.tar[:TAG]         such a layout as one tar file
-Only as a destination:
-  docker-archive:FILE.tar[:NAME]     what `docker load` and `podman load` read
+  docker-archive:FILE.tar[:NAME]     what `docker load` reads and `docker save` writes
   podman:NAME, docker:NAME           that engine's own images
+Only as a destination:
   rootfs:FILE.tar, cpio:FILE.cpio    the files alone, all layers made one
   erofs:FILE.erofs                   the same as an EROFS image, which Linux mounts
 

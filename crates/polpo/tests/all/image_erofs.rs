@@ -103,7 +103,7 @@ fn an_erofs_image_holds_what_the_tar_does() {
         .map(|change| change["path"].as_str().unwrap())
         .collect();
     // The image says of itself what it is.
-    assert_eq!(changed, [".", "etc/apko.json"], "{files}");
+    assert_eq!(changed, ["etc/apko.json"], "{files}");
 
     // Into a file of its own, and listed.
     shelf
@@ -191,7 +191,8 @@ fn apkos_erofs_images_have_copies_for_hard_links() {
             "parity",
             "--parity",
         ])
-        .args(["-r", "old", "-k", "keys", "--arch", "x86_64"])
+        .args(["-r", "old", "-k", "keys/test.rsa.pub"])
+        .args(["--arch", "x86_64"])
         .run()
         .success();
     let layout = shelf.path("parity");
