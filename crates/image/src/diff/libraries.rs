@@ -139,7 +139,7 @@ fn changed(before: Sided<'_>, after: Sided<'_>) -> Option<LibraryChange> {
     if removed.is_empty() && added.is_empty() && one.soname == other.soname {
         return None;
     }
-    let name = other.soname.clone().or_else(|| one.soname.clone());
+    let name = one.soname.clone().or_else(|| other.soname.clone());
     Some(LibraryChange {
         name: name.unwrap_or_else(|| after.0.to_owned()),
         change: FileFate::Changed,

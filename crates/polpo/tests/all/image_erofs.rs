@@ -143,7 +143,16 @@ fn an_erofs_image_holds_what_the_tar_does() {
         "usr/bin/tool",
         "usr/lib/libgreet.so.1",
     ];
-    insta::assert_snapshot!(lines(&of_layout, &names), @"");
+    insta::assert_snapshot!(lines(&of_layout, &names), @"
+    crw-rw-rw- 0/0   1,3 1970-01-01 00:00 dev/null
+    -rw-r----- 0/0     1 2023-11-14 22:13 etc/secret
+    drwxrwxrwt 0/0     0 1970-01-01 00:00 tmp
+    -rwxr-xr-x 0/0    10 2023-11-14 22:13 usr/bin/other
+    -rwxr-xr-x 0/0     6 2023-11-14 22:13 usr/bin/ping [cap_net_raw=ep]
+    -rwsr-xr-x 0/0     4 2023-11-14 22:13 usr/bin/su
+    hrwxr-xr-x 0/0    10 2023-11-14 22:13 usr/bin/tool link to usr/bin/other
+    lrwxrwxrwx 0/0     0 2023-11-14 22:13 usr/lib/libgreet.so.1 -> libgreet.so.1.9
+    ");
     assert_eq!(
         lines(&listed("erofs:root.erofs"), &names),
         lines(&of_layout, &names)

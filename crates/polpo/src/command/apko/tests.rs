@@ -100,11 +100,11 @@ fn what_cannot_be_done_is_refused() {
     $ apko build a.yaml hello:1 out.tar --sbom-formats cyclonedx
     error: --sbom-formats: `cyclonedx` is not written; `spdx` is
 
-    $ apko build a.yaml hello:1 out.tar --build-date yesterday
-    error: --build-date is `yesterday`, which is no time such as 2026-01-31T12:00:00Z
-
     $ apko erofs mount out /mnt
     error: what is mounted is the system's own work: `polpo image copy IMAGE erofs:FILE`, then `mount -t erofs -o loop,ro FILE FOLDER` as root, or `erofsfuse FILE FOLDER`
+
+    $ apko build a.yaml hello:1 out.tar --build-date yesterday
+    error: --build-date is `yesterday`, which is no time such as 2026-01-31T12:00:00Z
 
     $ apko publish a.yaml hello:1 --local
     error: --local sends to Docker: build into a layout and `polpo image copy LAYOUT docker:NAME`
