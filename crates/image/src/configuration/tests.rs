@@ -57,7 +57,7 @@ format: tar
     )
     .unwrap();
     let json = String::from_utf8(oci::json::to_vec(&configuration).unwrap()).unwrap();
-    insta::assert_snapshot!(json, @r#"{"contents":{"build_repositories":["/build"],"runtime_repositories":["@edge https://example.org/edge"],"repositories":["./packages"],"keyring":["key.rsa.pub"],"packages":["hello","zlib\u003e=1.2@edge","!dash"]},"entrypoint":{"command":"/bin/sh -l"},"cmd":"-c \"echo hi\"","stop-signal":"SIGQUIT","work-dir":"/srv","accounts":{"run-as":"65532","users":[{"username":"nonroot","uid":65532,"homedir":"/home/nonroot"}],"groups":[{"groupname":"nonroot","gid":65532,"members":["nonroot"]}]},"archs":["amd64","arm64"],"environment":{"C":"1.10","empty":""},"paths":[{"path":"/srv/data","type":"directory","uid":65532,"permissions":488,"recursive":true},{"path":"/bin/x","type":"symlink","source":"../y"}],"vcs-url":"https://example.org/r@abc","annotations":{"a":"true"},"volumes":["/data"],"layering":{"strategy":"origin","budget":10}}"#);
+    insta::assert_snapshot!(json, @r#"{"contents":{"build_repositories":["/build"],"runtime_repositories":["@edge https://example.org/edge"],"repositories":["./packages"],"keyring":["key.rsa.pub"],"packages":["hello","zlib\u003e=1.2@edge","!dash"]},"entrypoint":{"command":"/bin/sh -l"},"cmd":"-c \"echo hi\"","stop-signal":"SIGQUIT","work-dir":"/srv","accounts":{"run-as":"65532","users":[{"username":"nonroot","uid":65532,"homedir":"/home/nonroot"}],"groups":[{"groupname":"nonroot","gid":65532,"members":["nonroot"]}]},"archs":["amd64","arm64"],"environment":{"C":"1.10","empty":""},"paths":[{"path":"/srv/data","type":"directory","uid":65532,"permissions":488,"recursive":true},{"path":"/bin/x","type":"symlink","source":"../y"}],"vcs-url":"https://example.org/r@abc","annotations":{"a":"true"},"volumes":["/data"],"layering":{"strategy":"origin","budget":10},"format":"tar"}"#);
     let user = &configuration.accounts.users[0];
     assert_eq!(
         (user.group(), user.shell(), user.home.as_str()),
@@ -128,8 +128,6 @@ certificates: {additional: [{name: c, content: nothing}]}
         help: `all` and `host` belong on the command line: `--arch host`
     image.yaml:16:15: "A=B" can't be the name of an environment variable
         help: a name is not empty and has no `=`
-    image.yaml:17:9: an EROFS image has all files of an image, and can't be added to another
-        help: leave `baseimage` or `format` out
     image.yaml:18:22: `size` is no way of splitting layers
         help: the strategies are `origin` and `package`; leave `layering` out for one layer
     image.yaml:18:36: expected an integer between 0 and 4294967295, found `-1`
@@ -407,5 +405,20 @@ accounts:
         help: give each user its own name and uid; files belong to a number
     image.yaml:4:36: two groups have the gid 7
         help: give each group its own name and gid; files belong to a number
+    ");
+}
+
+#[test]
+fn an_erofs_image_is_one_layer_of_its_own() {
+    let text = "contents: {baseimage: {image: x}}\nlayering: {strategy: origin}\nformat: erofs\n";
+    insta::assert_snapshot!(refused(text), @"
+    image.yaml:3:9: an EROFS image is one layer, and `layering` asks for several
+        help: leave one of them out
+    image.yaml:3:9: an EROFS image has all files of an image, and can't be added to another
+        help: leave `baseimage` or `format` out
+    ");
+    insta::assert_snapshot!(refused("format: squashfs\n"), @"
+    image.yaml:1:9: `squashfs` is no layer format
+        help: the formats are `tar` and `erofs`
     ");
 }
