@@ -23,6 +23,10 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 /// Annotations longer than this are not read.
 const MAX_LENGTH: usize = 4 << 20;
 
+/// Payloads longer than this are not read out of envelopes with a certificate: 24 MiB, as long as one
+/// in a bundle can be.
+const MAX_LENGTH_OF_PAYLOAD: usize = 24 << 20;
+
 /// Why what annotations say of a signature can't be made or does not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum LegacyError {
@@ -133,6 +137,14 @@ impl Annotations<'_> {
         envelope: &Envelope,
         trust: &Trust,
     ) -> Result<Verified, LegacyError> {
+        let found = envelope.unverified().1.len();
+        if found > MAX_LENGTH_OF_PAYLOAD {
+            return Err(BundleError::Json(JsonError::TooLong {
+                found,
+                limit: MAX_LENGTH_OF_PAYLOAD,
+            })
+            .into());
+        }
         let content: Value =
             serde_json::from_slice(&envelope.to_json()?).map_err(JsonError::from)?;
         let bundle = self.bundle("dsseEnvelope", content)?;

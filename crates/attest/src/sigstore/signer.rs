@@ -93,6 +93,22 @@ pub enum SignerError {
     False(#[source] Box<BundleError>),
 }
 
+impl SignerError {
+    /// The same where a server repeats a secret.
+    fn without(mut self, secret: &str) -> SignerError {
+        if let SignerError::Refused { said, .. } = &mut self {
+            // It may be cut short there.
+            let repeats = secret
+                .get(..40)
+                .is_some_and(|beginning| said.contains(beginning));
+            if repeats {
+                *said = "(it repeats the token, which is not shown)".to_owned();
+            }
+        }
+        self
+    }
+}
+
 const FULCIO: &str = "the certificate authority (Fulcio)";
 const REKOR: &str = "the log (Rekor)";
 const CLOCK: &str = "the clock (RFC 3161)";
@@ -204,16 +220,20 @@ impl<'a> Signer<'a> {
                 proof_of_possession: STANDARD.encode(key.sign(token.challenge().as_bytes())?),
             },
         };
-        let body = serde_json::to_vec(&request).map_err(JsonError::from)?;
+        // With room for all of it: growing would leave copies of the token behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(token.text().len() + 2048));
+        serde_json::to_writer(&mut *body, &request).map_err(JsonError::from)?;
         let url = below(FULCIO, fulcio, &["api", "v2", "signingCert"])?;
         let question = Question {
             service: FULCIO,
             url: url.clone(),
             kind: "application/json",
-            body: Zeroizing::new(body),
+            body,
             advice: ". The token may be too old, or its issuer unknown there",
         };
-        let answer = ask(network, reporter, question).await?;
+        let answer = ask(network, reporter, question)
+            .await
+            .map_err(|error| error.without(token.text()))?;
         let wrong = |reason: String| SignerError::Answer {
             service: FULCIO,
             url: url.to_string(),
@@ -571,6 +591,29 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_repeats_is_not_shown() {
+        let token = "secret".repeat(20);
+        let refused = |said: String| SignerError::Refused {
+            service: FULCIO,
+            url: Url::parse("https://fulcio.example/").unwrap(),
+            status: 400,
+            said,
+            advice: "",
+        };
+        let told = refused("bad audience".to_owned())
+            .without(&token)
+            .to_string();
+        assert!(told.contains("refused with 400: bad audience"), "{told}");
+        for said in [
+            format!("bad token {token}"),
+            format!("bad {}", &token[..50]),
+        ] {
+            let told = refused(said).without(&token).to_string();
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
 
     #[test]
     fn places() {

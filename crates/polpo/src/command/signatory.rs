@@ -70,8 +70,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
         path: path.to_owned(),
         source,
     };
-    let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
+    // With room for all of it: growing would leave copies of a token behind.
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(size.min(MAXIMUM_SIZE) as usize + 1);
     file.take(MAXIMUM_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
