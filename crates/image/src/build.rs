@@ -1,9 +1,13 @@
 //! From a plan to an image: filesystem, layers, configuration, manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use apk::package::{Manifest as PackageManifest, Package, PackageError, PackageInfo, Segment};
+use apk::package::{
+    Entry, EntryKind, Manifest as PackageManifest, Package, PackageError, PackageInfo, Segment,
+};
 use archive::Limits;
 use attest::spdx::Document;
 use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
@@ -25,15 +29,17 @@ use crate::layer::{self, Layer, LayerError, Share, StoredPackage};
 use crate::layering::{self, MOST_LAYERS};
 use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
-use crate::plan::ImagePlan;
+use crate::plan::{self, ImagePlan};
 use crate::sbom::{self, Parts, SbomError};
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
 pub(crate) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const MANIFESTS: &str = "apk-manifest";
+/// The kind of the store's records of whole images, by all that decides their bytes.
+const BUILT: &str = "image-built";
 
 /// An image whose layers are in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuiltImage {
     /// What it is made for.
     pub arch: Arch,
@@ -48,6 +54,7 @@ pub struct BuiltImage {
     /// What is in it, composed of what its packages say of themselves.
     pub sbom: Document,
     /// With apko's bytes: the document as apko writes it.
+    #[serde(skip)]
     pub parity_sbom: Option<GoDocument>,
     /// The layout of the image that it is built upon, whose layers stand before its own.
     pub below: Option<PathBuf>,
@@ -71,9 +78,15 @@ pub enum BuildError {
     /// A package is no good.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// A package can't be unpacked into the store.
-    #[error(transparent)]
-    Unpack(#[from] TreeError<PackageError>),
+    /// A file of a package can't be kept in the store.
+    #[error("can't keep /{path} of a package in the store: {source}")]
+    Keep {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,6 +161,33 @@ pub fn build(
     store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<BuiltImage, BuildError> {
+    let key = Digest::of(&serde_json::to_vec(&(plan.digest(epoch)?, name))?);
+    if plan.parity.is_none()
+        && let Some(image) = store.record_get::<BuiltImage>(BUILT, &key)?
+        && image
+            .layers
+            .iter()
+            .all(|layer| store.contains(&layer.digest))
+    {
+        return Ok(BuiltImage {
+            below: plan.base.as_ref().map(|base| base.layout.clone()),
+            ..image
+        });
+    }
+    let image = build_anew(plan, name, epoch, store, reporter)?;
+    if plan.parity.is_none() {
+        store.record_put(BUILT, &key, &image)?;
+    }
+    Ok(image)
+}
+
+fn build_anew(
+    plan: &ImagePlan,
+    name: &str,
+    epoch: Epoch,
+    store: &Store,
+    reporter: &dyn Reporter,
+) -> Result<BuiltImage, BuildError> {
     let task = Task::start(
         reporter,
         Verb::Unpack,
@@ -165,7 +205,9 @@ pub fn build(
                 source: Box::new(source),
             });
             task.advance(1);
-            unpacked
+            let unpacked = unpacked?;
+            plan::remember(store, planned)?;
+            Ok::<Unpacked, BuildError>(unpacked)
         })
         .collect::<Result<_, _>>()?;
     task.done();
@@ -245,6 +287,21 @@ pub fn build(
 }
 
 impl BuiltImage {
+    /// Writes every layer into `layout`.
+    fn put_layers(&self, layout: &Layout, store: &Store) -> Result<(), BuildError> {
+        let lower = self.manifest.layers.len().saturating_sub(self.layers.len());
+        for (place, descriptor) in self.manifest.layers.iter().enumerate() {
+            match &self.below {
+                Some(below) if place < lower => {
+                    let below = Layout::open(below)?.blob_path(&descriptor.digest);
+                    layout.put_blob_file(descriptor, &below)?;
+                }
+                _ => layout.put_from_store(descriptor, store)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Every layer with the file that has its bytes, the lowest first: of the base image's layout,
     /// then of the store.
     ///
@@ -268,6 +325,40 @@ impl BuiltImage {
     }
 }
 
+/// Keeps the content of a regular file; what else an entry is, the manifest tells. There are no links in
+/// `folder`, so no name leads out of it.
+fn keep(folder: &Path, entry: &Entry, content: &mut dyn Read) -> Result<(), BuildError> {
+    if !matches!(entry.kind, EntryKind::File { .. }) {
+        return Ok(());
+    }
+    let path = folder.join(&entry.path);
+    let create = || match File::create_new(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+            File::create_new(&path)
+        }
+        created => created,
+    };
+    create()
+        .and_then(|mut file| copy(content, &mut file))
+        .map_err(|source| BuildError::Keep {
+            path: entry.path.clone(),
+            source,
+        })
+}
+
+fn copy(content: &mut dyn Read, file: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => file.write_all(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Unpacks a package of the store once; every hash of it is checked then.
 pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildError> {
     let file = store.path(digest).ok_or(StoreError::Missing(*digest))?;
@@ -280,8 +371,12 @@ pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildEr
             let limits = Limits::default();
             let mut made = None;
             let folder = store.tree(&key, |folder| {
-                made = Some(package.unpack(folder, &limits)?);
-                Ok::<(), PackageError>(())
+                made = Some(package.visit(&limits, |entry, content| keep(folder, entry, content))?);
+                Ok::<(), BuildError>(())
+            });
+            let folder = folder.map_err(|error| match error {
+                TreeError::Store(error) => BuildError::Store(error),
+                TreeError::Fill(error) => error,
             })?;
             let manifest = match made {
                 Some(manifest) => manifest,
@@ -548,9 +643,7 @@ fn write_images(
 ) -> Result<Vec<Descriptor>, BuildError> {
     let mut descriptors = Vec::new();
     for image in images {
-        for (descriptor, blob) in image.blobs(store)? {
-            layout.put_blob_file(&descriptor, &blob)?;
-        }
+        image.put_layers(layout, store)?;
         layout.put_blob(media_type::CONFIG, &image.config.to_bytes()?)?;
         layout.put_manifest(&image.manifest)?;
         descriptors.push(image.descriptor.clone());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use apk::dependency::Dependency;
-use apk::index::IndexEntry;
+use apk::index::{Index, IndexEntry};
 use apk::repository::{
     self, Access, Choice, ChoiceError, Chosen, JointChoiceError, LoadedRepository, RepositoryError,
 };
@@ -12,7 +12,7 @@ use apk::solver::Unsolvable;
 use apk::solver::joint::JointError;
 use base::{Arch, Digest, Epoch, Reporter};
 use serde::Serialize;
-use store::StoreError;
+use store::{Store, StoreError};
 
 use crate::base_image::{Base, BaseError};
 use crate::configuration::{EntrypointKind, ImageConfiguration};
@@ -234,33 +234,81 @@ pub(crate) fn base_of(
         .map_err(|error| PlanError::Base(Box::new(error)))
 }
 
+/// The kind of the store's records of packages that were taken and checked, by what an index says of
+/// them.
+const TAKEN: &str = "package-taken";
+
+/// All that the index says: of an entry that says the same, everything was found to be so.
+fn taken_key(entry: &IndexEntry) -> Digest {
+    let index = Index {
+        entries: vec![entry.clone()],
+        ..Index::default()
+    };
+    Digest::of(index.to_text().as_bytes())
+}
+
+/// Puts a package at `path` into the store, if it is the one that the index speaks of.
+fn bring(
+    repository: &LoadedRepository,
+    entry: &IndexEntry,
+    path: &Path,
+    access: &Access,
+) -> Result<Digest, PlanError> {
+    let store = access.store();
+    let package = repository.open_package_at(path, entry)?;
+    let blob = store.put_file(package.path())?;
+    // What was stored is looked at, whatever became of the file meanwhile.
+    let stored = store
+        .path(&blob.digest)
+        .ok_or(StoreError::Missing(blob.digest))?;
+    if repository.open_package_at(&stored, entry).is_err() {
+        return Err(PlanError::Changed {
+            path: package.path().to_owned(),
+        });
+    }
+    // Whoever has a lock finds it again without an index.
+    access.remember_checked(entry, blob.digest)?;
+    Ok(blob.digest)
+}
+
+/// Remembers that all of a package was checked: it need not be brought again.
+pub(crate) fn remember(store: &Store, package: &PlannedPackage) -> Result<(), StoreError> {
+    let key = taken_key(&package.entry);
+    if store.record_get(TAKEN, &key)? == Some(package.digest) {
+        return Ok(());
+    }
+    store.record_put(TAKEN, &key, &package.digest)
+}
+
 /// Brings the packages into the store.
 async fn take(
     chosen: Vec<Chosen<'_>>,
     access: &Access,
     reporter: &dyn Reporter,
 ) -> Result<Vec<PlannedPackage>, PlanError> {
+    let store = access.store();
+    let taken: Vec<Option<Digest>> = chosen
+        .iter()
+        .map(|(_, entry)| {
+            let digest: Option<Digest> = store.record_get(TAKEN, &taken_key(entry))?;
+            Ok(digest.filter(|digest| store.contains(digest)))
+        })
+        .collect::<Result<_, StoreError>>()?;
     let wanted = chosen
         .iter()
-        .map(|(repository, entry)| (*repository, entry));
-    let paths = access.packages(wanted, reporter).await?;
+        .zip(&taken)
+        .filter(|(_, taken)| taken.is_none())
+        .map(|((repository, entry), _)| (*repository, entry));
+    let mut paths = access.packages(wanted, reporter).await?.into_iter();
     let mut packages = Vec::new();
-    for ((repository, entry), path) in chosen.into_iter().zip(paths) {
-        let package = repository.open_package_at(&path, &entry)?;
-        let blob = access.store().put_file(package.path())?;
-        let verified = package
-            .digest()
-            .map_err(|source| RepositoryError::Package {
-                repository: repository.name.clone(),
-                source,
-            })?;
-        if blob.digest != verified {
-            return Err(PlanError::Changed {
-                path: package.path().to_owned(),
-            });
-        }
-        // Whoever has a lock finds it again without an index.
-        access.remember_checked(&entry, blob.digest)?;
+    for ((repository, entry), taken) in chosen.into_iter().zip(taken) {
+        let digest = match taken {
+            Some(digest) => digest,
+            None => {
+                let path = paths.next().unwrap_or_default();
+                bring(repository, &entry, &path, access)?
+            }
+        };
         let places = repository.package_places(&entry)?;
         packages.push(PlannedPackage {
             place: places
@@ -268,7 +316,7 @@ async fn take(
                 .map(|place| store::without_credentials(&place.to_string()))
                 .unwrap_or_default(),
             entry,
-            digest: blob.digest,
+            digest,
             repository: repository.name.clone(),
             tag: repository.repository.tag.clone(),
         });

@@ -86,6 +86,9 @@ impl ImageRecord {
     /// # Errors
     /// The store can't be written.
     pub fn keep(&self, store: &Store, manifest: &Digest) -> Result<(), StoreError> {
+        if ImageRecord::find(store, manifest)?.as_ref() == Some(self) {
+            return Ok(());
+        }
         store.record_put(RECORD, manifest, self)
     }
 

@@ -166,8 +166,10 @@ fn the_same_blobs_with_one_core_and_many_cold_and_warm() {
         let many = threads(7).install(|| build(&second, PLAIN, compression));
         assert_eq!(one.layers, many.layers, "{compression}");
         assert_eq!(one.descriptor, many.descriptor, "{compression}");
-        // Segments are kept, the layer itself is not.
-        std::fs::remove_dir_all(second.path("store/records/layer")).unwrap();
+        // Segments are kept, the image and its layer are not.
+        for kind in ["image-built", "layer"] {
+            std::fs::remove_dir_all(second.path("store/records").join(kind)).unwrap();
+        }
         let warm = build(&second, PLAIN, compression);
         assert_eq!(warm.layers, one.layers, "{compression}");
     }

@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use base::{Arch, Digest};
-use store::WriteError;
+use store::{StoreError, WriteError};
 
 use crate::{InvalidConfig, InvalidManifest};
 
@@ -29,6 +29,9 @@ pub enum LayoutError {
     /// A file can't be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The store that blobs are taken from failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A blob is named but isn't there.
     #[error("{} has no blob {digest}; the layout is incomplete, copy it anew", path.display())]
     Missing {

@@ -1,4 +1,5 @@
 mod error;
+mod from_store;
 mod named;
 mod read;
 
