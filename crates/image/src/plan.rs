@@ -11,6 +11,7 @@ use apk::signature::Keyring;
 use apk::solver::Unsolvable;
 use apk::solver::joint::JointError;
 use base::{Arch, Digest, Epoch, Reporter};
+use rayon::prelude::*;
 use serde::Serialize;
 use store::{Store, StoreError};
 
@@ -300,15 +301,26 @@ async fn take(
         .filter(|(_, taken)| taken.is_none())
         .map(|((repository, entry), _)| (*repository, entry));
     let mut paths = access.packages(wanted, reporter).await?.into_iter();
+    let places: Vec<Option<PathBuf>> = taken
+        .iter()
+        .map(|taken| match taken {
+            None => paths.next(),
+            Some(_) => None,
+        })
+        .collect();
+    let digests: Vec<Option<Digest>> = chosen
+        .par_iter()
+        .zip(&places)
+        .zip(taken)
+        .map(|(((repository, entry), path), taken)| match path {
+            Some(path) => bring(repository, entry, path, access).map(Some),
+            None => Ok(taken),
+        })
+        .collect::<Result<_, PlanError>>()?;
     let mut packages = Vec::new();
-    for ((repository, entry), taken) in chosen.into_iter().zip(taken) {
-        let digest = match taken {
-            Some(digest) => digest,
-            None => {
-                let path = paths.next().unwrap_or_default();
-                bring(repository, &entry, &path, access)?
-            }
-        };
+    for ((repository, entry), digest) in chosen.into_iter().zip(digests) {
+        // Each is there already, or was brought.
+        let Some(digest) = digest else { continue };
         let places = repository.package_places(&entry)?;
         packages.push(PlannedPackage {
             place: places

@@ -26,7 +26,7 @@ use base::{Digest, DigestWriter, Sha256Hasher};
 use oci::Descriptor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::{MappedFile, Store, StoreError, TreeError};
 
 use crate::filesystem::{Filesystem, Placed};
 pub use compression::Compression;
@@ -363,7 +363,7 @@ fn make(store: &Store, compression: Compression, parts: &[Part<'_>]) -> Result<L
     let mut file = store.temp_file()?;
     // One thread reads and hashes the contents, the other stitches and hashes the blob.
     let (hasher, stitched) = rayon::join(
-        || hash_contents(parts),
+        || hash_contents(store, parts),
         || stitch(store, compression, parts, &segments, file.as_file_mut()),
     );
     let (mut hasher, (digest, size, end)) = (hasher?, stitched?);
@@ -442,25 +442,63 @@ fn segment(
     Ok(Some(kept))
 }
 
-/// All of the tar but its end.
-fn hash_contents(parts: &[Part<'_>]) -> Result<Sha256Hasher, LayerError> {
-    let mut hashing = Hashing(Sha256Hasher::default());
+/// The file of a run's folder in the store.
+const RUN: &str = "run.tar";
+
+/// All of the tar but its end. The run of a package is kept in one file, so that thousands of small ones
+/// need not be opened again.
+fn hash_contents(store: &Store, parts: &[Part<'_>]) -> Result<Sha256Hasher, LayerError> {
+    let mut hashing = Hashing {
+        hasher: Sha256Hasher::default(),
+        file: None,
+    };
     for part in parts {
-        run::write(&part.items, &mut hashing)?;
+        let Source::Package { key, .. } = &part.source else {
+            run::write(&part.items, &mut hashing)?;
+            continue;
+        };
+        let mut is_hashed = false;
+        let folder = store.tree(key, |folder| {
+            is_hashed = true;
+            let file = File::create_new(folder.join(RUN))?;
+            hashing.file = Some(BufWriter::with_capacity(1 << 20, file));
+            run::write(&part.items, &mut hashing)?;
+            hashing.flush()?;
+            hashing.file = None;
+            Ok::<(), LayerError>(())
+        });
+        let folder = folder.map_err(|error| match error {
+            TreeError::Store(error) => LayerError::Store(error),
+            TreeError::Fill(error) => error,
+        })?;
+        if !is_hashed {
+            let kept = MappedFile::open(&folder.join(RUN)).map_err(StoreError::from)?;
+            hashing.hasher.update(&kept);
+        }
     }
-    Ok(hashing.0)
+    Ok(hashing.hasher)
 }
 
-struct Hashing(Sha256Hasher);
+struct Hashing {
+    hasher: Sha256Hasher,
+    /// Where the same is kept.
+    file: Option<BufWriter<File>>,
+}
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        if let Some(file) = &mut self.file {
+            file.write_all(bytes)?;
+        }
+        self.hasher.update(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &mut self.file {
+            Some(file) => file.flush(),
+            None => Ok(()),
+        }
     }
 }
 

@@ -247,3 +247,58 @@ fn tables_say_where_files_are() {
         assert_eq!(content, "hello ".repeat(10_000).as_bytes(), "{checksum}");
     }
 }
+
+/// The file of the store's unpacked packages that ends so.
+fn unpacked(bed: &Bed, path: &str) -> std::path::PathBuf {
+    let trees = std::fs::read_dir(bed.path("store/trees")).unwrap();
+    trees
+        .map(|tree| tree.unwrap().path().join(path))
+        .find(|file| file.is_file())
+        .unwrap()
+}
+
+#[test]
+fn layers_of_unchanged_packages_are_not_read_again() {
+    let bed = Bed::with_hello();
+    let first = bed.build(BY_PACKAGE);
+    // Were these bytes read, the layer would be another one.
+    std::fs::write(unpacked(&bed, "usr/share/hello/words"), "x".repeat(60_000)).unwrap();
+    let second = bed.build(&format!("{BY_PACKAGE}cmd: other\n"));
+    assert_ne!(second.descriptor, first.descriptor);
+    assert_eq!(second.layers[..2], first.layers[..2]);
+}
+
+#[test]
+fn an_unchanged_image_needs_no_package() {
+    let bed = Bed::with_hello();
+    let first = bed.build(BY_PACKAGE);
+    for entry in std::fs::read_dir(bed.path("packages/x86_64")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "apk") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(bed.path("store/trees")).unwrap();
+    let again = bed.build(BY_PACKAGE);
+    assert_eq!(again.descriptor, first.descriptor);
+    assert_eq!(again.manifest, first.manifest);
+    assert_eq!(again.sbom, first.sbom);
+    // A layer that is lost is made again, and so is the image.
+    let lost = bed.store().path(&first.layers[2].digest).unwrap();
+    std::fs::remove_file(lost).unwrap();
+    assert_eq!(bed.build(BY_PACKAGE).layers, first.layers);
+}
+
+#[test]
+fn a_package_that_was_no_good_is_taken_again() {
+    let bed = Bed::with_hello();
+    let path = bed.path("packages/x86_64/hello-1.0-r0.apk");
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    let place = bad.len() - 100;
+    bad[place] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    assert!(bed.try_build(PLAIN).is_err());
+    std::fs::write(&path, good).unwrap();
+    bed.build(PLAIN);
+}
