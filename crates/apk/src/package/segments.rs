@@ -186,10 +186,15 @@ impl Package {
     /// Whether a segment is one: inflates alone, to what it should.
     fn inflates(&self, segment: &Segment) -> io::Result<bool> {
         let mut inflate = Inflate::new(self.segment_bytes(segment), segment.summary());
-        match io::copy(&mut inflate, &mut io::sink()) {
-            Ok(length) => Ok(length == segment.length),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
-            Err(error) => Err(error),
+        let mut buffer = vec![0; 256 << 10];
+        let mut length = 0;
+        loop {
+            match inflate.read(&mut buffer) {
+                Ok(0) => return Ok(length == segment.length),
+                Ok(count) => length += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
