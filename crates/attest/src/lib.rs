@@ -6,6 +6,7 @@
 //! * [`dsse`]: the envelope that statements are signed in; [`bundle`]: what Sigstore's programs put
 //!   around it; [`sigstore`]: signatures by identities, with their certificates and logs; [`trust`]:
 //!   whose word counts.
+//! * [`rebuild`]: that somebody built a package again and got the same bytes.
 //!
 //! Nothing that is made here depends on a clock or on the order of a map: the same facts give the same
 //! bytes. What an identity signs is different every time, for its key is.
@@ -16,6 +17,7 @@ pub mod dsse;
 pub mod intoto;
 mod json;
 pub mod licence;
+pub mod rebuild;
 pub mod sigstore;
 pub mod simple_signing;
 pub mod slsa;

@@ -53,7 +53,7 @@ pub struct RunDetails {
 }
 
 /// The builder, known by a URI that stands for everything that must be trusted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {
     /// The URI.
     pub id: String,

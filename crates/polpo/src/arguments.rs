@@ -194,6 +194,26 @@ pub(crate) struct Repositories {
     /// Also trust, for each repository alone, the keys that its server names (apk-configuration)
     #[arg(long)]
     pub(crate) discover_keys: bool,
+    #[command(flatten)]
+    pub(crate) rebuilders: Rebuilders,
+}
+
+/// Who must have built packages again before they are chosen.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rebuilders {
+    /// Choose only packages of which so many rebuilders state, in rebuilds.jsonl beside the index,
+    /// that they built them again and got the same bytes (`polpo rebuild --attest`)
+    #[arg(
+        long,
+        global = true,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..),
+        requires = "rebuilder"
+    )]
+    pub(crate) rebuilt_by: Option<u32>,
+    /// Public key, or folder of public keys, of those that count; each key is one rebuilder
+    #[arg(long, global = true, value_name = "PATH", requires = "rebuilt_by")]
+    pub(crate) rebuilder: Vec<PathBuf>,
 }
 
 /// What outputs are made for.
@@ -320,6 +340,8 @@ pub(crate) struct Build {
 Examples:
   polpo rebuild packages/x86_64/hello-2.10-r0.apk -r build/seed -k ~/.config/polpo/keys
   polpo rebuild hello-2.10-r0.apk --format json --out-dir /tmp/again
+  polpo rebuild packages/x86_64/hello-2.10-r0.apk -r build/seed -k keys \
+    --attest packages/x86_64/rebuilds.jsonl --attest-key me.pem
 
 The recipe is the one in the package. PACKAGE.apk.intoto.jsonl beside it (`polpo build
 --generate-provenance`) says which guest packages, sources and recorded downloads to use, by hash;
@@ -349,6 +371,13 @@ pub(crate) struct Rebuild {
     /// Folder that what was built again is kept in, below ARCH/
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
+    /// File of statements that gets one more if the packages are the same: rebuilds.jsonl beside the
+    /// index of a repository
+    #[arg(long, value_name = "FILE", requires = "attest_key")]
+    pub(crate) attest: Option<PathBuf>,
+    /// Private key of whoever builds again, that the statement is signed with
+    #[arg(long, value_name = "KEY", requires = "attest")]
+    pub(crate) attest_key: Option<PathBuf>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: crate::output::Format,

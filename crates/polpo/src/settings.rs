@@ -1,22 +1,29 @@
 //! What commands need, made out of arguments and environment.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use apk::repository::{
-    Access, AccessSettings, DiscoveredKey, LoadedRepository, Repository, RepositoryList,
+    Access, AccessSettings, DiscoveredKey, LoadedRepository, ProofRequirement, Repository,
+    RepositoryList, Vouched,
 };
 use apk::signature::{Keyring, Signer};
-use base::{Arch, Event, Problem, Reporter};
-use key::{FileError, KeyError, Password, PrivateKey};
+use attest::rebuild::Rebuilds;
+use base::{Arch, Digest, Event, Problem, Reporter};
+use key::{FileError, KeyError, Password, PrivateKey, PublicKey};
 use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use crate::arguments::registry::Registries;
-use crate::arguments::{Global, Repositories};
+use crate::arguments::{Global, Rebuilders, Repositories};
 use crate::output::failure::Failure;
 use crate::output::{Progress, render};
+
+/// Lines of a file of statements that are told of as unreadable.
+const MAXIMUM_NOTES: usize = 5;
 
 /// One run of the program.
 pub(crate) struct Session<'p> {
@@ -185,9 +192,47 @@ pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<
     let settings = AccessSettings {
         mirrors: arguments.repository_mirrors.clone(),
         discover_keys: arguments.discover_keys,
+        proof: proof(&arguments.rebuilders)?,
         ..AccessSettings::default()
     };
     Ok(Access::new(session.store()?, session.network(), settings))
+}
+
+/// Who must have built packages again, if anybody.
+pub(crate) fn proof(arguments: &Rebuilders) -> Result<Option<ProofRequirement>, Failure> {
+    let Some(builders) = arguments.rebuilt_by else {
+        return Ok(None);
+    };
+    let keys = Keyring::load(&arguments.rebuilder)
+        .map_err(|error| Failure::failed("the rebuilders' keys can't be read", error))?;
+    let trusted: Vec<PublicKey> = keys.keys().map(|(_, key)| key.clone()).collect();
+    let distinct: BTreeSet<Digest> = trusted.iter().map(PublicKey::id).collect();
+    if distinct.len() < builders as usize {
+        return Err(Failure::Usage(format!(
+            "--rebuilt-by {builders} needs as many rebuilders, and --rebuilder names {}; no package \
+             could ever be chosen",
+            distinct.len()
+        )));
+    }
+    let read = move |lines: &[u8]| {
+        let rebuilds = Rebuilds::read(lines, &trusted);
+        let builders = rebuilds.builders.iter().filter_map(|(identity, keys)| {
+            Some((identity.parse().ok()?, u32::try_from(keys.len()).ok()?))
+        });
+        let notes = rebuilds.unreadable.iter();
+        Vouched {
+            builders: builders.collect(),
+            notes: notes
+                .map(|(line, reason)| format!("line {line} is left out: {reason}"))
+                .take(MAXIMUM_NOTES)
+                .collect(),
+        }
+    };
+    Ok(Some(ProofRequirement {
+        builders,
+        file: attest::rebuild::FILE_NAME.to_owned(),
+        read: Arc::new(read),
+    }))
 }
 
 /// Opens the repositories of the command line for `arch`.

@@ -18,6 +18,7 @@
 
 pub mod apt;
 mod atomic;
+mod bounded;
 mod disk;
 mod fetch;
 mod mapped;
@@ -26,6 +27,7 @@ mod network;
 mod refusal;
 
 pub use atomic::{AtomicFile, WriteError, write_atomically};
+pub use bounded::{find_bounded, read_bounded};
 pub use disk::{Blob, Store, StoreError, TreeError};
 pub use fetch::{Expected, FetchError, Fetched, InvalidExpected, Origin, Origins, Source, fetch};
 pub use mapped::MappedFile;

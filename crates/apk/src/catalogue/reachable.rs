@@ -53,10 +53,11 @@ impl<'c> Reachable<'c> {
             .map_or(&[], |shelf| &shelf.candidates)
     }
 
-    /// The packages of all indexes.
-    pub fn candidates_mut(&mut self) -> impl Iterator<Item = &mut Candidate> {
-        let shelves = self.shelves.iter_mut();
-        shelves.flat_map(|shelf| &mut shelf.candidates)
+    /// The same, to be changed.
+    pub fn candidates_mut(&mut self, index: usize) -> &mut [Candidate] {
+        self.shelves
+            .get_mut(index)
+            .map_or(&mut [], |shelf| &mut shelf.candidates)
     }
 
     /// The names that those packages speak of, as places among [`Reachable::names`], package by

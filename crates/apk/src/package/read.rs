@@ -312,6 +312,14 @@ impl Package {
         }
     }
 
+    /// All that an index may know it by: of format 2 the SHA-1 of the control member, or its SHA-256.
+    pub fn identities(&self) -> Vec<Identity> {
+        match &self.adb {
+            None => vec![self.identity(), Identity::Sha256(Digest::of(&self.control))],
+            Some(_) => vec![self.identity()],
+        }
+    }
+
     /// Where the data member begins in the file, in bytes; 0 in format 3.
     pub fn data_offset(&self) -> u64 {
         self.data_offset

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use base::Arch;
 
-use super::{ArchName, Location, NamePattern, Repository, RepositoryError};
+use super::{ArchName, Location, NamePattern, Proof, Repository, RepositoryError};
 use crate::catalogue::{Catalogue, Reachable};
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
@@ -25,12 +25,24 @@ pub struct LoadedRepository {
     pub names: NamePattern,
     /// What its index says.
     pub catalogue: Catalogue,
+    /// Who has built its packages again, where that counts.
+    pub proof: Option<Proof>,
 }
 
 impl LoadedRepository {
     /// What the solver needs, in the index's order.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.catalogue.candidates()
+        let mut candidates = self.catalogue.candidates();
+        self.judge(&mut candidates);
+        candidates
+    }
+
+    fn judge(&self, candidates: &mut [Candidate]) {
+        if let Some(proof) = &self.proof {
+            candidates
+                .iter_mut()
+                .for_each(|candidate| proof.mark(candidate));
+        }
     }
 
     /// All that the index says of the package at a place of it.
@@ -313,9 +325,11 @@ pub struct Offered<'o> {
 }
 
 impl<'o> Offered<'o> {
-    fn mark<'c>(&self, candidates: impl Iterator<Item = &'c mut Candidate>) {
+    fn mark(&self, candidates: &mut [Candidate]) {
         if let Some(is_cached) = self.offline {
-            candidates.for_each(|candidate| candidate.cached = is_cached(candidate));
+            for candidate in candidates {
+                candidate.cached = is_cached(candidate);
+            }
         }
     }
 
@@ -348,7 +362,11 @@ pub fn solve<T>(
     let goals = request.goals.iter().map(|goal| goal.name);
     let mut reachable =
         Reachable::find(&catalogues, installed.chain(unindexed), world.chain(goals));
-    offered.mark(reachable.candidates_mut());
+    for (index, repository) in offered.repositories.iter().enumerate() {
+        let candidates = reachable.candidates_mut(index);
+        repository.judge(candidates);
+        offered.mark(candidates);
+    }
     let some = offered.tables(|index| reachable.candidates(index));
     let universe = Universe::new(Sources {
         repositories: &some,
@@ -361,7 +379,8 @@ pub fn solve<T>(
     // What would help may be something that could not be reached.
     let repositories = offered.repositories.iter();
     let mut all: Vec<Vec<Candidate>> = repositories.map(LoadedRepository::candidates).collect();
-    offered.mark(all.iter_mut().flatten());
+    all.iter_mut()
+        .for_each(|candidates| offered.mark(candidates));
     let all = offered.tables(|index| all.get(index).map_or(&[], Vec::as_slice));
     let universe = Universe::new(Sources {
         repositories: &all,

@@ -5,6 +5,7 @@ mod discovery;
 mod grammar;
 mod loaded;
 mod naming;
+mod proof;
 mod remote;
 
 pub use arch_name::{ArchName, InvalidArchName};
@@ -18,6 +19,7 @@ pub use loaded::{
     choose_together, solve,
 };
 pub use naming::{InvalidNamePattern, NamePattern};
+pub use proof::{Proof, ProofRequirement, ReadProofs, Vouched};
 pub use remote::{
     Access, AccessSettings, IndexState, InvalidRepositoryMirror, Opened, PlaceError, Refresh,
     RepositoryMirror,
@@ -335,6 +337,7 @@ impl Repository {
             base: self.base(),
             names: catalogue.names().unwrap_or_else(|| self.names()),
             catalogue,
+            proof: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! index and its data against itself. What was kept is checked again whenever it is used.
 
 mod asker;
+mod proofs;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,7 +22,10 @@ use url::Url;
 use asker::Asker;
 
 use super::discovery::{DiscoveredKey, DiscoveryError, discover};
-use super::{ArchName, LoadedRepository, Location, NamePattern, Repository, RepositoryError};
+use super::{
+    ArchName, LoadedRepository, Location, NamePattern, ProofRequirement, Repository,
+    RepositoryError,
+};
 use crate::dependency::Identity;
 use crate::index::{IndexEntry, IndexError};
 use crate::install::CacheFolder;
@@ -54,6 +58,8 @@ pub struct AccessSettings {
     pub accept_stale: bool,
     /// Trust, for a repository, the keys that its server names (`apk-configuration`).
     pub discover_keys: bool,
+    /// Who must have built packages again before they are chosen.
+    pub proof: Option<ProofRequirement>,
 }
 
 impl Default for AccessSettings {
@@ -67,6 +73,7 @@ impl Default for AccessSettings {
             refresh: Refresh::Always,
             accept_stale: false,
             discover_keys: false,
+            proof: None,
         }
     }
 }
@@ -232,6 +239,21 @@ impl Access {
         reporter: &dyn Reporter,
     ) -> Result<Opened, RepositoryError> {
         let arch = &arch.into();
+        let mut opened = self.open_index(repository, arch, keyring, reporter).await?;
+        if let Some(requirement) = &self.settings.proof {
+            let proof = self.prove(requirement, repository, arch, reporter).await?;
+            opened.repository.proof = Some(proof);
+        }
+        Ok(opened)
+    }
+
+    async fn open_index(
+        &self,
+        repository: &Repository,
+        arch: &ArchName,
+        keyring: Option<&Keyring>,
+        reporter: &dyn Reporter,
+    ) -> Result<Opened, RepositoryError> {
         let url = match repository.index(arch) {
             Location::Url(url) => url,
             Location::Folder(path) => {

@@ -15,8 +15,8 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base::Arch;
@@ -129,25 +129,19 @@ impl SourceLock {
     /// # Errors
     /// It can't be read, or is none.
     pub fn read(path: &Path) -> Result<Option<SourceLock>, SourceLockError> {
-        let failed = |source| SourceLockError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Vec::new();
-        file.take(LARGEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(SourceLockError::TooLarge {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::FileTooLarge => SourceLockError::TooLarge {
                 path: path.to_owned(),
-            });
-        }
-        SourceLock::parse(path, &bytes).map(Some)
+            },
+            _ => SourceLockError::Read {
+                path: path.to_owned(),
+                source,
+            },
+        };
+        let bytes = store::find_bounded(path, LARGEST).map_err(failed)?;
+        bytes
+            .map(|bytes| SourceLock::parse(path, &bytes))
+            .transpose()
     }
 
     /// The lock that `bytes`, the contents of `path`, are.

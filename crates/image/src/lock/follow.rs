@@ -281,6 +281,7 @@ fn repository(entry: &LockedPackage, arch: Arch) -> Result<LoadedRepository, Str
         base: Location::parse(folder).map_err(|error| error.to_string())?,
         names: NamePattern::of_index(file).map_err(|error| error.to_string())?,
         catalogue: Catalogue::of(&Index::default()).map_err(|error| error.to_string())?,
+        proof: None,
     })
 }
 

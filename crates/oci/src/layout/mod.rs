@@ -305,15 +305,7 @@ impl Layout {
     }
 
     fn read_file(&self, path: &Path, limit: u64) -> Result<Vec<u8>, LayoutError> {
-        let read = || {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-            if bytes.len() as u64 > limit {
-                return Err(io::Error::other(format!("it is larger than {limit} bytes")));
-            }
-            Ok(bytes)
-        };
-        read().map_err(|source| LayoutError::Read {
+        store::read_bounded(path, limit).map_err(|source| LayoutError::Read {
             path: path.to_owned(),
             source,
         })

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -412,24 +411,9 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, KeychainError> {
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(KeychainError::Malformed {
-            path: path.to_owned(),
-            reason: format!("it has more than {FILE_LIMIT} bytes"),
-        });
-    }
+    let bytes = store::find_bounded(path, FILE_LIMIT).map_err(failed)?;
     // `touch` and `podman logout` leave files without a word.
-    let blank = bytes.iter().all(u8::is_ascii_whitespace);
-    Ok((!blank).then_some(bytes))
+    Ok(bytes.filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace)))
 }
 
 /// The library's own words may quote a password.

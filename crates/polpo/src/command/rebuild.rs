@@ -1,10 +1,20 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use apk::package::{Package, PackageError};
+use attest::bundle::BundleError;
+use attest::rebuild::{Rebuild, Rebuilds, Signature};
+use attest::slsa::Builder;
 use base::Arch;
-use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, rebuild};
-use key::PublicKey;
+use build::provenance::LOCAL_BUILDER;
+use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
+use key::{KeyError, PrivateKey, PublicKey};
+use store::WriteError;
 
-use crate::arguments::Rebuild;
+use crate::arguments;
 use crate::arguments::machine::Folders;
 use crate::command::build::executor;
 use crate::command::interruptible;
@@ -13,7 +23,13 @@ use crate::output::Printer;
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
 
-pub(crate) async fn run(arguments: &Rebuild, session: &Session<'_>) -> Result<ExitCode, Failure> {
+/// Bytes of a file of statements.
+const MAXIMUM_LINES: u64 = 256 << 20;
+
+pub(crate) async fn run(
+    arguments: &arguments::Rebuild,
+    session: &Session<'_>,
+) -> Result<ExitCode, Failure> {
     let what = || format!("{} was not built again", arguments.package.display());
     let signer = arguments
         .signing_key
@@ -55,9 +71,89 @@ pub(crate) async fn run(arguments: &Rebuild, session: &Session<'_>) -> Result<Ex
         error => Failure::failed(what(), error),
     })?;
     Printer::new(arguments.format).print(&report, RebuildReport::to_string)?;
-    Ok(if report.is_equal() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    if !report.is_equal() {
+        return Ok(ExitCode::from(1));
+    }
+    if let (Some(file), Some(key)) = (&arguments.attest, &arguments.attest_key) {
+        let key = settings::private_key(key)?;
+        let is_new = attest(&arguments.package, &report, file, &key)
+            .map_err(|error| Failure::failed("the rebuild was not attested", error))?;
+        let state = if is_new { "states" } else { "states already" };
+        session.notice(&format!("{} {state} the rebuild", file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AttestError {
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error("{} changed while it was built again", path.display())]
+    Changed { path: PathBuf },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Sign(#[from] BundleError),
+    #[error("can't read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Adds the statement to the file; false if the key has stated as much there before.
+fn attest(
+    path: &Path,
+    report: &RebuildReport,
+    file: &Path,
+    key: &PrivateKey,
+) -> Result<bool, AttestError> {
+    let package = Package::open(path)?;
+    if package.digest()? != report.original {
+        return Err(AttestError::Changed {
+            path: path.to_owned(),
+        });
+    }
+    let identities = package.identities();
+    let rebuild = Rebuild {
+        package: report.package.clone(),
+        version: report.version.clone(),
+        arch: package.info().arch.clone(),
+        identities: identities.iter().map(ToString::to_string).collect(),
+        signature: match report.verdict {
+            Verdict::Identical => Signature::Same,
+            _ => Signature::Other,
+        },
+        builder: Builder {
+            id: LOCAL_BUILDER.to_owned(),
+            version: BTreeMap::from([("polpo".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+        },
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let line = rebuild.sign(&name, report.original, key)?;
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let unreadable = |source| AttestError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    // Held while others who attest would read what is about to be replaced.
+    let lock = File::open(folder).map_err(unreadable)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| unreadable(error.into()))?;
+    let lines = store::find_bounded(file, MAXIMUM_LINES).map_err(unreadable)?;
+    let mut lines = lines.unwrap_or_default();
+    let public = key.public()?;
+    let known = Rebuilds::read(&lines, std::slice::from_ref(&public));
+    if known.vouches(&public, &rebuild.identities) {
+        return Ok(false);
+    }
+    if lines.last().is_some_and(|last| *last != b'\n') {
+        lines.push(b'\n');
+    }
+    lines.extend(line);
+    lines.push(b'\n');
+    store::write_atomically(file, &lines)?;
+    Ok(true)
 }

@@ -17,6 +17,7 @@ mod melange;
 mod messages;
 mod network;
 mod programs;
+mod rebuilt;
 mod recipe;
 mod recipe_files;
 mod refused;

@@ -1,5 +1,4 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,14 +37,7 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
 fn generate(path: &Path) -> Result<Vec<u8>, String> {
     // A text says each value once more than its payload, and its key.
     let limit = MAXIMUM_PAYLOAD * 4;
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(limit + 1)
-        .read_to_end(&mut text)
-        .map_err(|error| error.to_string())?;
-    if text.len() as u64 > limit {
-        return Err(format!("it is longer than {limit} bytes"));
-    }
+    let text = store::read_bounded(path, limit).map_err(|error| error.to_string())?;
     let parsed = parse(&text).map_err(|error| error.to_string())?;
     let write = || -> io::Result<Vec<u8>> {
         let mut writer = Writer::new(Vec::new(), parsed.schema)?;

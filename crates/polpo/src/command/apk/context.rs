@@ -25,7 +25,7 @@ use super::program_version;
 use super::system::{Extra, System};
 use crate::output::Progress;
 use crate::output::failure::Failure;
-use crate::settings::Session;
+use crate::settings::{self, Session};
 
 /// Minutes after which an index is asked for again: apk's four hours.
 const USUAL_AGE: u64 = 4 * 60;
@@ -262,6 +262,7 @@ impl<'p> Context<'p> {
                 false => Refresh::WhenMissing,
             },
             accept_stale: true,
+            proof: settings::proof(&global.rebuilders)?,
             ..AccessSettings::default()
         };
         let store = self.store()?.clone();
@@ -469,13 +470,13 @@ impl<'p> Context<'p> {
             false => Some(self.keyring()?),
         };
         let loaded: Result<LoadedRepository, RepositoryError> = match &place {
-            Location::Folder(path) => {
+            Location::Folder(path) if self.global.rebuilders.rebuilt_by.is_none() => {
                 let is_large = path.metadata().is_ok_and(|found| found.len() > SMALL_INDEX);
                 // Who has no place for a store reads the index anew.
                 let store = is_large.then(|| self.store().ok()).flatten();
                 repository.open(arch, keyring, store)
             }
-            Location::Url(_) => {
+            _ => {
                 let access = self.access(system.cache.as_ref(), needs)?;
                 let opened = access.open(repository, arch, keyring, &self.console).await;
                 opened.map(|opened| {

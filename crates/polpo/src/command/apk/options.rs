@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use apk::adb::Compression;
 use clap::{ArgAction, Args, ValueEnum};
 
+use crate::arguments::Rebuilders;
 use crate::output::Format;
 
 /// A switch that is `yes` or `no`.
@@ -88,6 +89,8 @@ pub(crate) struct Global {
     /// Seconds without progress after which a connection is given up
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) rebuilders: Rebuilders,
     /// Do not use anything cached, here or in a proxy
     #[arg(long, global = true)]
     pub(crate) force_refresh: bool,
