@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Bundle, BundleError};
 use crate::intoto::{Statement, StatementError, Subject};
 use crate::slsa::Builder;
+use crate::trust::Trust;
 
 /// The predicate type of a rebuild.
 pub const PREDICATE: &str = "urn:polpo:rebuild:v1";
@@ -80,7 +81,7 @@ pub struct Rebuilds {
 
 impl Rebuilds {
     /// Reads lines; those that no trusted key has signed are counted, no more.
-    pub fn read(lines: &[u8], trusted: &[PublicKey]) -> Rebuilds {
+    pub fn read(lines: &[u8], trusted: &Trust) -> Rebuilds {
         let mut rebuilds = Rebuilds::default();
         for (number, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
             if number > MAXIMUM_LINES {
@@ -105,10 +106,7 @@ impl Rebuilds {
         rebuilds
     }
 
-    fn line(
-        line: &[u8],
-        trusted: &[PublicKey],
-    ) -> Result<Option<(Rebuild, BTreeSet<Digest>)>, String> {
+    fn line(line: &[u8], trusted: &Trust) -> Result<Option<(Rebuild, BTreeSet<Digest>)>, String> {
         if line.len() > MAXIMUM_LINE {
             return Err(format!("it is longer than {MAXIMUM_LINE} bytes"));
         }
@@ -183,7 +181,7 @@ mod tests {
         ]
         .concat();
         let trusted = [first.public().unwrap(), second.public().unwrap()];
-        let read = Rebuilds::read(&lines, &trusted);
+        let read = Rebuilds::read(&lines, &Trust::of_keys(trusted.to_vec()));
         let count = |identity: &str| read.builders.get(identity).map_or(0, BTreeSet::len);
         assert_eq!(["Q1a", "Q2a", "Q1b", "Q1c"].map(count), [2, 2, 1, 0]);
         assert_eq!((read.strangers, read.unreadable.len()), (0, 0));
@@ -219,7 +217,7 @@ mod tests {
             vec![b'x'; MAXIMUM_LINE + 1],
         ]
         .concat();
-        let read = Rebuilds::read(&lines, &trusted);
+        let read = Rebuilds::read(&lines, &Trust::of_keys(trusted.to_vec()));
         assert_eq!(read.builders, BTreeMap::new());
         assert_eq!(read.strangers, 2);
         let numbers: Vec<usize> = read.unreadable.iter().map(|(number, _)| *number).collect();

@@ -21,6 +21,26 @@ pub(crate) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     element(0x30, &body)
 }
 
+/// A SubjectPublicKeyInfo (RFC 5480, 2) of a curve, as a DER object identifier, and a point of it, bare
+/// or in an OCTET STRING as PKCS#11 has it.
+pub(crate) fn elliptic_public_key(curve: &[u8], point: &[u8]) -> Vec<u8> {
+    /// `OBJECT IDENTIFIER id-ecPublicKey`.
+    const EC_PUBLIC_KEY: [u8; 9] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    // A bare point begins with 4 too, but what follows is not its own length.
+    let point = match contents(0x04, point) {
+        Some((point, [])) => point,
+        _ => point,
+    };
+    let algorithm = element(0x30, &[&EC_PUBLIC_KEY, curve].concat());
+    let bits = element(0x03, &[&[0], point].concat());
+    element(0x30, &[algorithm, bits].concat())
+}
+
+/// Two numbers in big-endian bytes as a SEQUENCE: an ECDSA signature (RFC 3279, 2.2.3).
+pub(crate) fn pair(first: &[u8], second: &[u8]) -> Vec<u8> {
+    element(0x30, &[integer(first), integer(second)].concat())
+}
+
 /// A number that is not negative: a leading bit that is set would say so.
 fn integer(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();

@@ -76,6 +76,14 @@ pub fn load_public(path: &Path) -> Result<PublicKey, FileError> {
     })
 }
 
+/// Reads a password or PIN: the file's contents, without line ends behind them.
+///
+/// # Errors
+/// See [`FileError`].
+pub(crate) fn load_password(path: &Path) -> Result<Password, FileError> {
+    Ok(Password::new(read(path)?.trim_end_matches(['\r', '\n'])))
+}
+
 /// Where [`save_pair`] puts the public half of the private key at `path`: beside it, with `.pub`
 /// appended.
 pub fn public_path(path: &Path) -> PathBuf {

@@ -1,5 +1,5 @@
 //! Key pairs and signatures: RSA with PKCS#1 v1.5 padding, ECDSA and Ed25519, in PEM files, under a
-//! password or not.
+//! password or not, or in tokens that are spoken to by PKCS#11.
 //!
 //! The arithmetic is aws-lc's. SHA-1 signatures are verified, because old apk packages and
 //! indexes carry nothing else, and never made.
@@ -10,11 +10,13 @@ mod pem;
 mod private;
 mod public;
 mod sealed;
+mod token;
 
 pub use files::{FileError, load_private, load_public, public_path, save_pair};
 pub use private::{Algorithm, PrivateKey};
 pub use public::{Curve, PublicKey, Scheme};
 pub use sealed::Password;
+pub use token::{TokenError, TokenKey, TokenUri, open_token};
 
 /// Why a key can't be used or a signature isn't good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,15 @@ pub enum KeyError {
     /// The signature was not made by this key over these bytes.
     #[error("the signature does not match")]
     BadSignature,
+    /// The token that the key is in failed.
+    #[error("the token did not sign: {reason}")]
+    Token {
+        /// What it said.
+        reason: String,
+    },
+    /// The key never leaves its token.
+    #[error("a key in a token can't be written to a file")]
+    InToken,
     /// The cryptographic library failed, for want of memory or entropy.
     #[error("the cryptographic library failed to {what}")]
     Failed {

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 
 use zeroize::Zeroizing;
 
-use crate::{Curve, KeyError, Password, PublicKey, Scheme, pem, sealed};
+use crate::{Curve, KeyError, Password, PublicKey, Scheme, TokenKey, pem, sealed};
 
 /// A kind of key that can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub enum PrivateKey {
     Ecdsa(Curve, EcdsaKeyPair),
     /// An Ed25519 key.
     Ed25519(Ed25519KeyPair),
+    /// A key that stays in its token.
+    Token(Box<TokenKey>),
 }
 
 fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
@@ -130,7 +132,7 @@ impl PrivateKey {
     /// The key in PEM: as `PRIVATE KEY` (PKCS#8), or under a password in cosign's form.
     ///
     /// # Errors
-    /// [`KeyError::Failed`] when the library can't.
+    /// [`KeyError::InToken`], or [`KeyError::Failed`] when the library can't.
     pub fn to_pem(&self, password: Option<&Password>) -> Result<Zeroizing<String>, KeyError> {
         let der = self.to_pkcs8()?;
         Ok(Zeroizing::new(match password {
@@ -150,6 +152,7 @@ impl PrivateKey {
             }
             PrivateKey::Ecdsa(_, pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
             PrivateKey::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            PrivateKey::Token(_) => return Err(KeyError::InToken),
         }))
     }
 
@@ -165,6 +168,7 @@ impl PrivateKey {
             PrivateKey::Rsa(pair) => pair.public_key().as_der().map_err(failed)?,
             PrivateKey::Ecdsa(_, pair) => pair.public_key().as_der().map_err(failed)?,
             PrivateKey::Ed25519(pair) => pair.public_key().as_der().map_err(failed)?,
+            PrivateKey::Token(key) => return Ok(key.public().clone()),
         };
         PublicKey::from_spki(der.as_ref().to_vec())
     }
@@ -183,6 +187,7 @@ impl PrivateKey {
             PrivateKey::Rsa(_) => Scheme::RsaSha256,
             PrivateKey::Ecdsa(curve, _) => curve.scheme(),
             PrivateKey::Ed25519(_) => Scheme::Ed25519,
+            PrivateKey::Token(key) => key.public().scheme(),
         }
     }
 
@@ -190,7 +195,7 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`KeyError::WrongScheme`] when the scheme asks for another kind of key or for SHA-1,
-    /// [`KeyError::Failed`] when the library can't.
+    /// [`KeyError::Failed`] when the library can't, [`KeyError::Token`] when the token doesn't.
     pub fn sign_with(&self, scheme: Scheme, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let wrong = KeyError::WrongScheme { scheme };
         match (self, scheme) {
@@ -215,6 +220,7 @@ impl PrivateKey {
             (PrivateKey::Ed25519(pair), Scheme::Ed25519) => {
                 Ok(pair.sign(message).as_ref().to_vec())
             }
+            (PrivateKey::Token(key), scheme) => key.sign(scheme, message),
             _ => Err(wrong),
         }
     }
@@ -244,6 +250,7 @@ impl fmt::Debug for PrivateKey {
             PrivateKey::Rsa(_) => f.write_str("PrivateKey::Rsa(..)"),
             PrivateKey::Ecdsa(curve, _) => write!(f, "PrivateKey::Ecdsa({curve:?}, ..)"),
             PrivateKey::Ed25519(_) => f.write_str("PrivateKey::Ed25519(..)"),
+            PrivateKey::Token(key) => write!(f, "PrivateKey::Token({:?}, ..)", key.public()),
         }
     }
 }

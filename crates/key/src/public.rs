@@ -173,6 +173,13 @@ impl PublicKey {
         self.kind == Kind::Rsa
     }
 
+    pub(crate) fn curve(&self) -> Option<Curve> {
+        match self.kind {
+            Kind::Ecdsa(curve) => Some(curve),
+            Kind::Rsa | Kind::Ed25519 => None,
+        }
+    }
+
     /// The scheme with SHA-512 that suits this key: what files of apk's format 3 are signed with. An
     /// Ed25519 key has none of apk's; signing with it fails.
     pub fn sha512_scheme(&self) -> Scheme {

@@ -35,6 +35,10 @@ impl Password {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Password {
         Password(Zeroizing::new(bytes.into()))
     }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Password {

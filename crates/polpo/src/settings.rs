@@ -12,8 +12,9 @@ use apk::repository::{
 };
 use apk::signature::{Keyring, Signer};
 use attest::rebuild::Rebuilds;
+use attest::trust::Trust;
 use base::{Arch, Digest, Event, Problem, Reporter};
-use key::{FileError, KeyError, Password, PrivateKey, PublicKey};
+use key::{FileError, KeyError, Password, PrivateKey, PublicKey, TokenError, TokenUri};
 use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
@@ -111,8 +112,12 @@ impl<'p> Session<'p> {
     }
 }
 
-/// Reads a private key, with its password where it has one.
+/// Reads a private key, with its password where it has one, or finds the one in a token that a URI
+/// names.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKey, Failure> {
+    if let Some(uri) = token_uri(path)? {
+        return in_token(&uri);
+    }
     let what = || format!("the private key {} can't be used", path.display());
     let mut typed = Ok(None);
     let key = key::load_private(path, || {
@@ -127,6 +132,25 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKey, Failure> {
         } => Failure::failed(what(), NoPassword),
         error => Failure::failed(what(), error),
     })
+}
+
+/// The URI of a key in a token, if it is one.
+fn token_uri(path: &Path) -> Result<Option<TokenUri>, Failure> {
+    let text = path.to_str().filter(|text| TokenUri::is_one(text));
+    let uri = text.map(str::parse).transpose();
+    uri.map_err(|error: TokenError| Failure::Usage(error.to_string()))
+}
+
+fn in_token(uri: &TokenUri) -> Result<PrivateKey, Failure> {
+    let module = std::env::var_os("POLPO_PKCS11_MODULE").map(PathBuf::from);
+    let mut typed = Ok(None);
+    let key = key::open_token(uri, module.as_deref(), || {
+        typed = password(&format!("PIN of the token of {uri}: "));
+        typed.as_mut().map_or(None, Option::take)
+    });
+    let what = || format!("the private key {uri} can't be used");
+    typed.map_err(|error| Failure::failed(what(), error))?;
+    key.map_err(|error| Failure::failed(what(), error))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -150,13 +174,16 @@ pub(crate) fn password(prompt: &str) -> io::Result<Option<Password>> {
     rpassword::prompt_password(prompt).map(|typed| Some(Password::new(typed)))
 }
 
-/// Reads a private key and knows the name that signatures carry: the file name of its public part.
+/// Reads a private key and knows the name that signatures carry: the file name of its public part, or
+/// what it is called in its token.
 pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
     let key = private_key(path)?;
-    let public = key::public_path(path);
-    let name = public
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
+    let name = match token_uri(path)? {
+        Some(uri) => Some(format!("{}.pub", uri.name())),
+        None => key::public_path(path)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned()),
+    };
     let name = name.ok_or_else(|| Failure::Usage(format!("{} is no key file", path.display())))?;
     Signer::new(name, key)
         .map_err(|error| Failure::failed(format!("{} can't sign packages", path.display()), error))
@@ -214,6 +241,7 @@ pub(crate) fn proof(arguments: &Rebuilders) -> Result<Option<ProofRequirement>, 
             distinct.len()
         )));
     }
+    let trusted = Trust::of_keys(trusted);
     let read = move |lines: &[u8]| {
         let rebuilds = Rebuilds::read(lines, &trusted);
         let builders = rebuilds.builders.iter().filter_map(|(identity, keys)| {

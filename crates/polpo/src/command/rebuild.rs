@@ -8,6 +8,7 @@ use apk::package::{Package, PackageError};
 use attest::bundle::BundleError;
 use attest::rebuild::{Rebuild, Rebuilds, Signature};
 use attest::slsa::Builder;
+use attest::trust::Trust;
 use base::Arch;
 use build::provenance::LOCAL_BUILDER;
 use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
@@ -145,7 +146,7 @@ fn attest(
     let lines = store::find_bounded(file, MAXIMUM_LINES).map_err(unreadable)?;
     let mut lines = lines.unwrap_or_default();
     let public = key.public()?;
-    let known = Rebuilds::read(&lines, std::slice::from_ref(&public));
+    let known = Rebuilds::read(&lines, &Trust::of_keys(vec![public.clone()]));
     if known.vouches(&public, &rebuild.identities) {
         return Ok(false);
     }

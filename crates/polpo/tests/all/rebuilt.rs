@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use testkit::{Finished, Program};
 
-use crate::world::{polpo, world};
+use crate::world::{checkout, polpo, world};
 
 /// A copy of the world's packages, and two rebuilders.
 struct Bench {
@@ -35,6 +35,7 @@ impl Bench {
             let public = format!("{name}.pub");
             fs::rename(bench.path(&public), bench.path("rebuilders").join(public)).unwrap();
         }
+        bench.apk().arg("--initdb").arg("add").run().success();
         bench
     }
 
@@ -59,6 +60,8 @@ impl Bench {
             .arg(world().seed())
             .arg("-k")
             .arg(world().keys())
+            .arg("--source-dir")
+            .arg(checkout().join("os/packages/baselayout"))
             .arg("--attest")
             .arg(self.statements())
             .arg("--attest-key")
@@ -219,7 +222,7 @@ fn what_comes_out_otherwise_is_not_attested() {
     let bench = Bench::new();
     let recipe = bench.path("random.yaml");
     let text = "package:\n  name: random\n  version: 1.0.0\n  epoch: 0\n  description: Never the same\n  \
-        copyright:\n    - license: MIT\nenvironment:\n  contents:\n    packages: [busybox]\npipeline:\n  \
+        copyright:\n    - license: MIT\nenvironment:\n  contents:\n    packages: [build-base]\npipeline:\n  \
         - runs: |\n      mkdir -p ${{targets.destdir}}/usr/share\n      \
         cat /proc/sys/kernel/random/uuid > ${{targets.destdir}}/usr/share/random\n";
     fs::write(&recipe, text).unwrap();
