@@ -62,7 +62,9 @@ pub enum TokenError {
         found: usize,
     },
     /// The token wants a PIN.
-    #[error("the token of `{uri}` wants a PIN: set POLPO_KEY_PASSWORD, name a file by `pin-source`, or call polpo on a terminal")]
+    #[error(
+        "the token of `{uri}` wants a PIN: set POLPO_KEY_PASSWORD, name a file by `pin-source`, or call polpo on a terminal"
+    )]
     NoPin {
         /// The URI.
         uri: String,
@@ -321,15 +323,17 @@ fn public(
     key: ObjectHandle,
     failed: &impl Fn(Error) -> TokenError,
 ) -> Result<PublicKey, TokenError> {
-    let attributes = |of, wanted: &[AttributeType]| session.get_attributes(of, wanted).map_err(failed);
+    let attributes =
+        |of, wanted: &[AttributeType]| session.get_attributes(of, wanted).map_err(failed);
     let kind = attributes(key, &[AttributeType::KeyType])?;
     let made = match kind.first() {
         Some(Attribute::KeyType(KeyType::RSA)) => {
             let wanted = [AttributeType::Modulus, AttributeType::PublicExponent];
             match &attributes(key, &wanted)?[..] {
-                [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] => {
-                    PublicKey::from_rsa(modulus, exponent)
-                }
+                [
+                    Attribute::Modulus(modulus),
+                    Attribute::PublicExponent(exponent),
+                ] => PublicKey::from_rsa(modulus, exponent),
                 _ => Err(KeyError::Rejected {
                     reason: "the token keeps its modulus secret".to_owned(),
                 }),
@@ -440,7 +444,16 @@ mod tests {
         .iter()
         .map(|text| text.parse::<TokenUri>().unwrap_err().to_string())
         .collect();
-        insta::assert_snapshot!(errors.join("\n"), @"");
+        insta::assert_snapshot!(errors.join("\n"), @"
+        `pkcs11:token=a` names no key in a token: neither `object` nor `id` says which key
+        `pkcs11:object` names no key in a token: `object` has no value
+        `pkcs11:object=a;colour=red` names no key in a token: `colour` is not understood; known are token, serial, slot-id, object, id, type=private, and behind a `?` module-path and pin-source
+        `pkcs11:object=a;type=public` names no key in a token: `type` is not understood; known are token, serial, slot-id, object, id, type=private, and behind a `?` module-path and pin-source
+        `pkcs11:object=a;slot-id=x` names no key in a token: slot-id is no number
+        `pkcs11:object=%ff` names no key in a token: object is no UTF-8
+        `pkcs11:object=a` names no key in a token: a PIN on the command line can be read by everybody on the machine; use POLPO_KEY_PASSWORD or `pin-source`
+        `file:a` names no key in a token: it does not begin with `pkcs11:`
+        ");
     }
 
     #[test]
@@ -449,6 +462,9 @@ mod tests {
         let error = open_token(&uri, None, || None).unwrap_err();
         assert!(error.to_string().contains("POLPO_PKCS11_MODULE"), "{error}");
         let error = open_token(&uri, Some(Path::new("/nowhere.so")), || None).unwrap_err();
-        assert!(error.to_string().starts_with("/nowhere.so: can't load it"), "{error}");
+        assert!(
+            error.to_string().starts_with("/nowhere.so: can't load it"),
+            "{error}"
+        );
     }
 }

@@ -271,3 +271,118 @@ fn passwords_are_asked_for_and_never_shown() {
     // The right one gets as far as the image.
     assert_says(&sign(Some(PASSWORD)), "image");
 }
+
+/// SoftHSM is a security module of Debian's that keeps its tokens in a folder.
+#[test]
+fn keys_in_tokens_sign() {
+    const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+    let bench = Bench::new();
+    let image = bench.image("token");
+    fs::create_dir(bench.path("tokens")).unwrap();
+    let settings = format!(
+        "directories.tokendir = {}\n",
+        bench.path("tokens").display()
+    );
+    fs::write(bench.path("softhsm2.conf"), settings).unwrap();
+    let softhsm = |words: &[&str]| {
+        Program::new("softhsm2-util")
+            .env("SOFTHSM2_CONF", bench.path("softhsm2.conf"))
+            .folder(bench.folder.path())
+            .args(words)
+            .run()
+            .success()
+    };
+    let polpo = |pin: &str, words: &[&str]| {
+        world()
+            .polpo()
+            .env("SOFTHSM2_CONF", bench.path("softhsm2.conf"))
+            .env("POLPO_PKCS11_MODULE", MODULE)
+            .env("POLPO_KEY_PASSWORD", pin)
+            .folder(bench.folder.path())
+            .args(words)
+            .run()
+    };
+    let init = ["--init-token", "--free", "--label", "office", "--so-pin"];
+    softhsm(&[&init[..], &["12345678", "--pin", "4711"]].concat());
+    for (name, kind, id) in [
+        ("image", "ecdsa-p256", "a1"),
+        ("packages", "rsa", "a2"),
+    ] {
+        let file = format!("{name}.pem");
+        polpo("", &["key", "generate", "--type", kind, &file]).success();
+        let import = ["--import", &file, "--token", "office", "--pin", "4711"];
+        softhsm(&[&import[..], &["--label", name, "--id", id]].concat());
+        // From here on, the token alone has it.
+        fs::remove_file(bench.path(&file)).unwrap();
+    }
+
+    // What it signs, both verify.
+    let uri = "pkcs11:token=office;object=image";
+    let said = polpo("4711", &["sign", &image, "--key", uri]).success();
+    assert_says(&said, "attached");
+    let verify = [
+        "verify",
+        "--key",
+        "image.pem.pub",
+        "--trusted-root",
+        "root.json",
+    ];
+    bench
+        .cosign(3, &[&verify[..], &ALONE, &[&image]].concat())
+        .success();
+    bench.verify(&image, "image.pem.pub").success();
+
+    // RSA keys sign indexes for apk; the PIN may lie in a file, the library may be in the URI.
+    fs::write(bench.path("pin"), "4711\n").unwrap();
+    let uri = format!(
+        "pkcs11:id=%a2?module-path={MODULE}&pin-source=file:{}",
+        bench.path("pin").display()
+    );
+    let index = bench.path("APKINDEX.tar.gz");
+    let index = index.to_str().unwrap();
+    let package = world().packages().join("x86_64/baselayout-1-r0.apk");
+    let trusted = world().keys();
+    let making = [
+        "apk",
+        "--keys-dir",
+        trusted.to_str().unwrap(),
+        "index",
+        "-o",
+        index,
+    ];
+    let making = [
+        &making[..],
+        &["--sign-key", &uri, package.to_str().unwrap()],
+    ]
+    .concat();
+    polpo("", &making).success();
+    fs::create_dir(bench.path("keys")).unwrap();
+    fs::copy(bench.path("packages.pem.pub"), bench.path("keys/a2.pub")).unwrap();
+    polpo("", &["apk", "--keys-dir", "keys", "verify", index]).success();
+
+    // What is wrong is said, without the PIN.
+    let cases = [
+        (
+            "0000",
+            "pkcs11:token=office;object=image",
+            "log in to the token",
+        ),
+        ("4711", "pkcs11:token=home;object=image", "names 0 tokens"),
+        (
+            "4711",
+            "pkcs11:token=office;object=nobody",
+            "names 0 private keys",
+        ),
+        (
+            "4711",
+            "pkcs11:token=office;object=image?pin-value=4711",
+            "can be read by everybody",
+        ),
+    ];
+    for (pin, uri, reason) in cases {
+        let refused = polpo(pin, &["sign", &image, "--key", uri]);
+        assert!(!refused.status.success());
+        assert_says(&refused, reason);
+        assert!(!refused.stderr.contains("4711"), "{}", refused.stderr);
+    }
+}
