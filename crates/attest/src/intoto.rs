@@ -21,6 +21,41 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The predicate type of an SPDX document.
 pub const SPDX_PREDICATE: &str = "https://spdx.dev/Document";
 
+/// The short names that cosign has for types of predicates.
+const SHORT_NAMES: [(&str, &str); 8] = [
+    ("spdxjson", SPDX_PREDICATE),
+    ("spdx", SPDX_PREDICATE),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("apko", "https://apko.dev/image-configuration"),
+];
+
+/// A text names no type of predicates.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is no type of statements that is known ({}); any other is written as a URI", SHORT_NAMES.map(|(name, _)| name).join(", "))]
+pub struct UnknownType {
+    /// The text.
+    pub text: String,
+}
+
+/// The type that a short name of cosign's or a URI names.
+///
+/// # Errors
+/// It is neither.
+pub fn predicate_type(text: &str) -> Result<&str, UnknownType> {
+    let mut known = SHORT_NAMES.iter();
+    match known.find(|(name, _)| *name == text) {
+        Some((_, uri)) => Ok(uri),
+        None if text.contains(':') => Ok(text),
+        None => Err(UnknownType {
+            text: text.to_owned(),
+        }),
+    }
+}
+
 /// Statements longer than this are not read: 64 MiB, ten times a large image's SPDX document.
 const MAX_LENGTH: usize = 64 << 20;
 

@@ -164,7 +164,7 @@ impl Command {
 }
 
 /// Where packages come from and who is trusted to have signed them.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Repositories {
     /// apk repository: a folder or URL that holds ARCH/APKINDEX.tar.gz (`v3 PLACE`:
     /// ARCH/Packages.adb), or an index file, after an optional `@tag`; earlier ones win ties

@@ -13,7 +13,7 @@ use apk::repository::{
 use apk::signature::{Keyring, Signer};
 use attest::rebuild::Rebuilds;
 use attest::trust::Trust;
-use base::{Arch, Digest, Event, Problem, Reporter};
+use base::{Arch, Digest, Epoch, Event, Problem, Reporter};
 use key::{FileError, KeyError, Password, PrivateKey, PublicKey, TokenError, TokenUri};
 use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
@@ -223,6 +223,17 @@ pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<
         ..AccessSettings::default()
     };
     Ok(Access::new(session.store()?, session.network(), settings))
+}
+
+/// The time, for what people read, and for what ages; for nothing that is compared.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log tells when, a virtual package without a version has the time for one, and a policy \
+        says how old a signature may be"
+)]
+pub(crate) fn now() -> Epoch {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Epoch(since.map_or(0, |since| since.as_secs()))
 }
 
 /// Who must have built packages again, if anybody.

@@ -58,13 +58,21 @@ impl Proof {
         }
     }
 
+    /// How many must vouch for each package.
+    pub fn required(&self) -> u32 {
+        self.required
+    }
+
+    /// How many vouch for this one.
+    pub fn vouched(&self, identity: &Identity) -> u32 {
+        let vouched = self.builders.get(&identity.shortened());
+        vouched.copied().unwrap_or(0)
+    }
+
     /// Lets the solver leave out what too few vouch for, and say so.
     pub(super) fn mark(&self, candidate: &mut Candidate) {
-        let vouched = candidate
-            .identity
-            .and_then(|identity| self.builders.get(&identity.shortened()))
-            .copied()
-            .unwrap_or(0);
+        let identity = candidate.identity.as_ref();
+        let vouched = identity.map_or(0, |identity| self.vouched(identity));
         if vouched < self.required {
             let by = match vouched {
                 0 => "by nobody".to_owned(),

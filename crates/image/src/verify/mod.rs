@@ -5,26 +5,28 @@
 //! reaches.
 
 mod files;
+mod policy;
 mod report;
 mod statements;
 
 use std::collections::BTreeMap;
 
 use apk::database::{Database, DatabaseError, InstalledPackage};
-use apk::dependency::Dependency;
+use apk::dependency::{Dependency, Identity};
 use apk::index::IndexEntry;
 use apk::package::{Manifest, PackageInfo};
-use apk::repository::{Access, LoadedRepository};
+use apk::repository::{Access, LoadedRepository, Proof};
 use apk::signature::Keyring;
 use archive::Limits;
 use archive::tree::NodeKind;
 use attest::spdx::Document;
 use attest::trust::Trust;
-use base::{Arch, Digest, Reporter};
+use base::{Arch, Digest, Epoch, Reporter};
 use oci::{Layout, LayoutError};
 
 use crate::contents::{self, Contents, ContentsError};
 
+pub use policy::Policy;
 pub(crate) use report::plain;
 pub use report::{Finding, Standing, VerifyReport};
 pub use statements::{Stated, Statements};
@@ -47,6 +49,8 @@ pub struct VerifyRequest<'a> {
     pub access: &'a Access,
     /// The keys of the repositories.
     pub keyring: &'a Keyring,
+    /// What else must hold, and the time that ages are told from.
+    pub policy: Option<(&'a Policy, Epoch)>,
     /// Is told what is fetched.
     pub reporter: &'a dyn Reporter,
 }
@@ -102,7 +106,7 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
         "{layers}, the configuration and the manifest have the digests that name them"
     ))];
     let (statements, sboms) = statements::check(request, &image.descriptor)?;
-    findings.push(statements);
+    findings.extend(statements);
 
     let mut checked = Vec::new();
     let mut packages = Vec::new();
@@ -132,6 +136,20 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
         image: digest,
         findings,
     })
+}
+
+/// Whether enough builders made the package again.
+fn rebuilt(proof: &Proof, identity: &Identity) -> Finding {
+    let (found, required) = (proof.vouched(identity), proof.required());
+    let message = match found {
+        0 => "no trusted rebuilder states that it comes out the same".to_owned(),
+        1 => "1 trusted rebuilder states that it comes out the same".to_owned(),
+        count => format!("{count} trusted rebuilders state that it comes out the same"),
+    };
+    match found >= required {
+        true => Finding::proven(message),
+        false => Finding::failed(format!("{message}; {required} must")),
+    }
 }
 
 /// Whom apk in the image trusts, beside those who sign the repositories.
@@ -198,6 +216,12 @@ async fn package(
         entry.identity
     ))];
     parts.extend(misstated(&installed.entry.info, &entry.info));
+    parts.extend(
+        repository
+            .proof
+            .as_ref()
+            .map(|proof| rebuilt(proof, identity)),
+    );
     let brought = request
         .access
         .package(repository, &entry, request.reporter)

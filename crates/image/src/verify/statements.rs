@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use attest::bundle::{self, Bundle};
 use attest::dsse::{Envelope, Verified};
 use attest::intoto::{SPDX_PREDICATE, Statement};
@@ -5,9 +7,10 @@ use attest::sigstore::{Annotations, Identity};
 use attest::spdx::Document;
 use attest::trust::Trust;
 use attest::{simple_signing, slsa};
-use base::Epoch;
+use base::{Digest, Epoch};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use key::PublicKey;
 use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde_json::Value;
 
@@ -25,6 +28,8 @@ pub struct Stated {
     pub kind: String,
     /// What is stated.
     pub predicate: Value,
+    /// The ids of the keys that say so.
+    pub keys: BTreeSet<Digest>,
     /// Who says so, where it is no key.
     pub identity: Option<Identity>,
     /// When it was said at the latest, by the word of a trusted log or clock.
@@ -91,7 +96,7 @@ impl Statements {
 pub(super) fn check(
     request: &VerifyRequest<'_>,
     image: &Descriptor,
-) -> Result<(Finding, Vec<Document>), LayoutError> {
+) -> Result<(Vec<Finding>, Vec<Document>), LayoutError> {
     let mut statements = Statements::about(request.layout, image, request.trust)?;
     // Who signs the index of an image for several machines signs each of them: it names them by digest.
     let whole = request.layout.resolve(request.tag)?;
@@ -154,10 +159,16 @@ pub(super) fn check(
             )));
         }
     }
-    Ok((
-        Finding::group("what is said about the image".to_owned(), parts),
-        sboms,
-    ))
+    let mut findings = vec![Finding::group(
+        "what is said about the image".to_owned(),
+        parts,
+    )];
+    findings.extend(
+        request
+            .policy
+            .map(|(policy, now)| policy.check(trusted, now)),
+    );
+    Ok((findings, sboms))
 }
 
 fn signer(stated: &Stated) -> String {
@@ -227,17 +238,20 @@ fn legacy(
                 let signature = layer.annotations.get(LEGACY_SIGNATURE);
                 let signature = STANDARD.decode(signature.ok_or("it has no signature")?)?;
                 let annotations = Annotations(&layer.annotations);
-                let (identity, time) = match annotations.have_certificate() {
+                let (keys, identity, time) = match annotations.have_certificate() {
                     true => {
                         let who = annotations.verify_payload(&payload, &signature, trust)?;
-                        (Some(who.0), who.1)
+                        (BTreeSet::new(), Some(who.0), who.1)
                     }
                     false => {
-                        let mut keys = trust.keys().iter();
-                        if !keys.any(|key| key.verify(key.scheme(), &payload, &signature).is_ok()) {
+                        let keys = trust.keys().iter();
+                        let signed = keys
+                            .filter(|key| key.verify(key.scheme(), &payload, &signature).is_ok());
+                        let keys: BTreeSet<Digest> = signed.map(PublicKey::id).collect();
+                        if keys.is_empty() {
                             return Err("no trusted key signed it".into());
                         }
-                        (None, None)
+                        (keys, None, None)
                     }
                 };
                 let subject = simple_signing::subject(&payload)?;
@@ -247,6 +261,7 @@ fn legacy(
                 Ok(Stated {
                     kind: SIGNATURE.to_owned(),
                     predicate: Value::Object(serde_json::Map::new()),
+                    keys,
                     identity,
                     time,
                 })
@@ -263,6 +278,7 @@ fn stated(image: &Descriptor, verified: &Verified) -> Result<Stated, Box<dyn std
     Ok(Stated {
         kind: statement.predicate_type,
         predicate: statement.predicate,
+        keys: verified.keys().clone(),
         identity: verified.identity().cloned(),
         time: verified.time(),
     })

@@ -57,6 +57,7 @@ fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
     let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
     wait(verify(&VerifyRequest {
+        policy: None,
         layout,
         tag: Some("latest"),
         arch: ARCH,
@@ -227,6 +228,7 @@ fn caught(layers: &[Vec<u8>]) -> String {
     let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
     let found = wait(verify(&VerifyRequest {
+        policy: None,
         layout: &layout,
         tag: None,
         arch: ARCH,

@@ -153,6 +153,8 @@ Examples:
     --certificate-identity https://github.com/team/hello/.github/workflows/release.yaml@refs/heads/main \\
     --certificate-oidc-issuer https://token.actions.githubusercontent.com -r https://packages.example/os -k keys
 
+  polpo verify registry.example/team/hello:1.2 --policy policy.yaml -r https://packages.example/os -k keys
+
 Nobody is asked but the registry and the repositories that are named. An SBOM that is signed is no
 signature of the image.")]
 pub(crate) struct Verify {
@@ -160,8 +162,16 @@ pub(crate) struct Verify {
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// Public key that the image's statements must be signed by
-    #[arg(long, required_unless_present = "trusted_root", value_name = "KEY.pub")]
+    #[arg(
+        long,
+        required_unless_present_any = ["trusted_root", "policy"],
+        value_name = "KEY.pub"
+    )]
     pub(crate) key: Vec<PathBuf>,
+    /// File that says who may sign, what must be stated, how old a signature may be, and how many
+    /// must have built the packages again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "trusted_root", "rebuilt_by"])]
+    pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) certificates: Certificates,
     /// Tag of the image, in a layout of several

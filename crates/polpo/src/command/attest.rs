@@ -1,3 +1,4 @@
+use attest::intoto::predicate_type;
 use base::Epoch;
 use serde_json::Value;
 
@@ -7,25 +8,14 @@ use crate::arguments::trust::Attest;
 use crate::output::failure::Failure;
 use crate::settings::Session;
 
-/// The short names that cosign has for types of predicates.
-const TYPES: [(&str, &str); 8] = [
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
-    ("openvex", "https://openvex.dev/ns"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("apko", "https://apko.dev/image-configuration"),
-];
-
 /// Far more than any statement has.
 const MAXIMUM_SIZE: u64 = 64 << 20;
 
 pub(crate) async fn run(arguments: &Attest, session: &Session<'_>) -> Result<(), Failure> {
     let signing = &arguments.signing;
     let what = || format!("{} was not attested", signing.image);
-    let predicate_type = predicate_type(&arguments.predicate_type)?;
+    let predicate_type = predicate_type(&arguments.predicate_type)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let predicate = predicate(arguments).map_err(|error| Failure::failed(what(), error))?;
     let signatory = Signatory::find(signing, session).await?;
     let subject = Subject::find(signing, session).await?;
@@ -43,20 +33,6 @@ pub(crate) async fn run(arguments: &Attest, session: &Session<'_>) -> Result<(),
         signing.image
     ));
     Ok(())
-}
-
-fn predicate_type(text: &str) -> Result<&str, Failure> {
-    if let Some((_, uri)) = TYPES.iter().find(|(name, _)| *name == text) {
-        return Ok(uri);
-    }
-    if text.contains("://") {
-        return Ok(text);
-    }
-    let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
-    Err(Failure::Usage(format!(
-        "`{text}` is no type of statements that is known ({}); any other is written as a URI",
-        names.join(", ")
-    )))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,13 @@
 use std::process::ExitCode;
 
 use base::Arch;
-use image::verify::{VerifyReport, VerifyRequest, verify};
+use image::verify::{Policy, VerifyReport, VerifyRequest, verify};
 use oci::Layout;
 use oci::copy::{CopySettings, Origin, to_layout};
 
 use super::place::Place;
 use super::signatory;
+use crate::arguments::Rebuilders;
 use crate::arguments::trust::Verify;
 use crate::output::Printer;
 use crate::output::failure::Failure;
@@ -15,7 +16,15 @@ use crate::settings::{self, Session};
 pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
     let what = || format!("{} can't be verified", arguments.image);
     let arch = arguments.arch.unwrap_or(Arch::host());
-    let trust = signatory::trust(&arguments.key, &arguments.certificates, &what)?;
+    let policy = arguments.policy.as_deref().map(Policy::load).transpose()?;
+    let own;
+    let trust = match &policy {
+        Some(policy) => &policy.trust,
+        None => {
+            own = signatory::trust(&arguments.key, &arguments.certificates, &what)?;
+            &own
+        }
+    };
     // Gone at the end, with what was fetched into it.
     let folder = tempfile::tempdir().map_err(|error| Failure::failed(what(), error))?;
     let (layout, tag) = match Place::parse(&arguments.image)? {
@@ -52,15 +61,24 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
             )));
         }
     };
-    let trusted = settings::trusted(&arguments.repositories, arch, session).await?;
+    let mut repositories = arguments.repositories.clone();
+    if let Some((count, keys)) = policy.as_ref().and_then(|policy| policy.rebuilders.clone()) {
+        repositories.rebuilders = Rebuilders {
+            rebuilt_by: Some(count),
+            rebuilder: keys,
+        };
+    }
+    let trusted = settings::trusted(&repositories, arch, session).await?;
+    let now = settings::now();
     let report = verify(&VerifyRequest {
         layout: &layout,
         tag: tag.as_deref(),
         arch,
-        trust: &trust,
+        trust,
         repositories: &trusted.repositories,
         access: &trusted.access,
         keyring: &trusted.keyring,
+        policy: policy.as_ref().map(|policy| (policy, now)),
         reporter: session.reporter(),
     })
     .await

@@ -10,7 +10,7 @@ use apk::version::{Operator, Version};
 use base::Sha1;
 use clap::Args;
 
-use super::context::{Context, now};
+use super::context::{Context};
 use super::making::REFUSED;
 use super::options::Commit;
 use super::plan::{NameGoal, Wish};

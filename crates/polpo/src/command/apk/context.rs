@@ -25,7 +25,7 @@ use super::program_version;
 use super::system::{Extra, System};
 use crate::output::Progress;
 use crate::output::failure::Failure;
-use crate::settings::{self, Session};
+use crate::settings::{self, Session, now};
 
 /// Minutes after which an index is asked for again: apk's four hours.
 const USUAL_AGE: u64 = 4 * 60;
@@ -545,16 +545,6 @@ fn log_heading() -> String {
         words.join(" "),
         program_version()
     )
-}
-
-/// The time, for what people read and for nothing that is compared.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a log tells when, and a virtual package without a version has the time for one"
-)]
-pub(super) fn now() -> Epoch {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Epoch(since.map_or(0, |since| since.as_secs()))
 }
 
 fn root_failure(error: install::InstallError) -> Failure {

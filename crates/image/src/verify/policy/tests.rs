@@ -1,0 +1,100 @@
+use key::{Algorithm, PrivateKey};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A folder with a key of the team's.
+fn folder() -> (tempfile::TempDir, Digest) {
+    let folder = tempfile::tempdir().unwrap();
+    let public = PrivateKey::generate(Algorithm::EcdsaP256)
+        .unwrap()
+        .public()
+        .unwrap();
+    std::fs::write(folder.path().join("team.pub"), public.to_pem()).unwrap();
+    (folder, public.id())
+}
+
+fn load(folder: &Path, text: &str) -> Result<Policy, String> {
+    let path = folder.join("policy.yaml");
+    std::fs::write(&path, text).unwrap();
+    Policy::load(&path).map_err(|problems| {
+        let lines = problems.iter().map(|problem| {
+            let place = problem.location().map_or(String::new(), |place| {
+                format!("{}:{}: ", place.line, place.column)
+            });
+            format!("{place}{}", problem.message)
+        });
+        let text: Vec<String> = lines.collect();
+        text.join("\n").replace(&folder.display().to_string(), "FOLDER")
+    })
+}
+
+fn stated(kind: &str, key: Digest, predicate: Value, time: Option<u64>) -> Stated {
+    Stated {
+        kind: kind.to_owned(),
+        predicate,
+        keys: BTreeSet::from([key]),
+        identity: None,
+        time: time.map(Epoch),
+    }
+}
+
+#[test]
+fn what_is_said_is_held_to_the_policy() {
+    let (folder, team) = folder();
+    let policy = load(
+        folder.path(),
+        "signers:\n  team: {key: team.pub}\nsigned-by: [team]\nstatements:\n  - spdxjson\n  \
+         - {type: 'https://example.com/tested/v1', by: [team]}\nslsa:\n  level: 2\n  \
+         builders: {'urn:big': 3, 'urn:small': 1}\nmaximum-age: 30d\n",
+    )
+    .unwrap();
+    let day = 86_400;
+    let now = Epoch(1000 * day);
+    let other = Digest::of(b"somebody else");
+    let built = |by: &str| json!({"runDetails": {"builder": {"id": by}}});
+    let good = || {
+        vec![
+            stated(SIGNATURE, team, json!({}), Some(990 * day)),
+            stated("https://spdx.dev/Document", team, json!({}), None),
+            stated("https://example.com/tested/v1", team, json!({}), None),
+            stated(slsa::PREDICATE_TYPE, team, built("urn:big"), None),
+        ]
+    };
+    let shown = |stated: &[Stated]| {
+        let finding = policy.check(stated, now);
+        let parts: Vec<String> = finding
+            .parts
+            .iter()
+            .map(|part| format!("{:?}: {}", part.standing, part.message))
+            .collect();
+        parts.join("\n")
+    };
+    insta::assert_snapshot!(shown(&good()), @"");
+    let mut bad = good();
+    bad[0] = stated(SIGNATURE, other, json!({}), Some(990 * day));
+    bad.remove(1);
+    bad[1].keys = BTreeSet::from([other]);
+    bad[2] = stated(slsa::PREDICATE_TYPE, team, built("urn:small"), None);
+    insta::assert_snapshot!(shown(&bad), @"");
+    let mut old = good();
+    old[0].time = Some(Epoch(969 * day));
+    old[3] = stated(slsa::PREDICATE_TYPE, team, built("urn:unknown"), None);
+    insta::assert_snapshot!(shown(&old), @"");
+}
+
+#[test]
+fn all_that_is_wrong_with_a_policy_is_told() {
+    let (folder, _) = folder();
+    let wrong = load(
+        folder.path(),
+        "signers:\n  team: {key: nowhere.pub}\n  mixed: {key: team.pub, issuer: 'https://a'}\n  \
+         open: {identity-regexp: '(', issuer: 'https://a'}\n  who: {identity: a, issuer: 'https://a'}\n\
+         signed-by: [team, nobody]\nstatements: [sbom]\nmaximum-age: soon\n",
+    );
+    insta::assert_snapshot!(wrong.unwrap_err(), @"");
+    let wrong = load(folder.path(), "signers: {}\nsigned-by: []\ncolour: red\nslsa: 2\n");
+    insta::assert_snapshot!(wrong.unwrap_err(), @"");
+    let wrong = load(folder.path(), "signers: {}\nsigned-by: []\n");
+    insta::assert_snapshot!(wrong.unwrap_err(), @"");
+}
