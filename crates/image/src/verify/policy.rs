@@ -196,10 +196,7 @@ impl Policy {
             let found = by(stated, &required.kind);
             let (found, who) = match required.by.is_empty() {
                 true => (found, "a signer of the policy".to_owned()),
-                false => (
-                    self.said_by(&found, &required.by),
-                    required.by.join(" or "),
-                ),
+                false => (self.said_by(&found, &required.by), required.by.join(" or ")),
             };
             let kind = &required.kind;
             parts.push(match found.is_empty() {
@@ -315,13 +312,15 @@ struct Reading<'f> {
 impl Reading<'_> {
     fn policy(&mut self, name: String, written: Written) -> Option<Policy> {
         let mut signers = BTreeMap::new();
+        let declared: Vec<String> = written.signers.keys().cloned().collect();
+        let nobody = written.signed_by.is_empty();
         for (name, signer) in written.signers {
             if let Some(known) = self.signer(&name, signer) {
                 signers.insert(name, known);
             }
         }
         let mut statements = Vec::new();
-        let signed_by = self.names(&signers, written.signed_by);
+        let signed_by = self.names(&declared, written.signed_by);
         for statement in written.statements {
             let kind = match predicate_type(&statement.kind) {
                 Ok(kind) => kind.to_owned(),
@@ -330,7 +329,7 @@ impl Reading<'_> {
                     continue;
                 }
             };
-            let by = self.names(&signers, statement.by);
+            let by = self.names(&declared, statement.by);
             statements.push(Required { kind, by });
         }
         let authorities = written.trusted_root.and_then(|root| {
@@ -352,7 +351,7 @@ impl Reading<'_> {
             let message = "identities count by the word of authorities: name a `trusted-root`";
             self.decoder.problem(Problem::error("policy", message));
         }
-        if signed_by.is_empty() {
+        if nobody {
             let message = "`signed-by` names nobody, so that nothing could ever hold";
             self.decoder.problem(Problem::error("policy", message));
         }
@@ -395,19 +394,18 @@ impl Reading<'_> {
     }
 
     /// The names of signers that there are.
-    fn names(
-        &mut self,
-        signers: &BTreeMap<String, Known>,
-        names: Vec<Spanned<String>>,
-    ) -> Vec<String> {
+    fn names(&mut self, declared: &[String], names: Vec<Spanned<String>>) -> Vec<String> {
         let mut known = Vec::new();
         for name in names {
-            if signers.contains_key(&*name) {
+            if declared.contains(&name) {
                 known.push(name.value);
                 continue;
             }
-            let all: Vec<&str> = signers.keys().map(String::as_str).collect();
-            let message = format!("`{}` is none of the signers: {}", *name, all.join(", "));
+            let message = format!(
+                "`{}` is none of the signers: {}",
+                *name,
+                declared.join(", ")
+            );
             self.error(name.span(), message);
         }
         known

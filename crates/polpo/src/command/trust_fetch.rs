@@ -1,15 +1,13 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest::sigstore::mirror;
-use base::Epoch;
 
 use super::signatory;
 use crate::arguments::trust::TrustFetch;
 use crate::output::failure::Failure;
-use crate::settings::Session;
+use crate::settings::{self, Session};
 
 #[derive(Debug, thiserror::Error)]
 enum FolderError {
@@ -41,9 +39,7 @@ pub(crate) async fn run(arguments: &TrustFetch, session: &Session<'_>) -> Result
     };
     fs::create_dir_all(folder).map_err(unwritable)?;
     // Whether metadata has expired is a question to the clock; nothing that is made depends on it.
-    #[expect(clippy::disallowed_methods, reason = "metadata expires")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = Epoch(now.map_or(0, |time| time.as_secs()));
+    let now = settings::now();
     let kept = folder.join("metadata");
     let network = session.network();
     let published = mirror::fetch(&arguments.mirror, &root, &kept, now, &network)

@@ -304,10 +304,7 @@ fn keys_in_tokens_sign() {
     };
     let init = ["--init-token", "--free", "--label", "office", "--so-pin"];
     softhsm(&[&init[..], &["12345678", "--pin", "4711"]].concat());
-    for (name, kind, id) in [
-        ("image", "ecdsa-p256", "a1"),
-        ("packages", "rsa", "a2"),
-    ] {
+    for (name, kind, id) in [("image", "ecdsa-p256", "a1"), ("packages", "rsa", "a2")] {
         let file = format!("{name}.pem");
         polpo("", &["key", "generate", "--type", kind, &file]).success();
         let import = ["--import", &file, "--token", "office", "--pin", "4711"];
@@ -385,4 +382,69 @@ fn keys_in_tokens_sign() {
         assert_says(&refused, reason);
         assert!(!refused.stderr.contains("4711"), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn images_are_held_to_policies() {
+    let bench = Bench::new();
+    let image = bench.image("policy");
+    for name in ["team", "tester", "stranger"] {
+        bench.key(name, "ecdsa-p256");
+    }
+    fs::write(bench.path("tested.json"), r#"{"result": "good"}"#).unwrap();
+    let attest = |key: &str| {
+        let words = ["attest", &image, "--key", key, "--type"];
+        let more = [
+            "https://example.com/tested/v1",
+            "--predicate",
+            "tested.json",
+        ];
+        bench.polpo(&[&words[..], &more].concat()).success();
+    };
+    bench.polpo(&["sign", &image, "--key", "team"]).success();
+    attest("stranger");
+    let policy = "signers:\n  team: {key: team.pub}\n  tester: {key: tester.pub}\nsigned-by: [team]\n\
+        statements:\n  - spdxjson\n  - type: https://example.com/tested/v1\n    by: [tester]\n\
+        slsa:\n  level: 1\n  builders: {'urn:polpo:builder:local': 1}\n";
+    let verify = |text: &str| {
+        fs::write(bench.path("policy.yaml"), text).unwrap();
+        bench
+            .with_password(world().polpo())
+            .args(["verify", &image, "--policy", "policy.yaml", "-r"])
+            .arg(world().packages())
+            .arg("-r")
+            .arg(world().seed())
+            .arg("-k")
+            .arg(world().keys())
+            .run()
+    };
+    // A stranger's word, and that of somebody else in the policy, is not the tester's.
+    let missing = "https://example.com/tested/v1 is not stated by tester";
+    assert_says(&verify(policy).code(1), missing);
+    attest("team");
+    assert_says(&verify(policy).code(1), missing);
+    attest("tester");
+    let good = verify(policy).success();
+    assert_says(&good, "✓ one of team has signed the image");
+    assert_says(&good, "✓ https://example.com/tested/v1 is stated by tester");
+    assert_says(
+        &good,
+        "urn:polpo:builder:local, which stands for SLSA level 1",
+    );
+    // Keys alone prove no time; nobody has built the packages again.
+    let aged = verify(&format!("{policy}maximum-age: 30d\n")).code(1);
+    assert_says(&aged, "no trusted clock or log says when it was signed");
+    let rebuilt = verify(&format!(
+        "{policy}rebuilt-by: 1\nrebuilders: [tester.pub]\n"
+    ))
+    .code(1);
+    assert_says(
+        &rebuilt,
+        "no trusted rebuilder states that it comes out the same; 1 must",
+    );
+    let other = verify(&policy.replace("signed-by: [team]", "signed-by: [tester]")).code(1);
+    assert_says(&other, "✗ none of tester has signed the image");
+    let wrong = verify(&policy.replace("[tester]", "[nobody]")).code(2);
+    assert_says(&wrong, "`nobody` is none of the signers: team, tester");
+    assert_says(&wrong, "policy.yaml:8:10");
 }

@@ -25,7 +25,8 @@ fn load(folder: &Path, text: &str) -> Result<Policy, String> {
             format!("{place}{}", problem.message)
         });
         let text: Vec<String> = lines.collect();
-        text.join("\n").replace(&folder.display().to_string(), "FOLDER")
+        text.join("\n")
+            .replace(&folder.display().to_string(), "FOLDER")
     })
 }
 
@@ -70,17 +71,35 @@ fn what_is_said_is_held_to_the_policy() {
             .collect();
         parts.join("\n")
     };
-    insta::assert_snapshot!(shown(&good()), @"");
+    insta::assert_snapshot!(shown(&good()), @"
+    Proven: one of team has signed the image
+    Proven: https://spdx.dev/Document is stated by a signer of the policy
+    Proven: https://example.com/tested/v1 is stated by team
+    Proven: it was built by urn:big, which stands for SLSA level 3
+    Proven: it was signed 10 days ago, at most 30 days allowed
+    ");
     let mut bad = good();
     bad[0] = stated(SIGNATURE, other, json!({}), Some(990 * day));
     bad.remove(1);
     bad[1].keys = BTreeSet::from([other]);
     bad[2] = stated(slsa::PREDICATE_TYPE, team, built("urn:small"), None);
-    insta::assert_snapshot!(shown(&bad), @"");
+    insta::assert_snapshot!(shown(&bad), @"
+    Failed: none of team has signed the image
+    Failed: https://spdx.dev/Document is not stated by a signer of the policy
+    Failed: https://example.com/tested/v1 is not stated by team
+    Failed: it was built by urn:small, which stands for SLSA level 1, not 2
+    Failed: no trusted clock or log says when it was signed (at most 30 days allowed): sign with a timestamp or a log
+    ");
     let mut old = good();
     old[0].time = Some(Epoch(969 * day));
     old[3] = stated(slsa::PREDICATE_TYPE, team, built("urn:unknown"), None);
-    insta::assert_snapshot!(shown(&old), @"");
+    insta::assert_snapshot!(shown(&old), @"
+    Proven: one of team has signed the image
+    Proven: https://spdx.dev/Document is stated by a signer of the policy
+    Proven: https://example.com/tested/v1 is stated by team
+    Failed: it was built by urn:unknown, of which the policy knows no SLSA level
+    Failed: it was signed 31 days ago, at most 30 days allowed
+    ");
 }
 
 #[test]
@@ -92,9 +111,28 @@ fn all_that_is_wrong_with_a_policy_is_told() {
          open: {identity-regexp: '(', issuer: 'https://a'}\n  who: {identity: a, issuer: 'https://a'}\n\
          signed-by: [team, nobody]\nstatements: [sbom]\nmaximum-age: soon\n",
     );
-    insta::assert_snapshot!(wrong.unwrap_err(), @"");
-    let wrong = load(folder.path(), "signers: {}\nsigned-by: []\ncolour: red\nslsa: 2\n");
-    insta::assert_snapshot!(wrong.unwrap_err(), @"");
+    insta::assert_snapshot!(wrong.unwrap_err(), @"
+    identities count by the word of authorities: name a `trusted-root`
+    `signed-by` names nobody, so that nothing could ever hold
+    2:15: can't read key file FOLDER/nowhere.pub: No such file or directory (os error 2)
+    3:10: the signer mixed is a `key`, or an `identity` with its `issuer` (or their `-regexp`)
+    4:27: `(` is no pattern of identities: regex parse error:
+        (
+        ^
+    error: unclosed group
+    6:13: `team` is none of the signers: who
+    6:19: `nobody` is none of the signers: who
+    7:14: `sbom` is no type of statements that is known (spdxjson, spdx, cyclonedx, slsaprovenance1, slsaprovenance02, openvex, vuln, apko); any other is written as a URI
+    8:14: `soon` is no age such as 30d, 12h or 90m
+    ");
+    let wrong = load(
+        folder.path(),
+        "signers: {}\nsigned-by: []\ncolour: red\nslsa: 2\n",
+    );
+    insta::assert_snapshot!(wrong.unwrap_err(), @"
+    3:1: unknown key `colour` in a policy
+    4:7: expected a mapping for a level of SLSA, found `2`
+    ");
     let wrong = load(folder.path(), "signers: {}\nsigned-by: []\n");
-    insta::assert_snapshot!(wrong.unwrap_err(), @"");
+    insta::assert_snapshot!(wrong.unwrap_err(), @"`signed-by` names nobody, so that nothing could ever hold");
 }

@@ -10,12 +10,13 @@ use apk::version::{Operator, Version};
 use base::Sha1;
 use clap::Args;
 
-use super::context::{Context};
+use super::context::Context;
 use super::making::REFUSED;
 use super::options::Commit;
 use super::plan::{NameGoal, Wish};
 use super::system::{Extra, System};
 use crate::output::failure::Failure;
+use crate::settings::now;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -15,7 +15,7 @@ use apk::repository::{
 };
 use apk::signature::{Keyring, SignatureError};
 use apk::solver::UnindexedKind;
-use base::{Arch, Epoch};
+use base::Arch;
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use super::console::Console;
