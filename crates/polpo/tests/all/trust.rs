@@ -355,7 +355,12 @@ fn keys_in_tokens_sign() {
     polpo("", &making).success();
     fs::create_dir(bench.path("keys")).unwrap();
     fs::copy(bench.path("packages.pem.pub"), bench.path("keys/a2.pub")).unwrap();
-    polpo("", &["apk", "--keys-dir", "keys", "verify", index]).success();
+    let keys = bench.path("keys");
+    polpo(
+        "",
+        &["apk", "--keys-dir", keys.to_str().unwrap(), "verify", index],
+    )
+    .success();
 
     // What is wrong is said, without the PIN.
     let cases = [

@@ -113,15 +113,13 @@ fn all_that_is_wrong_with_a_policy_is_told() {
     );
     insta::assert_snapshot!(wrong.unwrap_err(), @"
     identities count by the word of authorities: name a `trusted-root`
-    `signed-by` names nobody, so that nothing could ever hold
     2:15: can't read key file FOLDER/nowhere.pub: No such file or directory (os error 2)
     3:10: the signer mixed is a `key`, or an `identity` with its `issuer` (or their `-regexp`)
     4:27: `(` is no pattern of identities: regex parse error:
         (
         ^
     error: unclosed group
-    6:13: `team` is none of the signers: who
-    6:19: `nobody` is none of the signers: who
+    6:19: `nobody` is none of the signers: mixed, open, team, who
     7:14: `sbom` is no type of statements that is known (spdxjson, spdx, cyclonedx, slsaprovenance1, slsaprovenance02, openvex, vuln, apko); any other is written as a URI
     8:14: `soon` is no age such as 30d, 12h or 90m
     ");
