@@ -858,6 +858,20 @@ fn images_of_other_programs_are_compared() {
         "{}",
         built.stdout
     );
+    // Out of podman's own images, too.
+    let storage = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
+        shelf.path("podman").display(),
+        shelf.path("podman-run").display()
+    );
+    fs::write(shelf.path("storage.conf"), storage).unwrap();
+    let of_podman = shelf
+        .polpo(&["image", "diff", "docker-archive:built.tar"])
+        .args(["podman:localhost/built:1", "--fail-on", "any"])
+        .env("CONTAINERS_STORAGE_CONF", shelf.path("storage.conf"))
+        .run()
+        .success();
+    assert_eq!(of_podman.stdout, "");
     // What was read is copied as well.
     shelf
         .polpo(&["image", "copy", "docker-archive:built.tar", "oci:copied:1"])
