@@ -66,6 +66,8 @@ pub struct Image<R> {
     metadata: u64,
     shared: u64,
     time: u64,
+    /// The bytes of folders, inodes and attributes that were read.
+    read: u64,
 }
 
 struct Inode {
@@ -98,6 +100,7 @@ impl<R: Read + Seek> Image<R> {
             metadata: 0,
             shared: 0,
             time: 0,
+            read: 0,
         };
         if length < SUPERBLOCK + SUPERBLOCK_SIZE as u64 {
             return Err(ImageError::NotAnImage);
@@ -177,6 +180,10 @@ impl<R: Read + Seek> Image<R> {
                 }
                 .into());
             }
+            // Folders may have the same bytes over and over.
+            if self.read.saturating_add(bytes) > limits.bytes {
+                return Err(ImageError::from(LimitExceeded::Bytes(limits.bytes)).into());
+            }
             entries += 1;
             if entries > limits.entries {
                 return Err(ImageError::from(LimitExceeded::Entries(limits.entries)).into());
@@ -223,6 +230,7 @@ impl<R: Read + Seek> Image<R> {
         if end.is_none_or(|end| end > self.length) {
             return Err(damaged(path, "lies past the image's end"));
         }
+        self.read = self.read.saturating_add(count);
         let mut bytes = vec![0; count as usize];
         self.inner
             .seek(SeekFrom::Start(start))

@@ -441,6 +441,24 @@ fn strangers_images_are_refused() {
     ");
 }
 
+#[test]
+fn folders_that_are_read_over_and_over_come_to_an_end() {
+    let mut tree = FileTree::new();
+    for number in 0..200 {
+        let path = format!("folder-{number:03}/{}", "x".repeat(200));
+        tree.insert(TreePath::new(&path).unwrap(), file(0));
+    }
+    let bytes = bytes_of(&tree);
+    let limits = Limits {
+        bytes: 20_000,
+        ..Limits::default()
+    };
+    let visited = Image::open(Cursor::new(bytes.as_slice()))
+        .unwrap()
+        .visit(&limits, |_, _| Ok::<(), ImageError>(()));
+    assert!(matches!(visited, Err(ImageError::Limit(_))), "{visited:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

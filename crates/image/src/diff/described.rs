@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use attest::bundle::{self, Bundle};
 use attest::dsse::Envelope;
-use attest::intoto::{SPDX_PREDICATE, Statement};
+use attest::intoto::SPDX_PREDICATE;
 use attest::trust::Trust;
 use base::Digest;
 use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::layers::Tree;
 use super::model::OneSided;
@@ -49,6 +48,18 @@ pub(super) struct Components {
     versions: BTreeSet<(String, String)>,
     /// How many documents were read.
     pub(super) documents: usize,
+}
+
+/// What is needed of a statement: no more is kept of what strangers say.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct Predicate<P> {
+    predicate: P,
 }
 
 /// What is needed of an SBOM, SPDX 2 or CycloneDX.
@@ -283,13 +294,14 @@ impl Described {
 
     /// What kind of statement this is; an SBOM in it is taken.
     fn stated(&mut self, payload: &[u8]) -> Option<String> {
-        let statement: Statement<Value> = Statement::from_json(payload).ok()?;
-        let kind = statement.predicate_type;
+        let kind = serde_json::from_slice::<Kind>(payload).ok()?.predicate_type;
         if kind == SPDX_PREDICATE || kind.starts_with(CYCLONEDX_PREDICATE) {
-            // Some put the document into the predicate as text.
-            let taken = match &statement.predicate {
-                Value::String(text) => self.components.read(text.as_bytes()),
-                value => Bill::deserialize(value).is_ok_and(|bill| self.components.take(bill)),
+            let bill = serde_json::from_slice::<Predicate<Bill>>(payload);
+            let taken = match bill {
+                Ok(stated) => self.components.take(stated.predicate),
+                // Some put the document into the predicate as text.
+                Err(_) => serde_json::from_slice::<Predicate<String>>(payload)
+                    .is_ok_and(|stated| self.components.read(stated.predicate.as_bytes())),
             };
             self.bills += usize::from(taken);
         }
