@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::dsse::{self, Envelope};
 use crate::json;
 pub use crate::json::JsonError;
+use crate::slsa::SUMMARY_TYPE;
 
 /// The `_type` of every statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -22,12 +23,13 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub const SPDX_PREDICATE: &str = "https://spdx.dev/Document";
 
 /// The short names that cosign has for types of predicates.
-const SHORT_NAMES: [(&str, &str); 8] = [
+const SHORT_NAMES: [(&str, &str); 9] = [
     ("spdxjson", SPDX_PREDICATE),
     ("spdx", SPDX_PREDICATE),
     ("cyclonedx", "https://cyclonedx.org/bom"),
     ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
     ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("vsa", SUMMARY_TYPE),
     ("openvex", "https://openvex.dev/ns"),
     ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
     ("apko", "https://apko.dev/image-configuration"),

@@ -52,6 +52,30 @@ pub struct RunDetails {
     pub byproducts: Vec<ResourceDescriptor>,
 }
 
+/// The predicate type of a [`VerificationSummary`].
+pub const SUMMARY_TYPE: &str = "https://slsa.dev/verification_summary/v1";
+
+/// That somebody has verified an artefact, and how far it held (SLSA 1.1, Verification Summary
+/// Attestation): for those who trust the verifier and need not do it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationSummary {
+    /// Who verified it.
+    pub verifier: Builder,
+    /// When, in the form of RFC 3339.
+    pub time_verified: String,
+    /// Where the artefact was found.
+    pub resource_uri: String,
+    /// What it was held to, by digest.
+    pub policy: ResourceDescriptor,
+    /// `PASSED` or `FAILED`.
+    pub verification_result: String,
+    /// `SLSA_BUILD_LEVEL_N`, or `SLSA_BUILD_LEVEL_UNEVALUATED`; `FAILED` of what did not pass.
+    pub verified_levels: Vec<String>,
+    /// Of which version of SLSA.
+    pub slsa_version: String,
+}
+
 /// The builder, known by a URI that stands for everything that must be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {

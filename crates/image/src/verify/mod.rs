@@ -105,8 +105,9 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     let mut findings = vec![Finding::proven(format!(
         "{layers}, the configuration and the manifest have the digests that name them"
     ))];
-    let (statements, sboms) = statements::check(request, &image.descriptor)?;
-    findings.extend(statements);
+    let said = statements::check(request, &image.descriptor)?;
+    let sboms = said.sboms;
+    findings.extend(said.findings);
 
     let mut checked = Vec::new();
     let mut packages = Vec::new();
@@ -134,6 +135,7 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     }
     Ok(VerifyReport {
         image: digest,
+        slsa_level: said.slsa_level,
         findings,
     })
 }

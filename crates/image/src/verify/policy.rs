@@ -22,6 +22,8 @@ const MAXIMUM_SIZE: u64 = 4 << 20;
 pub struct Policy {
     /// The file's name, for reports.
     pub name: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
     /// All whom it names as signers.
     pub trust: Trust,
     signers: BTreeMap<String, Known>,
@@ -164,6 +166,7 @@ impl Policy {
         };
         let bytes = store::read_bounded(path, MAXIMUM_SIZE)
             .map_err(|error| unreadable(error.to_string()))?;
+        let digest = Digest::of(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| unreadable("it is no UTF-8".to_owned()))?;
         let source = SourceText::new(name.clone(), text);
         let written: Written = yaml::decode(source.clone())?;
@@ -174,7 +177,7 @@ impl Policy {
             keys: Vec::new(),
             identities: Vec::new(),
         };
-        let policy = reading.policy(name, written);
+        let policy = reading.policy(name, digest, written);
         let problems = reading.decoder.finish();
         match policy {
             Some(policy) if problems.is_empty() => Ok(policy),
@@ -183,7 +186,8 @@ impl Policy {
     }
 
     /// Holds what is said of an image to the policy. `now` is the time that ages are told from.
-    pub fn check(&self, stated: &[Stated], now: Epoch) -> Finding {
+    /// Gives the SLSA level that was reached too, if the policy asks for one.
+    pub fn check(&self, stated: &[Stated], now: Epoch) -> (Finding, Option<u32>) {
         let mut parts = Vec::new();
         let signatures = by(stated, SIGNATURE);
         let signed: Vec<&Stated> = self.said_by(&signatures, &self.signed_by);
@@ -204,13 +208,17 @@ impl Policy {
                 true => Finding::failed(format!("{kind} is not stated by {who}")),
             });
         }
+        let mut reached = None;
         if let Some(level) = &self.slsa {
-            parts.push(level.check(stated));
+            let (finding, level) = level.check(stated);
+            parts.push(finding);
+            reached = level;
         }
         if let Some(maximum) = self.maximum_age {
             parts.push(age(&signed, maximum, now));
         }
-        Finding::group(format!("the policy {}", self.name), parts)
+        let title = format!("the policy {}", self.name);
+        (Finding::group(title, parts), reached)
     }
 
     fn said_by<'s>(&self, stated: &[&'s Stated], names: &[String]) -> Vec<&'s Stated> {
@@ -265,7 +273,7 @@ fn in_words(seconds: u64) -> String {
 
 impl Level {
     /// The level is that of the builder whom the provenance names: it stands for what is known of it.
-    fn check(&self, stated: &[Stated]) -> Finding {
+    fn check(&self, stated: &[Stated]) -> (Finding, Option<u32>) {
         let mut best: Option<(u32, String)> = None;
         let mut unknown = BTreeSet::new();
         for provenance in by(stated, slsa::PREDICATE_TYPE) {
@@ -280,7 +288,8 @@ impl Level {
             }
         }
         let minimum = self.minimum;
-        match best {
+        let level = best.as_ref().map(|(level, _)| *level);
+        let finding = match best {
             Some((level, builder)) if level >= minimum => Finding::proven(format!(
                 "it was built by {builder}, which stands for SLSA level {level}"
             )),
@@ -297,7 +306,8 @@ impl Level {
                     unknown.join(", ")
                 ))
             }
-        }
+        };
+        (finding, level)
     }
 }
 
@@ -310,7 +320,7 @@ struct Reading<'f> {
 }
 
 impl Reading<'_> {
-    fn policy(&mut self, name: String, written: Written) -> Option<Policy> {
+    fn policy(&mut self, name: String, digest: Digest, written: Written) -> Option<Policy> {
         let mut signers = BTreeMap::new();
         let declared: Vec<String> = written.signers.keys().cloned().collect();
         let nobody = written.signed_by.is_empty();
@@ -376,6 +386,7 @@ impl Reading<'_> {
         let paths: Vec<PathBuf> = paths.collect();
         Some(Policy {
             name,
+            digest,
             trust,
             signers,
             signed_by,

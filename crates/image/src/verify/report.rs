@@ -32,6 +32,9 @@ pub struct Finding {
 pub struct VerifyReport {
     /// The digest of the manifest.
     pub image: Digest,
+    /// The SLSA level of the builder, where a policy says what builders stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slsa_level: Option<u32>,
     /// What was found.
     pub findings: Vec<Finding>,
 }

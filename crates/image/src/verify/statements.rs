@@ -92,11 +92,16 @@ impl Statements {
     }
 }
 
+/// What came of the statements.
+pub(super) struct Said {
+    pub(super) findings: Vec<Finding>,
+    /// SBOMs that those who are trusted signed.
+    pub(super) sboms: Vec<Document>,
+    pub(super) slsa_level: Option<u32>,
+}
+
 /// Checks what is said about the image, and gives the SBOMs that those who are trusted signed.
-pub(super) fn check(
-    request: &VerifyRequest<'_>,
-    image: &Descriptor,
-) -> Result<(Vec<Finding>, Vec<Document>), LayoutError> {
+pub(super) fn check(request: &VerifyRequest<'_>, image: &Descriptor) -> Result<Said, LayoutError> {
     let mut statements = Statements::about(request.layout, image, request.trust)?;
     // Who signs the index of an image for several machines signs each of them: it names them by digest.
     let whole = request.layout.resolve(request.tag)?;
@@ -163,12 +168,17 @@ pub(super) fn check(
         "what is said about the image".to_owned(),
         parts,
     )];
-    findings.extend(
-        request
-            .policy
-            .map(|(policy, now)| policy.check(trusted, now)),
-    );
-    Ok((findings, sboms))
+    let mut slsa_level = None;
+    if let Some((policy, now)) = request.policy {
+        let (finding, level) = policy.check(trusted, now);
+        findings.push(finding);
+        slsa_level = level;
+    }
+    Ok(Said {
+        findings,
+        sboms,
+        slsa_level,
+    })
 }
 
 fn signer(stated: &Stated) -> String {

@@ -105,7 +105,7 @@ pub(crate) struct Attest {
     /// What the statement says: a file of JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) predicate: PathBuf,
-    /// What kind of statement it is: spdxjson, cyclonedx, slsaprovenance1, slsaprovenance02, openvex,
+    /// What kind of statement it is: spdxjson, cyclonedx, slsaprovenance1, slsaprovenance02, vsa, openvex,
     /// vuln, apko, or a URI
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) predicate_type: String,
@@ -184,6 +184,10 @@ pub(crate) struct Verify {
     pub(crate) repositories: Repositories,
     #[command(flatten)]
     pub(crate) registries: Registries,
+    /// File for a summary of the verification (VSA), which `polpo attest --type vsa --predicate FILE`
+    /// signs and attaches
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) summary: Option<PathBuf>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

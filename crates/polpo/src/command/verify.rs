@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use base::Arch;
+use attest::slsa::{Builder, ResourceDescriptor, VerificationSummary};
+use base::{Arch, Epoch};
 use image::verify::{Policy, VerifyReport, VerifyRequest, verify};
 use oci::Layout;
 use oci::copy::{CopySettings, Origin, to_layout};
@@ -12,6 +14,9 @@ use crate::arguments::trust::Verify;
 use crate::output::Printer;
 use crate::output::failure::Failure;
 use crate::settings::{self, Session};
+
+/// Who verifies on whatever machine polpo is called on.
+const VERIFIER: &str = "urn:polpo:verifier:local";
 
 pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
     let what = || format!("{} can't be verified", arguments.image);
@@ -84,9 +89,42 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
     .await
     .map_err(|error| Failure::failed(what(), error))?;
     Printer::new(arguments.format).print(&report, VerifyReport::to_string)?;
+    if let (Some(file), Some(policy)) = (&arguments.summary, &policy) {
+        let summary = summary(&arguments.image, policy, &report, now);
+        let json = serde_json::to_vec_pretty(&summary)
+            .map_err(|error| Failure::failed("the summary can't be written", error))?;
+        store::write_atomically(file, &json)
+            .map_err(|error| Failure::failed("the summary can't be written", error))?;
+    }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
     })
+}
+
+fn summary(image: &str, policy: &Policy, report: &VerifyReport, now: Epoch) -> VerificationSummary {
+    let good = report.is_good();
+    let level = match (good, report.slsa_level) {
+        (false, _) => "FAILED".to_owned(),
+        (true, Some(level)) => format!("SLSA_BUILD_LEVEL_{level}"),
+        (true, None) => "SLSA_BUILD_LEVEL_UNEVALUATED".to_owned(),
+    };
+    VerificationSummary {
+        verifier: Builder {
+            id: VERIFIER.to_owned(),
+            version: BTreeMap::from([("polpo".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+        },
+        time_verified: now.rfc3339(),
+        resource_uri: image.to_owned(),
+        policy: ResourceDescriptor {
+            uri: policy.name.clone(),
+            name: String::new(),
+            digest: BTreeMap::from([("sha256".to_owned(), policy.digest.hex())]),
+            annotations: BTreeMap::new(),
+        },
+        verification_result: if good { "PASSED" } else { "FAILED" }.to_owned(),
+        verified_levels: vec![level],
+        slsa_version: "1.1".to_owned(),
+    }
 }

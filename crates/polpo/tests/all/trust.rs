@@ -411,11 +411,13 @@ fn images_are_held_to_policies() {
     let policy = "signers:\n  team: {key: team.pub}\n  tester: {key: tester.pub}\nsigned-by: [team]\n\
         statements:\n  - spdxjson\n  - type: https://example.com/tested/v1\n    by: [tester]\n\
         slsa:\n  level: 1\n  builders: {'urn:polpo:builder:local': 1}\n";
-    let verify = |text: &str| {
+    let verify_with = |text: &str, more: &[&str]| {
         fs::write(bench.path("policy.yaml"), text).unwrap();
         bench
             .with_password(world().polpo())
-            .args(["verify", &image, "--policy", "policy.yaml", "-r"])
+            .args(["verify", &image, "--policy", "policy.yaml"])
+            .args(more)
+            .arg("-r")
             .arg(world().packages())
             .arg("-r")
             .arg(world().seed())
@@ -423,6 +425,7 @@ fn images_are_held_to_policies() {
             .arg(world().keys())
             .run()
     };
+    let verify = |text: &str| verify_with(text, &[]);
     // A stranger's word, and that of somebody else in the policy, is not the tester's.
     let missing = "https://example.com/tested/v1 is not stated by tester";
     assert_says(&verify(policy).code(1), missing);
@@ -436,6 +439,27 @@ fn images_are_held_to_policies() {
         &good,
         "urn:polpo:builder:local, which stands for SLSA level 1",
     );
+    // Who trusts the verifier need not verify again.
+    let summary = verify_with(policy, &["--summary", "summary.json"]).success();
+    assert_says(&summary, "✓ one of team");
+    let read = fs::read_to_string(bench.path("summary.json")).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&read).unwrap();
+    assert_eq!(read["verificationResult"], "PASSED");
+    assert_eq!(read["verifiedLevels"][0], "SLSA_BUILD_LEVEL_1");
+    let attest = ["attest", &image, "--key", "tester", "--type", "vsa"];
+    let attest = [&attest[..], &["--predicate", "summary.json"]].concat();
+    bench.polpo(&attest).success();
+    let cosign = [
+        "verify-attestation",
+        "--key",
+        "tester.pub",
+        "--trusted-root",
+        "root.json",
+    ];
+    let kind = ["--type", "https://slsa.dev/verification_summary/v1"];
+    bench
+        .cosign(3, &[&cosign[..], &ALONE, &kind, &[&image]].concat())
+        .success();
     // Keys alone prove no time; nobody has built the packages again.
     let aged = verify(&format!("{policy}maximum-age: 30d\n")).code(1);
     assert_says(&aged, "no trusted clock or log says when it was signed");

@@ -63,7 +63,7 @@ fn what_is_said_is_held_to_the_policy() {
         ]
     };
     let shown = |stated: &[Stated]| {
-        let finding = policy.check(stated, now);
+        let (finding, _) = policy.check(stated, now);
         let parts: Vec<String> = finding
             .parts
             .iter()
@@ -120,7 +120,7 @@ fn all_that_is_wrong_with_a_policy_is_told() {
         ^
     error: unclosed group
     6:19: `nobody` is none of the signers: mixed, open, team, who
-    7:14: `sbom` is no type of statements that is known (spdxjson, spdx, cyclonedx, slsaprovenance1, slsaprovenance02, openvex, vuln, apko); any other is written as a URI
+    7:14: `sbom` is no type of statements that is known (spdxjson, spdx, cyclonedx, slsaprovenance1, slsaprovenance02, vsa, openvex, vuln, apko); any other is written as a URI
     8:14: `soon` is no age such as 30d, 12h or 90m
     ");
     let wrong = load(
