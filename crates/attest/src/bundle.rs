@@ -237,6 +237,14 @@ impl Bundle {
         Ok(serde_json::to_vec(&wire).map_err(JsonError::from)?)
     }
 
+    /// Which key is said to have signed it, where it was one.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match &self.signer {
+            Signer::Key(hint) => Some(hint),
+            Signer::Certificate => None,
+        }
+    }
+
     /// The envelope, unchecked.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope

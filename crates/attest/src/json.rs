@@ -1,6 +1,7 @@
 //! JSON from strangers: bounded, and refused where an object names a key twice, because two
 //! readers may then see two different statements.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
@@ -15,6 +16,12 @@ pub enum JsonError {
         /// The bytes given.
         found: usize,
         /// The bytes allowed.
+        limit: usize,
+    },
+    /// More values than are read.
+    #[error("there are more than {limit} values in the JSON")]
+    TooMany {
+        /// The values allowed.
         limit: usize,
     },
     /// Not JSON, an object with a key twice, or not the shape wanted.
@@ -37,22 +44,42 @@ pub(crate) fn value(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     // The depth is limited by serde_json: 128 levels.
-    let value = Strict.deserialize(&mut deserializer)?;
+    let left = Cell::new(MAXIMUM_VALUES);
+    let value = Strict(&left).deserialize(&mut deserializer);
+    if left.get() == 0 {
+        return Err(JsonError::TooMany {
+            limit: MAXIMUM_VALUES,
+        });
+    }
+    let value = value?;
     deserializer.end()?;
     Ok(value)
 }
 
-struct Strict;
+/// Values of a document: a large image's SPDX document has some hundred thousand, and each takes far more
+/// memory than it has bytes.
+const MAXIMUM_VALUES: usize = 4 << 20;
 
-impl<'de> DeserializeSeed<'de> for Strict {
+/// How many values may still come.
+#[derive(Clone, Copy)]
+struct Strict<'l>(&'l Cell<usize>);
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.0.get().checked_sub(1) {
+            Some(left @ 1..) => self.0.set(left),
+            _ => {
+                self.0.set(0);
+                return Err(D::Error::custom("there are too many values"));
+            }
+        }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,7 +112,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(Strict)? {
+        while let Some(value) = items.next_element_seed(self)? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -94,7 +121,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict)?;
+            let value = entries.next_value_seed(self)?;
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!(
                     "the key `{key}` stands twice"

@@ -125,8 +125,11 @@ impl FromStr for TokenUri {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<TokenUri, TokenError> {
+        // A PIN in it is not shown again, whatever else is wrong.
+        let pin = text.to_ascii_lowercase().find("pin-value");
+        let shown = text.get(..pin.unwrap_or(text.len())).unwrap_or(SCHEME);
         let wrong = |reason: String| TokenError::Uri {
-            uri: text.to_owned(),
+            uri: shown.trim_end_matches([';', '?', '&']).to_owned(),
             reason,
         };
         let rest = text
@@ -166,11 +169,7 @@ impl FromStr for TokenUri {
                 "pin-value" => {
                     let reason = "a PIN on the command line can be read by everybody on the machine; \
                         use POLPO_KEY_PASSWORD or `pin-source`";
-                    return Err(TokenError::Uri {
-                        // The PIN is not shown again.
-                        uri: format!("{SCHEME}{path}"),
-                        reason: reason.to_owned(),
-                    });
+                    return Err(wrong(reason.to_owned()));
                 }
                 _ => {
                     return Err(wrong(format!(
@@ -439,6 +438,8 @@ mod tests {
             "pkcs11:object=a;slot-id=x",
             "pkcs11:object=%ff",
             "pkcs11:object=a?pin-value=1234",
+            "pkcs11:object=a;pin-value=1234;type=x",
+            "pkcs11:object=a;colour=red?PIN-VALUE=1234",
             "file:a",
         ]
         .iter()
@@ -452,6 +453,8 @@ mod tests {
         `pkcs11:object=a;slot-id=x` names no key in a token: slot-id is no number
         `pkcs11:object=%ff` names no key in a token: object is no UTF-8
         `pkcs11:object=a` names no key in a token: a PIN on the command line can be read by everybody on the machine; use POLPO_KEY_PASSWORD or `pin-source`
+        `pkcs11:object=a` names no key in a token: a PIN on the command line can be read by everybody on the machine; use POLPO_KEY_PASSWORD or `pin-source`
+        `pkcs11:object=a;colour=red` names no key in a token: `colour` is not understood; known are token, serial, slot-id, object, id, type=private, and behind a `?` module-path and pin-source
         `file:a` names no key in a token: it does not begin with `pkcs11:`
         ");
     }

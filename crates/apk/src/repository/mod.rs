@@ -19,7 +19,7 @@ pub use loaded::{
     choose_together, solve,
 };
 pub use naming::{InvalidNamePattern, NamePattern};
-pub use proof::{Proof, ProofRequirement, ReadProofs, Vouched};
+pub use proof::{Proof, ProofRequirement, ReadProofs, Vouched, lacking};
 pub use remote::{
     Access, AccessSettings, IndexState, InvalidRepositoryMirror, Opened, PlaceError, Refresh,
     RepositoryMirror,

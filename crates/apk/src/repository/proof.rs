@@ -73,15 +73,16 @@ impl Proof {
     pub(super) fn mark(&self, candidate: &mut Candidate) {
         let identity = candidate.identity.as_ref();
         let vouched = identity.map_or(0, |identity| self.vouched(identity));
-        if vouched < self.required {
-            let by = match vouched {
-                0 => "by nobody".to_owned(),
-                count => format!("by {count}"),
-            };
-            candidate.defects.push(format!(
-                "rebuilt {by} of the builders that are trusted, {} must have",
-                self.required
-            ));
-        }
+        candidate.defects.extend(lacking(vouched, self.required));
     }
+}
+
+/// Why a package may not be installed for which so many vouch, if it may not.
+pub fn lacking(vouched: u32, required: u32) -> Option<String> {
+    let by = match vouched {
+        0 => "by nobody".to_owned(),
+        count => format!("by {count}"),
+    };
+    (vouched < required)
+        .then(|| format!("rebuilt {by} of the builders that are trusted, {required} must have"))
 }

@@ -103,6 +103,10 @@ pub async fn bring_recorded(
             break;
         }
         for (place, candidate) in repository.candidates().iter().enumerate() {
+            // What may not be chosen may not be used again either.
+            if !candidate.defects.is_empty() {
+                continue;
+            }
             let identity = candidate.identity.map(|identity| identity.to_string());
             if identity.is_some_and(|identity| missing.remove(identity.as_str()).is_some()) {
                 chosen.push((repository, repository.entry(place)?));

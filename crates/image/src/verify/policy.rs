@@ -52,6 +52,8 @@ struct Required {
 
 #[derive(Debug)]
 struct Level {
+    /// Who must have signed the provenance.
+    by: Vec<String>,
     minimum: u32,
     builders: BTreeMap<String, u32>,
 }
@@ -64,7 +66,7 @@ struct Written {
     statements: Vec<WrittenStatement>,
     slsa: Option<WrittenLevel>,
     maximum_age: Option<Spanned<String>>,
-    rebuilt_by: Option<u32>,
+    rebuilt_by: Option<Spanned<u32>>,
     rebuilders: Vec<String>,
 }
 
@@ -83,6 +85,7 @@ struct WrittenStatement {
 }
 
 struct WrittenLevel {
+    by: Option<Vec<Spanned<String>>>,
     level: u32,
     builders: BTreeMap<String, u32>,
 }
@@ -143,10 +146,12 @@ impl Decode for WrittenStatement {
 impl Decode for WrittenLevel {
     fn decode(node: &Node, decoder: &mut Decoder) -> Option<WrittenLevel> {
         let mut fields = Fields::of(node, "a level of SLSA", decoder)?;
+        let by = fields.optional("by", decoder);
         let level = fields.required("level", decoder);
         let builders = fields.required("builders", decoder);
         fields.finish(decoder);
         Some(WrittenLevel {
+            by,
             level: level?,
             builders: builders?,
         })
@@ -210,7 +215,8 @@ impl Policy {
         }
         let mut reached = None;
         if let Some(level) = &self.slsa {
-            let (finding, level) = level.check(stated);
+            let provenance = self.said_by(&by(stated, slsa::PREDICATE_TYPE), &level.by);
+            let (finding, level) = level.check(&provenance);
             parts.push(finding);
             reached = level;
         }
@@ -243,12 +249,15 @@ fn by<'s>(stated: &'s [Stated], kind: &str) -> Vec<&'s Stated> {
     stated.iter().filter(|stated| stated.kind == kind).collect()
 }
 
-/// The latest signature whose time is proven must be young enough.
+/// The latest signature whose time is proven must be young enough. A clock or log tells that a
+/// signature was there, not that it was new; a certificate lives for minutes and tells both.
 fn age(signed: &[&Stated], maximum: u64, now: Epoch) -> Finding {
     let limit = format!("at most {} allowed", in_words(maximum));
-    let Some(latest) = signed.iter().filter_map(|stated| stated.time).max() else {
+    let certified = signed.iter().filter(|stated| stated.identity.is_some());
+    let Some(latest) = certified.filter_map(|stated| stated.time).max() else {
         return Finding::failed(format!(
-            "no trusted clock or log says when it was signed ({limit}): sign with a timestamp or a log"
+            "nothing proves how old the signature is ({limit}): only that of an identity can, since a \
+             key's may be stamped again at any time"
         ));
     };
     let age = now.0.saturating_sub(latest.0);
@@ -273,10 +282,10 @@ fn in_words(seconds: u64) -> String {
 
 impl Level {
     /// The level is that of the builder whom the provenance names: it stands for what is known of it.
-    fn check(&self, stated: &[Stated]) -> (Finding, Option<u32>) {
+    fn check(&self, provenances: &[&Stated]) -> (Finding, Option<u32>) {
         let mut best: Option<(u32, String)> = None;
         let mut unknown = BTreeSet::new();
-        for provenance in by(stated, slsa::PREDICATE_TYPE) {
+        for provenance in provenances {
             let builder = provenance.predicate["runDetails"]["builder"]["id"].as_str();
             let builder = builder.unwrap_or_default().to_owned();
             match self.builders.get(&builder) {
@@ -297,7 +306,8 @@ impl Level {
                 "it was built by {builder}, which stands for SLSA level {level}, not {minimum}"
             )),
             None if unknown.is_empty() => Finding::failed(format!(
-                "no trusted provenance says who built it (SLSA level {minimum})"
+                "no provenance by {} says who built it (SLSA level {minimum})",
+                self.by.join(" or ")
             )),
             None => {
                 let unknown: Vec<String> = unknown.into_iter().collect();
@@ -342,6 +352,14 @@ impl Reading<'_> {
             let by = self.names(&declared, statement.by);
             statements.push(Required { kind, by });
         }
+        let slsa = written.slsa.map(|slsa| Level {
+            by: match slsa.by {
+                Some(by) => self.names(&declared, by),
+                None => signed_by.clone(),
+            },
+            minimum: slsa.level,
+            builders: slsa.builders,
+        });
         let authorities = written.trusted_root.and_then(|root| {
             let read = store::read_bounded(&self.folder.join(&*root), MAXIMUM_SIZE)
                 .map_err(|error| error.to_string())
@@ -381,6 +399,15 @@ impl Reading<'_> {
             Some(authorities) => trust.and(authorities, std::mem::take(&mut self.identities)),
             None => trust,
         };
+        let rebuilders = match (&written.rebuilt_by, written.rebuilders.is_empty()) {
+            (None, true) => None,
+            (Some(count), false) if **count > 0 => Some(**count),
+            _ => {
+                let message = "`rebuilt-by`, a number from 1 on, and `rebuilders` go together";
+                self.decoder.problem(Problem::error("policy", message));
+                None
+            }
+        };
         let folder = self.folder;
         let paths = written.rebuilders.iter().map(|path| folder.join(path));
         let paths: Vec<PathBuf> = paths.collect();
@@ -391,12 +418,9 @@ impl Reading<'_> {
             signers,
             signed_by,
             statements,
-            slsa: written.slsa.map(|slsa| Level {
-                minimum: slsa.level,
-                builders: slsa.builders,
-            }),
+            slsa,
             maximum_age,
-            rebuilders: written.rebuilt_by.map(|count| (count, paths)),
+            rebuilders: rebuilders.map(|count| (count, paths)),
         })
     }
 
@@ -423,7 +447,11 @@ impl Reading<'_> {
     }
 
     fn signer(&mut self, name: &str, written: WrittenSigner) -> Option<Known> {
-        if let (Some(path), None, None) = (&written.key, &written.identity, &written.issuer) {
+        let is_identity = written.identity.is_some()
+            || written.identity_regexp.is_some()
+            || written.issuer.is_some()
+            || written.issuer_regexp.is_some();
+        if let (Some(path), false) = (&written.key, is_identity) {
             return match key::load_public(&self.folder.join(&**path)) {
                 Ok(key) => {
                     let id = key.id();

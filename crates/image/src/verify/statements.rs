@@ -20,6 +20,9 @@ use crate::attach::{LEGACY_SIGNATURE, SIGNATURE};
 /// The largest envelope that is read.
 const ENVELOPE_LIMIT: u64 = 128 << 20;
 
+/// Bytes of all that is attached to an image and read.
+const TOTAL_LIMIT: u64 = 512 << 20;
+
 /// What somebody who is trusted says about an image.
 #[derive(Debug)]
 pub struct Stated {
@@ -58,6 +61,10 @@ impl Statements {
         trust: &Trust,
     ) -> Result<Statements, LayoutError> {
         let mut statements = Statements::default();
+        let mut budget = Budget {
+            seen: BTreeSet::new(),
+            left: TOTAL_LIMIT,
+        };
         let mut take = |name: String, found: Result<Stated, String>| match found {
             Ok(statement) => statements.trusted.push(statement),
             Err(reason) => {
@@ -68,7 +75,13 @@ impl Statements {
         for (descriptor, artifact) in layout.possible_referrers(&image.digest)? {
             let found = artifact
                 .map_err(|error| error.to_string())
-                .and_then(|artifact| bundled(layout, image, &artifact, trust));
+                .and_then(|artifact| {
+                    artifact
+                        .layers
+                        .iter()
+                        .try_for_each(|layer| budget.once(layer))?;
+                    bundled(layout, image, &artifact, trust)
+                });
             take(format!("the artefact {}", descriptor.digest), found);
         }
         for kind in [Companion::Signatures, Companion::Attestations] {
@@ -81,7 +94,9 @@ impl Statements {
             match manifest {
                 Ok(manifest) => {
                     for layer in &manifest.layers {
-                        let found = legacy(layout, image, layer, trust);
+                        let found = budget
+                            .spend(layer)
+                            .and_then(|()| legacy(layout, image, layer, trust));
                         take(format!("the layer {} of {tag}", layer.digest), found);
                     }
                 }
@@ -89,6 +104,38 @@ impl Statements {
             }
         }
         Ok(statements)
+    }
+}
+
+/// Whether an index names the image.
+fn lists(layout: &Layout, index: &Descriptor, image: &Descriptor) -> Result<bool, LayoutError> {
+    let index = layout.read_index(index)?;
+    Ok(index
+        .manifests
+        .iter()
+        .any(|manifest| manifest.digest == image.digest))
+}
+
+/// What attachments may cost before anybody is known to have signed them.
+struct Budget {
+    seen: BTreeSet<Digest>,
+    left: u64,
+}
+
+impl Budget {
+    fn spend(&mut self, layer: &Descriptor) -> Result<(), String> {
+        let left = self.left.checked_sub(layer.size);
+        self.left =
+            left.ok_or_else(|| format!("all that is attached is larger than {TOTAL_LIMIT} bytes"))?;
+        Ok(())
+    }
+
+    /// The same, of what is nothing new when it comes again.
+    fn once(&mut self, layer: &Descriptor) -> Result<(), String> {
+        match self.seen.insert(layer.digest) {
+            true => self.spend(layer),
+            false => Err("it says again what another says".to_owned()),
+        }
     }
 }
 
@@ -104,8 +151,15 @@ pub(super) struct Said {
 pub(super) fn check(request: &VerifyRequest<'_>, image: &Descriptor) -> Result<Said, LayoutError> {
     let mut statements = Statements::about(request.layout, image, request.trust)?;
     // Who signs the index of an image for several machines signs each of them: it names them by digest.
-    let whole = request.layout.resolve(request.tag)?;
-    if whole.digest != image.digest && media_type::is_index(&whole.media_type) {
+    let whole = match request.layout.resolve(request.tag) {
+        Ok(whole) if media_type::is_index(&whole.media_type) => Some(whole),
+        // An image of each machine, and no index above them.
+        Ok(_) | Err(LayoutError::Ambiguous { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(whole) = whole.filter(|whole| whole.digest != image.digest)
+        && lists(request.layout, &whole, image)?
+    {
         let of_all = Statements::about(request.layout, &whole, request.trust)?;
         let signatures = of_all.trusted.into_iter();
         statements

@@ -110,8 +110,8 @@ pub(crate) struct ImageBuild {
     /// Folder of the OCI layout; made, or the image of this tag in it replaced
     #[arg(value_name = "OUTPUT")]
     pub(crate) output: PathBuf,
-    /// Lock that says which packages are installed
-    #[arg(long, value_name = "FILE")]
+    /// Lock that says which packages are installed; what has to be rebuilt is checked where it is made
+    #[arg(long, value_name = "FILE", conflicts_with = "rebuilt_by")]
     pub(crate) lockfile: Option<PathBuf>,
     /// The time that the image carries, in seconds since 1970 [default: when the newest package was
     /// built]

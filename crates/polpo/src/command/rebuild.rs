@@ -10,7 +10,7 @@ use attest::rebuild::{Rebuild, Rebuilds, Signature};
 use attest::slsa::Builder;
 use attest::trust::Trust;
 use base::Arch;
-use build::provenance::LOCAL_BUILDER;
+use build::provenance::{LOCAL_BUILDER, Voucher};
 use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
 use key::{KeyError, PrivateKey, PublicKey};
 use store::WriteError;
@@ -76,6 +76,12 @@ pub(crate) async fn run(
         return Ok(ExitCode::from(1));
     }
     if let (Some(file), Some(key)) = (&arguments.attest, &arguments.attest_key) {
+        if let Some(Voucher::Nobody | Voucher::Strangers) = report.provenance {
+            return Err(Failure::failed(
+                "the rebuild was not attested",
+                AttestError::Unvouched,
+            ));
+        }
         let key = settings::private_key(key)?;
         let is_new = attest(&arguments.package, &report, file, &key)
             .map_err(|error| Failure::failed("the rebuild was not attested", error))?;
@@ -89,6 +95,11 @@ pub(crate) async fn run(
 enum AttestError {
     #[error(transparent)]
     Package(#[from] PackageError),
+    #[error(
+        "nobody who is trusted signed the provenance that said what to build it with, so that equal \
+         bytes prove nothing: name its key by --key, or build without it by moving it away"
+    )]
+    Unvouched,
     #[error("{} changed while it was built again", path.display())]
     Changed { path: PathBuf },
     #[error(transparent)]

@@ -48,15 +48,17 @@ pub(crate) async fn run(arguments: &TrustFetch, session: &Session<'_>) -> Result
     // What can't be used is not put in the place of what can.
     attest::sigstore::Authorities::from_json(&published.trusted_root)
         .map_err(|error| Failure::failed(what(), error))?;
-    let mut files = vec![
-        ("trusted_root.json", published.trusted_root),
-        ("root.json", root),
-    ];
-    files.extend(
-        published
-            .signing_config
-            .map(|config| ("signing_config.json", config)),
-    );
+    let mut files = vec![("root.json", root)];
+    match published.signing_config {
+        Some(config) => files.push(("signing_config.json", config)),
+        // Services that are no longer named are asked no more.
+        None => match fs::remove_file(folder.join("signing_config.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
+            _ => {}
+        },
+    }
+    // Last, so that whoever finds it finds the others too.
+    files.push(("trusted_root.json", published.trusted_root));
     for (name, contents) in files {
         store::write_atomically(&folder.join(name), &contents)
             .map_err(|error| Failure::failed(what(), error))?;

@@ -152,6 +152,25 @@ fn only_what_was_rebuilt_often_enough_is_chosen() {
     let lines = fs::read_to_string(bench.statements()).unwrap();
     assert_eq!(lines.lines().count(), 2);
 
+    // Nor is there a way around by files.
+    let hello = package(&repository.join("x86_64"), "hello");
+    bench.add(place, "1", &[hello.to_str().unwrap()]).code(1);
+    bench
+        .add(place, "1", &[baselayout.to_str().unwrap()])
+        .success();
+    let fetched = bench
+        .apk()
+        .args(["--repository", place, "--rebuilt-by", "1", "--rebuilder"])
+        .arg(bench.path("rebuilders"))
+        .args(["fetch", "--stdout", "hello"])
+        .run();
+    assert!(!fetched.status.success());
+    assert!(
+        fetched.stderr.contains("rebuilt by nobody"),
+        "{}",
+        fetched.stderr
+    );
+
     // The same over the network, and afterwards without it.
     let server = testkit::Server::of(&repository);
     let url = server.url("/");

@@ -1,3 +1,4 @@
+use attest::sigstore::Identity;
 use key::{Algorithm, PrivateKey};
 use serde_json::{Value, json};
 
@@ -56,7 +57,13 @@ fn what_is_said_is_held_to_the_policy() {
     let built = |by: &str| json!({"runDetails": {"builder": {"id": by}}});
     let good = || {
         vec![
-            stated(SIGNATURE, team, json!({}), Some(990 * day)),
+            Stated {
+                identity: Some(Identity {
+                    subject: "a@example.com".to_owned(),
+                    issuer: "https://example.com".to_owned(),
+                }),
+                ..stated(SIGNATURE, team, json!({}), Some(990 * day))
+            },
             stated("https://spdx.dev/Document", team, json!({}), None),
             stated("https://example.com/tested/v1", team, json!({}), None),
             stated(slsa::PREDICATE_TYPE, team, built("urn:big"), None),
@@ -88,7 +95,17 @@ fn what_is_said_is_held_to_the_policy() {
     Failed: https://spdx.dev/Document is not stated by a signer of the policy
     Failed: https://example.com/tested/v1 is not stated by team
     Failed: it was built by urn:small, which stands for SLSA level 1, not 2
-    Failed: no trusted clock or log says when it was signed (at most 30 days allowed): sign with a timestamp or a log
+    Failed: nothing proves how old the signature is (at most 30 days allowed): only that of an identity can, since a key's may be stamped again at any time
+    ");
+    // A clock's word about a key's signature says nothing of its age.
+    let mut stamped = good();
+    stamped[0].identity = None;
+    insta::assert_snapshot!(shown(&stamped), @"
+    Proven: one of team has signed the image
+    Proven: https://spdx.dev/Document is stated by a signer of the policy
+    Proven: https://example.com/tested/v1 is stated by team
+    Proven: it was built by urn:big, which stands for SLSA level 3
+    Failed: nothing proves how old the signature is (at most 30 days allowed): only that of an identity can, since a key's may be stamped again at any time
     ");
     let mut old = good();
     old[0].time = Some(Epoch(969 * day));
@@ -131,6 +148,19 @@ fn all_that_is_wrong_with_a_policy_is_told() {
     3:1: unknown key `colour` in a policy
     4:7: expected a mapping for a level of SLSA, found `2`
     ");
-    let wrong = load(folder.path(), "signers: {}\nsigned-by: []\n");
-    insta::assert_snapshot!(wrong.unwrap_err(), @"`signed-by` names nobody, so that nothing could ever hold");
+    let wrong = load(
+        folder.path(),
+        "signers:\n  a: {key: team.pub, identity-regexp: a, issuer-regexp: b}\nsigned-by: [a]\n\
+         trusted-root: team.pub\nrebuilders: [team.pub]\n",
+    );
+    insta::assert_snapshot!(wrong.unwrap_err(), @"
+    `rebuilt-by`, a number from 1 on, and `rebuilders` go together
+    2:6: the signer a is a `key`, or an `identity` with its `issuer` (or their `-regexp`)
+    4:15: the trusted root team.pub can't be used: this is no trusted root of Sigstore: invalid number at line 1 column 2
+    ");
+    let wrong = load(folder.path(), "signers: {}\nsigned-by: []\nrebuilt-by: 0\n");
+    insta::assert_snapshot!(wrong.unwrap_err(), @"
+    `signed-by` names nobody, so that nothing could ever hold
+    `rebuilt-by`, a number from 1 on, and `rebuilders` go together
+    ");
 }

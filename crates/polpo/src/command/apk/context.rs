@@ -306,6 +306,7 @@ impl<'p> Context<'p> {
             false => None,
         };
         let mut system = System {
+            rebuilt_by: self.global.rebuilders.rebuilt_by,
             arches,
             root,
             cache: PackageCache::of(self.root(), self.global)?,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use apk::index::IndexEntry;
 use apk::package::Package;
 use apk::query::{Population, Selected};
-use apk::repository::NamePattern;
+use apk::repository::{NamePattern, lacking};
 use base::Epoch;
 use clap::Args;
 use serde::Serialize;
@@ -248,6 +248,11 @@ async fn fetch(
     let Some(loaded) = system.repositories.get(chosen.repository) else {
         return Ok(Err("its repository is gone".to_owned()));
     };
+    if let Some(proof) = &loaded.proof
+        && let Some(reason) = lacking(proof.vouched(&entry.identity), proof.required())
+    {
+        return Ok(Err(reason));
+    }
     let url = match loaded.package_places(entry) {
         Ok(places) => places.first().map(ToString::to_string).unwrap_or_default(),
         Err(error) => return Ok(Err(error.to_string())),

@@ -39,6 +39,8 @@ pub(crate) struct System {
     pub(crate) access: Option<Rc<repository::Access>>,
     /// Whether servers may be asked for packages.
     pub(crate) network: bool,
+    /// How many must have built a package again before it is installed.
+    pub(crate) rebuilt_by: Option<u32>,
     /// How many remote repositories have no index at hand.
     pub(crate) unavailable: usize,
     /// How many remote repositories have only an old index at hand.
@@ -56,6 +58,18 @@ pub(crate) struct Extra {
 }
 
 impl System {
+    /// A package that no index has. A file is what rebuilders of any of the repositories state of it.
+    fn judged(&self, extra: &Extra) -> Candidate {
+        let mut candidate = extra.entry.candidate();
+        if let (Some(required), Some(_)) = (self.rebuilt_by, &extra.file) {
+            let proofs = self.repositories.iter().filter_map(|of| of.proof.as_ref());
+            let vouched = proofs.map(|proof| proof.vouched(&extra.entry.identity));
+            let lacking = repository::lacking(vouched.max().unwrap_or(0), required);
+            candidate.defects.extend(lacking);
+        }
+        candidate
+    }
+
     /// What was asked for.
     pub(crate) fn world(&self) -> &[Dependency] {
         self.root.as_ref().map_or(&[], Root::world)
@@ -190,8 +204,7 @@ impl System {
             })
             .collect();
         let extras: Vec<&Extra> = self.kept.iter().chain(extras).collect();
-        let unindexed: Vec<Candidate> =
-            extras.iter().map(|extra| extra.entry.candidate()).collect();
+        let unindexed: Vec<Candidate> = extras.iter().map(|extra| self.judged(extra)).collect();
         let unindexed: Vec<Unindexed<'_>> = extras
             .iter()
             .zip(&unindexed)
