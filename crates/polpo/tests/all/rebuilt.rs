@@ -84,14 +84,7 @@ impl Bench {
         let root = self.path("root");
         fs::create_dir_all(&root).unwrap();
         polpo(&self.path("store"))
-            .args([
-                "apk",
-                "--arch",
-                "x86_64",
-                "--initdb",
-                "--no-logfile",
-                "--root",
-            ])
+            .args(["apk", "--arch", "x86_64", "--no-logfile", "--root"])
             .arg(root)
             .arg("--keys-dir")
             .arg(world().keys())
