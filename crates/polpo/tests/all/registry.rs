@@ -293,7 +293,10 @@ fn names_that_would_lead_elsewhere_are_refused_before_anything_is_sent() {
             "docker.io/team/hello:v1",
         ),
         (vec!["image", "copy", "./hello", "oci:"], "names no place"),
-        (vec!["image", "copy", "cpio:x", &good], "not from"),
+        (
+            vec!["image", "copy", "cpio:x", &good],
+            "can only be copied to",
+        ),
         (vec!["login", "registry"], "is no registry"),
         (
             vec!["image", "publish", "hello", "ann:s3cret@r.example/hello"],
