@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Digest, DigestReader, DigestWriter};
 use rustix::fs::FlockOperation;
@@ -562,14 +563,28 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// `remove_dir_all` that also gets rid of folders without write permission.
+/// How often, and how long apart, a folder is removed that something is still written into.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// `remove_dir_all` that also gets rid of folders without write permission, and of those of a process
+/// that was killed: what it had started dies just after it, and until then may write there.
 fn remove_folder(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
+    let mut attempts = 1;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(path)?;
+                return fs::remove_dir_all(path);
+            }
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
         }
-        other => other,
     }
 }
 
@@ -620,6 +635,23 @@ fn forget_unsynced(root: &Path, boot: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_still_written_into_is_removed_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session");
+        fs::create_dir(&path).unwrap();
+        let busy = path.clone();
+        let writer = std::thread::spawn(move || {
+            for number in 0..2000 {
+                // Gone in between, or not.
+                let _ = fs::write(busy.join(number.to_string()), "");
+            }
+        });
+        remove_folder(&path).unwrap();
+        writer.join().unwrap();
+        assert!(!path.exists());
+    }
 
     #[test]
     fn a_store_is_emptied_unless_another_uses_it() {
