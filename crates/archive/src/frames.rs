@@ -11,8 +11,8 @@ use crate::segment::Summary;
 
 /// The level of layers: as small as gzip makes them in a third of the time.
 pub const LEVEL: i32 = 3;
-/// Where size counts more than time.
-pub const BEST: i32 = 12;
+/// Where size counts more than time: the next levels take much longer for little.
+pub const BEST: i32 = 6;
 
 /// Content is compressed in frames of this size, each by one core. The size shows in the bytes, so it
 /// is the same everywhere.

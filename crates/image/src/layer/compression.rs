@@ -18,7 +18,7 @@ pub enum Compression {
     Gzip,
     /// zstd: smaller, and unpacked faster.
     Zstd,
-    /// zstd at a high level: smaller still, and slower to make.
+    /// zstd at a higher level: smaller still, and slower to make.
     Best,
     /// zstd with a frame for each file and a table of contents, of which podman and CRI-O fetch only
     /// the files they don't have.

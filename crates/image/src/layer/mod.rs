@@ -26,7 +26,7 @@ use base::{Digest, DigestWriter, Sha256Hasher};
 use oci::Descriptor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use store::{MappedFile, Store, StoreError, TreeError};
+use store::{Store, StoreError, TreeError};
 
 use crate::filesystem::{Filesystem, Placed};
 pub use compression::Compression;
@@ -472,8 +472,19 @@ fn hash_contents(store: &Store, parts: &[Part<'_>]) -> Result<Sha256Hasher, Laye
             TreeError::Fill(error) => error,
         })?;
         if !is_hashed {
-            let kept = MappedFile::open(&folder.join(RUN)).map_err(StoreError::from)?;
-            hashing.hasher.update(&kept);
+            // Not mapped: what is mapped counts as memory, and a run may be very large.
+            let mut kept = File::open(folder.join(RUN))?;
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                match kept.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => hashing
+                        .hasher
+                        .update(buffer.get(..count).unwrap_or_default()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
     }
     Ok(hashing.hasher)
