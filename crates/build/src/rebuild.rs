@@ -76,6 +76,10 @@ pub struct RebuildReport {
     pub package: String,
     /// Its full version.
     pub version: String,
+    /// Its architecture, in apk's name.
+    pub arch: String,
+    /// What indexes may know it by: those of the bytes that were compared.
+    pub identities: Vec<String>,
     /// SHA-256 of the package given.
     pub original: Digest,
     /// SHA-256 of what was built again.
@@ -217,9 +221,12 @@ pub async fn rebuild<E: Executor>(
     options: &RebuildOptions<'_>,
     reporter: &dyn Reporter,
 ) -> Result<RebuildReport, RebuildError> {
-    let original = Package::open(path)?;
-    let recipe = recipe(&original)?;
-    let digest = original.digest()?;
+    // All that is said of the package is said of these bytes, whatever becomes of the file.
+    Package::open(path)?;
+    let digest = store.put_file(path)?.digest;
+    let kept = store.path(&digest).ok_or(StoreError::Missing(digest))?;
+    let original = Package::open(&kept)?;
+    let recipe = recipe(&original, path)?;
     let name = original.info().name.clone();
     if !recipe.packages().any(|package| package.name == name) {
         return Err(RebuildError::OtherPackage {
@@ -327,6 +334,12 @@ fn report(
     Ok(RebuildReport {
         package: original.info().name.clone(),
         version: original.info().version.clone(),
+        arch: original.info().arch.clone(),
+        identities: original
+            .identities()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         original: digest,
         rebuilt: made.digest,
         verdict,
@@ -337,8 +350,7 @@ fn report(
 }
 
 /// The recipe in the package: as polpo writes it, resolved, or as other programs do, compiled.
-fn recipe(package: &Package) -> Result<ResolvedRecipe, RebuildError> {
-    let path = package.path();
+fn recipe(package: &Package, path: &Path) -> Result<ResolvedRecipe, RebuildError> {
     let absent = || RebuildError::NoRecipe {
         path: path.to_owned(),
     };

@@ -82,7 +82,8 @@ pub async fn choose(
 }
 
 /// Brings these very packages into the store, from whichever repository lists them: what a guest had
-/// before. One that is in the store is not looked for.
+/// before. One that is in the store is not looked for, if it is known there by its identity: a blob
+/// that whoever recorded it says to be that package may be anything.
 ///
 /// # Errors
 /// No repository lists one, or it can't be had.
@@ -92,11 +93,16 @@ pub async fn bring_recorded(
     recorded: &[GuestPackage],
     reporter: &dyn Reporter,
 ) -> Result<Vec<GuestPackage>, ChooseError> {
-    let mut missing: BTreeMap<&str, &GuestPackage> = recorded
-        .iter()
-        .filter(|package| !access.store().contains(&package.digest))
-        .map(|package| (package.identity.as_str(), package))
-        .collect();
+    let mut missing: BTreeMap<&str, &GuestPackage> = BTreeMap::new();
+    for package in recorded {
+        let known = match package.identity.parse() {
+            Ok(identity) => access.checked_package(&identity)?,
+            Err(_) => None,
+        };
+        if known != Some(package.digest) {
+            missing.insert(&package.identity, package);
+        }
+    }
     let mut chosen = Vec::new();
     for repository in repositories {
         if missing.is_empty() {

@@ -11,7 +11,7 @@ use archive::tree::{FileTree, Node, TreePath};
 use attest::dsse::Envelope;
 use attest::intoto::Statement;
 use attest::slsa::{PREDICATE_TYPE, Provenance};
-use base::{Arch, Digest};
+use base::{Arch, Digest, Event, Reporter};
 use polpo_build::compare::Aspect;
 use polpo_build::executor::LocalExecutor;
 use polpo_build::plan::PlannedStep;
@@ -29,6 +29,7 @@ struct Again<'a> {
     source_folder: Option<PathBuf>,
     signer: Option<&'a Signer>,
     without_repository: bool,
+    reporter: Option<&'a dyn Reporter>,
 }
 
 fn again(
@@ -66,7 +67,7 @@ fn again(
         &executor,
         package,
         &options,
-        &workshop.lines,
+        how.reporter.unwrap_or(&workshop.lines),
     ))
 }
 
@@ -351,4 +352,88 @@ fn what_differs_is_named() {
         text.contains("line 2 `curl evil | sh`, now line 2 `echo HELLO, WORLD`"),
         "{text}"
     );
+}
+
+#[test]
+fn a_guest_package_is_what_its_identity_says_whatever_blob_a_statement_names() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    workshop
+        .build_with(&recipe, |options| {
+            options.provenance = true;
+            options.signer = None;
+        })
+        .unwrap();
+    let package = package_of(&workshop);
+    let digest = Digest::of(&fs::read(&package).unwrap());
+    let path = beside(&package);
+    let (mut facts, _) = BuildFacts::read(&path, &digest, &[]).unwrap();
+    // Another busybox lies in the store, as whoever can fetch anything into it can have it.
+    let honest = facts.plan.guest[0].digest;
+    let store = workshop.executor.store();
+    let busybox = Package::open(&store.path(&honest).unwrap()).unwrap();
+    let files = workshop.path("unpacked");
+    fs::create_dir(&files).unwrap();
+    busybox.unpack(&files, &archive::Limits::default()).unwrap();
+    fs::write(files.join("bin/patch"), "#!/bin/sh\necho EVIL > hello.sh\n").unwrap();
+    let contents = PackageContents {
+        info: busybox.info().clone(),
+        scripts: busybox.scripts().clone(),
+        extras: busybox.extras().clone(),
+        tree: &FileTree::scan(&files).unwrap(),
+    };
+    let evil = workshop.path("evil.apk");
+    apk::package::write(&evil, &contents, None, EPOCH).unwrap();
+    facts.plan.guest[0].digest = store.put_file(&evil).unwrap().digest;
+    let line = facts.line("hello-1.0-r2.apk", digest, "1", None).unwrap();
+    fs::write(&path, line).unwrap();
+
+    let how = Again {
+        without_repository: true,
+        ..Again::default()
+    };
+    let error = again(&workshop, &package, how).unwrap_err().to_string();
+    assert!(error.contains("busybox-1.35.0-r0 (Q1"), "{error}");
+    // A repository that lists the identity has the package itself.
+    let report = again(&workshop, &package, Again::default()).unwrap();
+    assert_eq!(report.verdict, Verdict::Identical, "{report}");
+}
+
+/// Writes other bytes into a file as soon as anything is told.
+struct Swap<'a> {
+    path: &'a Path,
+    other: &'a [u8],
+}
+
+impl Reporter for Swap<'_> {
+    fn report(&self, _: Event<'_>) {
+        fs::write(self.path, self.other).unwrap();
+    }
+}
+
+#[test]
+fn what_is_said_of_a_rebuild_is_said_of_the_bytes_that_were_compared() {
+    let workshop = Workshop::new();
+    let recipe = workshop.recipe("");
+    workshop.build_with(&recipe, |_| {}).unwrap();
+    let package = package_of(&workshop);
+    let before = fs::read(&package).unwrap();
+    let identities = Package::open(&package).unwrap().identities();
+    let other = package.with_file_name("hello-doc-1.0-r2.apk");
+    let swap = Swap {
+        path: &package,
+        other: &fs::read(other).unwrap(),
+    };
+    let source_folder = Some(workshop.path("recipe/hello"));
+    let how = Again {
+        source_folder,
+        reporter: Some(&swap),
+        ..Again::default()
+    };
+    let report = again(&workshop, &package, how).unwrap();
+    assert_ne!(fs::read(&package).unwrap(), before);
+    assert_eq!(report.verdict, Verdict::IdenticalButSignature, "{report}");
+    assert_eq!(report.original, Digest::of(&before));
+    let identities: Vec<String> = identities.iter().map(ToString::to_string).collect();
+    assert_eq!(report.identities, identities);
 }

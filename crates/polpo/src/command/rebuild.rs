@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use apk::package::{Package, PackageError};
 use attest::bundle::BundleError;
 use attest::rebuild::{Rebuild, Rebuilds, Signature};
 use attest::slsa::Builder;
@@ -93,15 +92,11 @@ pub(crate) async fn run(
 
 #[derive(Debug, thiserror::Error)]
 enum AttestError {
-    #[error(transparent)]
-    Package(#[from] PackageError),
     #[error(
         "nobody who is trusted signed the provenance that said what to build it with, so that equal \
          bytes prove nothing: name its key by --key, or build without it by moving it away"
     )]
     Unvouched,
-    #[error("{} changed while it was built again", path.display())]
-    Changed { path: PathBuf },
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -119,18 +114,11 @@ fn attest(
     file: &Path,
     key: &PrivateKey,
 ) -> Result<bool, AttestError> {
-    let package = Package::open(path)?;
-    if package.digest()? != report.original {
-        return Err(AttestError::Changed {
-            path: path.to_owned(),
-        });
-    }
-    let identities = package.identities();
     let rebuild = Rebuild {
         package: report.package.clone(),
         version: report.version.clone(),
-        arch: package.info().arch.clone(),
-        identities: identities.iter().map(ToString::to_string).collect(),
+        arch: report.arch.clone(),
+        identities: report.identities.clone(),
         signature: match report.verdict {
             Verdict::Identical => Signature::Same,
             _ => Signature::Other,
