@@ -1,5 +1,6 @@
 //! Words that every crate of polpo shares. No I/O happens here.
 
+mod age;
 mod arch;
 mod digest;
 mod epoch;
@@ -7,6 +8,7 @@ mod event;
 mod problem;
 mod suggest;
 
+pub use age::{Age, InvalidAge};
 pub use arch::{Arch, UnknownArch};
 pub use digest::{Digest, DigestReader, DigestWriter, InvalidDigest, Sha1, Sha256Hasher};
 pub use epoch::Epoch;

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use apk::index::Stamping;
 use apk::package::{Format, Package, PackageError};
 use apk::repository::{Access, Repository};
 use apk::signature::{Keyring, Signer};
@@ -278,6 +279,7 @@ pub async fn rebuild<E: Executor>(
         network: Network::Denied,
         recording: Recording::default(),
         out: options.out.unwrap_or(Path::new(".")),
+        stamping: Stamping::default(),
         signer: options.signer,
         namespace: &parameters.namespace,
         recipe: parameters.recipe_file.clone().map(RecipeRecord::from),

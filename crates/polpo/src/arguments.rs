@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use apk::repository::RepositoryMirror;
-use base::Arch;
+use base::{Age, Arch};
 use build::recording::Rewrite;
 use clap::{Args, Parser, Subcommand};
 use store::Mirror;
@@ -195,7 +195,20 @@ pub(crate) struct Repositories {
     #[arg(long)]
     pub(crate) discover_keys: bool,
     #[command(flatten)]
+    pub(crate) freshness: Freshness,
+    #[command(flatten)]
     pub(crate) rebuilders: Rebuilders,
+}
+
+/// How recent indexes must be.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Freshness {
+    /// Take no index that is older than this, such as 7d or 12h, or that doesn't say how old it is
+    #[arg(long, global = true, value_name = "AGE", env = "POLPO_INDEX_MAX_AGE")]
+    pub(crate) index_max_age: Option<Age>,
+    /// Take indexes though newer ones, by their serials, were seen of their repositories before
+    #[arg(long, global = true)]
+    pub(crate) accept_older_index: bool,
 }
 
 /// Who must have built packages again before they are chosen.
@@ -283,6 +296,10 @@ pub(crate) struct Build {
     /// Private RSA key that signs packages and index; its public part is KEY.pub
     #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
     pub(crate) signing_key: Option<PathBuf>,
+    /// Begin to number and date the index, so that nobody can pass an older one off as new. Where
+    /// it is numbered already, this goes on in any case
+    #[arg(long)]
+    pub(crate) stamp_index: bool,
     /// Folder of pipeline definitions that go before the built-in ones; may be repeated
     #[arg(long = "pipeline-dir", value_name = "DIR")]
     pub(crate) pipeline_dirs: Vec<PathBuf>,

@@ -19,7 +19,7 @@ use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use crate::arguments::registry::Registries;
-use crate::arguments::{Global, Rebuilders, Repositories};
+use crate::arguments::{Freshness, Global, Rebuilders, Repositories};
 use crate::output::failure::Failure;
 use crate::output::{Progress, render};
 
@@ -219,6 +219,7 @@ pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<
     let settings = AccessSettings {
         mirrors: arguments.repository_mirrors.clone(),
         discover_keys: arguments.discover_keys,
+        freshness: freshness(&arguments.freshness),
         proof: proof(&arguments.rebuilders)?,
         ..AccessSettings::default()
     };
@@ -234,6 +235,15 @@ pub(crate) fn access(arguments: &Repositories, session: &Session<'_>) -> Result<
 pub(crate) fn now() -> Epoch {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Epoch(since.map_or(0, |since| since.as_secs()))
+}
+
+/// How recent indexes must be.
+pub(crate) fn freshness(arguments: &Freshness) -> apk::index::Freshness {
+    apk::index::Freshness {
+        maximum_age: arguments.index_max_age,
+        now: now(),
+        accept_older: arguments.accept_older_index,
+    }
 }
 
 /// Who must have built packages again, if anybody.

@@ -7,6 +7,7 @@ use archive::gzip::{GzipError, Members};
 use archive::tar::{self, End, EntryKind};
 use base::Epoch;
 
+use super::stamp::shortened;
 use super::{Index, TextError, v3};
 use crate::adb::{AdbError, Head};
 use crate::catalogue::CatalogueError;
@@ -171,12 +172,7 @@ impl Index {
         signers: impl IntoIterator<Item = &'s Signer>,
         epoch: Epoch,
     ) -> Result<Vec<u8>, IndexError> {
-        let mut description = self.description.as_str();
-        while description.len() > DESCRIPTION_LIMIT {
-            let mut characters = description.chars();
-            characters.next_back();
-            description = characters.as_str();
-        }
+        let description = shortened(&self.description, DESCRIPTION_LIMIT);
         let text = self.to_text();
         let contents = small_member(
             &[

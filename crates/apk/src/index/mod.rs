@@ -2,11 +2,13 @@
 //! `DESCRIPTION` and `APKINDEX` (apk-package(5), v2), and `Packages.adb`, an ADB (apk-mkndx(8)).
 
 mod archive_file;
+mod stamp;
 pub(crate) mod text;
 mod v3;
 
 pub use archive_file::{DESCRIPTION_LIMIT, FILE_NAME, IndexError, MAXIMUM_INDEX};
 pub(crate) use archive_file::{IndexContents, IndexFile, blake3_of, bytes_of};
+pub use stamp::{Freshness, StaleIndex, Stamp, Stamping};
 pub use text::TextError;
 pub use v3::{AdbIndex, StoredIndex};
 

@@ -5,7 +5,7 @@ use base::Arch;
 use super::{ArchName, Location, NamePattern, Proof, Repository, RepositoryError};
 use crate::catalogue::{Catalogue, Reachable};
 use crate::dependency::Dependency;
-use crate::index::IndexEntry;
+use crate::index::{IndexEntry, Stamp};
 use crate::package::Package;
 use crate::solver::joint::{JointError, Member};
 use crate::solver::{self, Candidate, Request, Solution, Sources, Universe, Unsolvable};
@@ -35,6 +35,11 @@ impl LoadedRepository {
         let mut candidates = self.catalogue.candidates();
         self.judge(&mut candidates);
         candidates
+    }
+
+    /// How recent its index is, if that is written in it.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(self.catalogue.description())
     }
 
     fn judge(&self, candidates: &mut [Candidate]) {

@@ -32,7 +32,7 @@ use store::Store;
 use url::Url;
 
 use crate::catalogue::{Catalogue, CatalogueError};
-use crate::index::{FILE_NAME, IndexError};
+use crate::index::{FILE_NAME, IndexError, StaleIndex};
 use crate::package::PackageError;
 use crate::signature::Keyring;
 
@@ -112,6 +112,14 @@ pub enum RepositoryError {
         repository: String,
         /// The index.
         path: PathBuf,
+    },
+    /// Its index is no good any more.
+    #[error("repository {repository}: {source}")]
+    Stale {
+        /// The repository.
+        repository: String,
+        /// Why.
+        source: StaleIndex,
     },
     /// Its index says nothing of a package.
     #[error("repository {repository}: {source}")]

@@ -27,7 +27,7 @@ use super::{
     RepositoryError,
 };
 use crate::dependency::Identity;
-use crate::index::{IndexEntry, IndexError};
+use crate::index::{Freshness, IndexEntry, IndexError, StaleIndex};
 use crate::install::CacheFolder;
 use crate::package::{Package, PackageError};
 use crate::signature::Keyring;
@@ -58,6 +58,8 @@ pub struct AccessSettings {
     pub accept_stale: bool,
     /// Trust, for a repository, the keys that its server names (`apk-configuration`).
     pub discover_keys: bool,
+    /// How recent indexes must be.
+    pub freshness: Freshness,
     /// Who must have built packages again before they are chosen.
     pub proof: Option<ProofRequirement>,
 }
@@ -73,6 +75,7 @@ impl Default for AccessSettings {
             refresh: Refresh::Always,
             accept_stale: false,
             discover_keys: false,
+            freshness: Freshness::default(),
             proof: None,
         }
     }
@@ -179,6 +182,9 @@ pub enum PlaceError {
     /// What it gave is no index to trust.
     #[error(transparent)]
     Index(IndexError),
+    /// What it gave is an index that is not recent enough.
+    #[error(transparent)]
+    Stale(StaleIndex),
     /// What it gave is not the package.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -257,8 +263,15 @@ impl Access {
         let url = match repository.index(arch) {
             Location::Url(url) => url,
             Location::Folder(path) => {
+                let loaded = repository.open_index(arch, &path, keyring, Some(&self.store))?;
+                // Who holds the folder holds what was seen of it too: only its age counts.
+                let fresh = self.settings.freshness.check(loaded.stamp(), None);
+                fresh.map_err(|source| RepositoryError::Stale {
+                    repository: repository.to_string(),
+                    source,
+                })?;
                 return Ok(Opened {
-                    repository: repository.open_index(arch, &path, keyring, Some(&self.store))?,
+                    repository: loaded,
                     state: IndexState::Local,
                     keys: Vec::new(),
                 });

@@ -6,6 +6,7 @@
 
 mod corpus;
 mod database;
+mod freshness;
 mod hostile;
 mod index;
 mod install;

@@ -21,12 +21,12 @@ use testkit::{Reply, Server};
 use crate::sample::{EPOCH, contents, signer, tree};
 
 /// A folder with a repository of signed packages in `packages`, and a server of it.
-struct World {
-    folder: TempDir,
-    server: Server,
+pub(crate) struct World {
+    pub(crate) folder: TempDir,
+    pub(crate) server: Server,
 }
 
-fn wait<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,7 +35,7 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
 }
 
 impl World {
-    fn new(names: &[&str]) -> World {
+    pub(crate) fn new(names: &[&str]) -> World {
         let folder = tempfile::tempdir().unwrap();
         let packages = folder.path().join("packages");
         fs::create_dir_all(packages.join("x86_64")).unwrap();
@@ -71,11 +71,11 @@ impl World {
         IndexEntry::written(&write(&path, &contents, Some(signer()), EPOCH).unwrap())
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join("packages/x86_64").join(name)
     }
 
-    fn repository(&self) -> Repository {
+    pub(crate) fn repository(&self) -> Repository {
         Repository::parse(&self.server.url("")).unwrap()
     }
 
@@ -83,7 +83,7 @@ impl World {
         self.access_with(AccessSettings::default(), NetworkSettings::default())
     }
 
-    fn access_with(&self, settings: AccessSettings, network: NetworkSettings) -> Access {
+    pub(crate) fn access_with(&self, settings: AccessSettings, network: NetworkSettings) -> Access {
         let store = Store::open(self.folder.path().join("store")).unwrap();
         let network = Network::new(NetworkSettings {
             first_pause: Duration::from_millis(1),
@@ -104,14 +104,14 @@ impl World {
         open(access, &self.repository())
     }
 
-    fn shown(&self, text: impl ToString) -> String {
+    pub(crate) fn shown(&self, text: impl ToString) -> String {
         text.to_string()
             .replace(&self.server.url(""), "SERVER")
             .replace(&self.folder.path().display().to_string(), "DIR")
     }
 }
 
-fn open(access: &Access, repository: &Repository) -> Result<Opened, RepositoryError> {
+pub(crate) fn open(access: &Access, repository: &Repository) -> Result<Opened, RepositoryError> {
     let keyring = signer().keyring();
     wait(access.open(repository, Arch::X86_64, Some(&keyring), &Silent))
 }

@@ -5,7 +5,7 @@ mod publish;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use apk::index::IndexError;
+use apk::index::{IndexError, Stamping};
 use apk::package::PackageError;
 use apk::repository::{Access, LoadedRepository, Location, Repository, RepositoryError};
 use apk::signature::{Keyring, Signer};
@@ -56,6 +56,8 @@ pub struct BuildOptions<'a> {
     pub recording: Recording,
     /// The repository that gets the packages, in `OUT/ARCH`.
     pub out: &'a Path,
+    /// How the index is stamped.
+    pub stamping: Stamping,
     /// Who signs the packages and the index.
     pub signer: Option<&'a Signer>,
     /// The distribution's name in package URLs.

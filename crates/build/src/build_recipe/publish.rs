@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use apk::index::{FILE_NAME, Index, IndexEntry, IndexError};
+use apk::index::{FILE_NAME, Index, IndexEntry, IndexError, Stamp};
 use apk::package::Package;
 use apk::signature::{Keyring, SignatureError, Signer};
 use attest::cyclonedx;
@@ -42,7 +42,10 @@ pub(super) fn publish(
     }
     let mut index = before.clone().unwrap_or_default();
     index.merge(entries);
-    if before.is_none_or(|before| before != index) {
+    let begins = options.stamping.begin && Stamp::of(&index.description).is_none();
+    if begins || before.as_ref().is_none_or(|before| *before != index) {
+        let former = before.as_ref().map(|before| before.description.as_str());
+        index.description = options.stamping.describe(&index.description, former);
         index.write(&folder.join(FILE_NAME), options.signer, options.epoch)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use apk::index::{FILE_NAME, Index, IndexEntry};
+use apk::index::{FILE_NAME, Index, IndexEntry, Stamping};
 use apk::package::{Package, PackageContents, PackageInfo};
 use apk::repository::{Access, AccessSettings, Repository};
 use apk::signature::{Keyring, Signer};
@@ -251,6 +251,7 @@ test:
             network: Network::Denied,
             recording: Recording::default(),
             out,
+            stamping: Stamping::default(),
             signer: Some(&self.signer),
             namespace: "polpo",
             recipe: None,

@@ -7,7 +7,7 @@ use attest::intoto::predicate_type;
 use attest::sigstore::{Authorities, Matcher, Signers};
 use attest::slsa;
 use attest::trust::Trust;
-use base::{Digest, Epoch, Problem, SourceText};
+use base::{Age, Digest, Epoch, InvalidAge, Problem, SourceText};
 use key::PublicKey;
 use yaml::{Decode, Decoder, Fields, Node, Spanned};
 
@@ -30,7 +30,7 @@ pub struct Policy {
     signed_by: Vec<String>,
     statements: Vec<Required>,
     slsa: Option<Level>,
-    maximum_age: Option<u64>,
+    maximum_age: Option<Age>,
     /// How many must have built each package again, and the keys that count.
     pub rebuilders: Option<(u32, Vec<PathBuf>)>,
 }
@@ -251,8 +251,8 @@ fn by<'s>(stated: &'s [Stated], kind: &str) -> Vec<&'s Stated> {
 
 /// The latest signature whose time is proven must be young enough. A clock or log tells that a
 /// signature was there, not that it was new; a certificate lives for minutes and tells both.
-fn age(signed: &[&Stated], maximum: u64, now: Epoch) -> Finding {
-    let limit = format!("at most {} allowed", in_words(maximum));
+fn age(signed: &[&Stated], maximum: Age, now: Epoch) -> Finding {
+    let limit = format!("at most {maximum} allowed");
     let certified = signed.iter().filter(|stated| stated.identity.is_some());
     let Some(latest) = certified.filter_map(|stated| stated.time).max() else {
         return Finding::failed(format!(
@@ -260,23 +260,11 @@ fn age(signed: &[&Stated], maximum: u64, now: Epoch) -> Finding {
              key's may be stamped again at any time"
         ));
     };
-    let age = now.0.saturating_sub(latest.0);
-    let message = format!("it was signed {} ago, {limit}", in_words(age));
+    let age = Age(now.0.saturating_sub(latest.0));
+    let message = format!("it was signed {age} ago, {limit}");
     match age <= maximum {
         true => Finding::proven(message),
         false => Finding::failed(message),
-    }
-}
-
-fn in_words(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        0..3600 => (seconds / 60, "minute"),
-        3600..86_400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    match count {
-        1 => format!("1 {unit}"),
-        count => format!("{count} {unit}s"),
     }
 }
 
@@ -385,11 +373,11 @@ impl Reading<'_> {
         }
         let maximum_age = match written.maximum_age {
             None => None,
-            Some(text) => match seconds(&text) {
-                Some(seconds) => Some(seconds),
-                None => {
-                    let message = format!("`{}` is no age such as 30d, 12h or 90m", *text);
-                    self.error(text.span(), message);
+            Some(text) => match text.parse() {
+                Ok(age) => Some(age),
+                Err(error) => {
+                    let error: InvalidAge = error;
+                    self.error(text.span(), error.to_string());
                     None
                 }
             },
@@ -505,18 +493,6 @@ impl Reading<'_> {
             }
         }
     }
-}
-
-/// `30d`, `12h`, `90m` in seconds.
-fn seconds(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "d" => 86_400,
-        "h" => 3600,
-        "m" => 60,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

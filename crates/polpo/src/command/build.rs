@@ -1,5 +1,6 @@
 use std::fs;
 
+use apk::index::Stamping;
 use base::{Arch, Epoch};
 use build::build_recipe::{BuildOptions, build_recipe};
 use build::executor::{Debug, LocalExecutor};
@@ -66,6 +67,13 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             network,
             recording,
             out: &arguments.out_dir,
+            stamping: Stamping {
+                begin: arguments.stamp_index,
+                now: match arguments.target.source_date_epoch {
+                    0 => settings::now(),
+                    given => Epoch(given),
+                },
+            },
             signer: signer.as_ref(),
             namespace: &arguments.namespace,
             recipe: Some(record),

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use base::{Digest, Reporter};
-use store::{Refusal, Validators, Wanted, WriteError};
+use store::{Refusal, StoreError, Validators, Wanted, WriteError};
 use url::Url;
 
 use super::super::{ArchName, LoadedRepository, Location, Repository, RepositoryError};
 use super::{Access, IndexState, PlaceError, Refresh, bare, copy, locked};
-use crate::index::MAXIMUM_INDEX;
+use crate::index::{MAXIMUM_INDEX, Stamp};
 use crate::install::CacheFolder;
 use crate::signature::Keyring;
+
+/// The record of the greatest stamp of the indexes that were at a URL.
+const SEEN: &str = "index-stamp";
 
 /// Asks for the index of one repository.
 pub(super) struct Asker<'a> {
@@ -32,9 +35,10 @@ impl Asker<'_> {
         let name = bare(url);
         let before = locked(&self.access.asked).get(&name).cloned();
         if let Some(path) = before {
-            return Ok((self.read(&path)?, IndexState::Unchanged));
+            return Ok((self.read(&path, url)?, IndexState::Unchanged));
         }
         let (path, loaded, state) = self.ask(url).await?;
+        self.remember(loaded.stamp(), url)?;
         locked(&self.access.asked).insert(name, path);
         Ok((loaded, state))
     }
@@ -76,7 +80,7 @@ impl Asker<'_> {
                 } else {
                     IndexState::Kept
                 };
-                Ok((cached.path.clone(), self.read(&cached.path)?, state))
+                Ok((cached.path.clone(), self.read(&cached.path, url)?, state))
             }
         }
     }
@@ -89,7 +93,7 @@ impl Asker<'_> {
     ) -> Result<(PathBuf, LoadedRepository, IndexState), PlaceError> {
         let url = match place {
             Location::Folder(path) => {
-                let loaded = self.verified(path)?;
+                let loaded = self.verified(path, own)?;
                 return Ok((path.clone(), loaded, IndexState::Local));
             }
             Location::Url(url) => url,
@@ -127,11 +131,11 @@ impl Asker<'_> {
                 let Some(path) = &former else {
                     return Err(Refusal::Nonsense("304 to a question without a condition").into());
                 };
-                let loaded = self.verified(path)?;
+                let loaded = self.verified(path, own)?;
                 let path = self.place_in_cache(path, own)?;
                 return Ok((path, loaded, IndexState::Unchanged));
             };
-            let loaded = match self.verified(arrived.path()) {
+            let loaded = match self.verified(arrived.path(), own) {
                 Ok(loaded) => loaded,
                 Err(_) if arrived.is_resumed() => {
                     // The parts may be of two files: once more, from the beginning.
@@ -157,14 +161,45 @@ impl Asker<'_> {
         folder.find(&name).map(|_| folder.path().join(name))
     }
 
-    fn read(&self, path: &Path) -> Result<LoadedRepository, RepositoryError> {
-        let store = Some(&self.access.store);
-        self.repository
-            .open_index(self.arch, path, self.keyring, store)
+    /// The greatest stamp that was seen at this place. Of an index whose signature doesn't matter,
+    /// its stamp does not either.
+    fn seen(&self, url: &Url) -> Result<Option<Stamp>, StoreError> {
+        match self.keyring {
+            Some(_) => self.access.store.record_get(SEEN, &seen_key(url)),
+            None => Ok(None),
+        }
     }
 
-    fn verified(&self, path: &Path) -> Result<LoadedRepository, PlaceError> {
-        self.read(path).map_err(|error| match error {
+    fn remember(&self, stamp: Option<Stamp>, url: &Url) -> Result<(), StoreError> {
+        // What another process may have seen meanwhile counts too.
+        let is_newer = stamp > self.seen(url)? || self.access.settings.freshness.accept_older;
+        if self.keyring.is_none() || !is_newer {
+            return Ok(());
+        }
+        self.access.store.record_put(SEEN, &seen_key(url), &stamp)
+    }
+
+    /// Reads an index of the repository, which must be recent enough.
+    fn read(&self, path: &Path, url: &Url) -> Result<LoadedRepository, RepositoryError> {
+        let store = Some(&self.access.store);
+        let loaded = self
+            .repository
+            .open_index(self.arch, path, self.keyring, store)?;
+        let seen = self.seen(url)?;
+        let freshness = self.access.settings.freshness;
+        match freshness.check(loaded.stamp(), seen) {
+            Ok(()) => Ok(loaded),
+            Err(source) => Err(RepositoryError::Stale {
+                repository: self.repository.to_string(),
+                source,
+            }),
+        }
+    }
+
+    fn verified(&self, path: &Path, url: &Url) -> Result<LoadedRepository, PlaceError> {
+        self.read(path, url).map_err(|error| match error {
+            RepositoryError::Stale { source, .. } => PlaceError::Stale(source),
+            RepositoryError::Store(error) => PlaceError::Refused(Refusal::Store(error)),
             RepositoryError::Index { source, .. } => PlaceError::Index(source),
             RepositoryError::NoIndex { .. } => PlaceError::Refused(Refusal::NotThere),
             other => PlaceError::Repository(Box::new(other)),
@@ -216,6 +251,10 @@ impl Asker<'_> {
         copy(path, folder, &name)?;
         Ok(folder.path().join(name))
     }
+}
+
+fn seen_key(url: &Url) -> Digest {
+    Digest::of(bare(url).as_bytes())
 }
 
 struct CachedIndex {

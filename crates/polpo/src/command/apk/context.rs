@@ -262,6 +262,7 @@ impl<'p> Context<'p> {
                 false => Refresh::WhenMissing,
             },
             accept_stale: true,
+            freshness: settings::freshness(&global.freshness),
             proof: settings::proof(&global.rebuilders)?,
             ..AccessSettings::default()
         };
@@ -458,6 +459,12 @@ impl<'p> Context<'p> {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// Whether indexes are held to more than their signatures.
+    fn asks_more_than_signatures(&self) -> bool {
+        let global = self.global;
+        global.rebuilders.rebuilt_by.is_some() || global.freshness.index_max_age.is_some()
+    }
+
     async fn load(
         &self,
         repository: &Repository,
@@ -471,7 +478,7 @@ impl<'p> Context<'p> {
             false => Some(self.keyring()?),
         };
         let loaded: Result<LoadedRepository, RepositoryError> = match &place {
-            Location::Folder(path) if self.global.rebuilders.rebuilt_by.is_none() => {
+            Location::Folder(path) if !self.asks_more_than_signatures() => {
                 let is_large = path.metadata().is_ok_and(|found| found.len() > SMALL_INDEX);
                 // Who has no place for a store reads the index anew.
                 let store = is_large.then(|| self.store().ok()).flatten();

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::commit::indented;
 use super::context::Context;
 use super::making;
+use super::options::Stamp;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
 use crate::settings;
@@ -49,6 +50,8 @@ pub(crate) struct Arguments {
     /// leaves it
     #[arg(long, value_name = "KEY")]
     sign_key: Vec<PathBuf>,
+    #[command(flatten)]
+    stamp: Stamp,
     /// How the outcome is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -82,8 +85,11 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
         true => BTreeSet::new(),
         false => gathered.unsatisfied(),
     };
+    let formers = [arguments.output.as_deref(), arguments.index.as_deref()];
+    let description = arguments.description.as_deref().unwrap_or_default();
+    let description = arguments.stamp.describe(description, formers)?;
     let index = Index {
-        description: arguments.description.clone().unwrap_or_default(),
+        description,
         entries: gathered.listed(arguments),
         ..Index::default()
     };

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::making::{self, Generating};
-use super::options::Generation;
+use super::options::{Generation, Stamp};
 use super::verify::system_words;
 use crate::output::failure::Failure;
 use crate::output::{Format, Printer};
@@ -60,6 +60,8 @@ pub(crate) struct Arguments {
     /// How the outcome is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    stamp: Stamp,
     #[command(flatten)]
     generation: Generation,
     /// Package files; with --filter-spec, names
@@ -132,10 +134,12 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
     }
     let packages = index.len();
     let description = arguments.description.as_deref().unwrap_or_default();
+    let formers = [Some(output.as_path()), arguments.index.as_deref()];
+    let description = arguments.stamp.describe(description, formers)?;
     let failed = |error| Failure::failed("Index creation failed", error);
     let bytes = index
         .finish(
-            description,
+            &description,
             names.as_ref(),
             &signers,
             generating.compression(),

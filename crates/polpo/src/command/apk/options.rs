@@ -1,12 +1,16 @@
 //! Options that several of apk's commands share, under apk's names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use apk::adb::Compression;
+use apk::index::{self, Index, IndexError, Stamping};
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::arguments::Rebuilders;
+use super::making;
+use crate::arguments::{Freshness, Rebuilders};
 use crate::output::Format;
+use crate::output::failure::Failure;
+use crate::settings;
 
 /// A switch that is `yes` or `no`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,6 +93,8 @@ pub(crate) struct Global {
     /// Seconds without progress after which a connection is given up
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) freshness: Freshness,
     #[command(flatten)]
     pub(crate) rebuilders: Rebuilders,
     /// Do not use anything cached, here or in a proxy
@@ -215,4 +221,46 @@ pub(crate) struct Generation {
     /// Private key to sign with; may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) sign_key: Vec<PathBuf>,
+}
+
+/// How an index is numbered and dated.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stamp {
+    /// Begin to number and date the index, so that nobody can pass an older one off as new. Where the
+    /// one before is numbered, this goes on in any case
+    #[arg(long)]
+    stamp: bool,
+}
+
+impl Stamp {
+    /// The description of an index that takes the place of the `formers`, as far as they are there.
+    /// Its time is `SOURCE_DATE_EPOCH`, or else the present.
+    pub(crate) fn describe(
+        &self,
+        description: &str,
+        formers: [Option<&Path>; 2],
+    ) -> Result<String, Failure> {
+        let mut former: Option<String> = None;
+        for path in formers.into_iter().flatten().filter(|path| path.is_file()) {
+            match Index::read_unverified(path) {
+                Ok(index)
+                    if former.as_deref().and_then(index::Stamp::of)
+                        < index::Stamp::of(&index.description) =>
+                {
+                    former = Some(index.description);
+                }
+                Ok(_) => {}
+                Err(error @ IndexError::Read { .. }) => {
+                    return Err(Failure::failed("the index can't be numbered", error));
+                }
+                // What is no index had no number.
+                Err(_) => {}
+            }
+        }
+        let stamping = Stamping {
+            begin: self.stamp,
+            now: making::source_date_epoch()?.unwrap_or_else(settings::now),
+        };
+        Ok(stamping.describe(description, former.as_deref()))
+    }
 }
