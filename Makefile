@@ -26,5 +26,6 @@ check: ## What CI checks besides the tests
 	scripts/install check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --locked
 	$(CARGO) run -q --locked -p xtask -- layers
 	target/tools/bin/cargo-deny check bans licenses sources

@@ -97,8 +97,9 @@ fn forged(magic: &[u8; 12], input: &[u8]) -> Option<Vec<u8>> {
 /// Asks for all that can be asked for.
 fn ask(catalogue: &Catalogue) {
     let _ = (catalogue.names(), catalogue.description());
-    for place in 0..catalogue.len().min(32) {
-        let candidate = catalogue.candidate(place).expect("there are as many");
+    let candidates = catalogue.candidates();
+    assert_eq!(candidates.len(), catalogue.len());
+    for (place, candidate) in candidates.iter().enumerate().take(32) {
         // Damaged details are an error.
         let entry = catalogue.entry(place);
         let name = catalogue.name(place).expect("there are as many");

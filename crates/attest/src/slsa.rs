@@ -12,6 +12,9 @@ use crate::intoto::{Statement, Subject};
 /// The predicate type.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
+/// What the file of statements about a package, which lies beside it, has after its name.
+pub const FILE_SUFFIX: &str = ".intoto.jsonl";
+
 /// The predicate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use attest::dsse::{DsseError, Envelope};
 use attest::intoto::{JsonError, PAYLOAD_TYPE, Statement, StatementError, Subject};
 use attest::slsa::{
-    BuildDefinition, Builder, Metadata, PREDICATE_TYPE, Provenance, ResourceDescriptor, RunDetails,
+    BuildDefinition, Builder, FILE_SUFFIX, Metadata, PREDICATE_TYPE, Provenance,
+    ResourceDescriptor, RunDetails,
 };
 use attest::spdx::{RecipeRecord, package_url};
 use base::{Digest, Epoch};
@@ -30,9 +31,6 @@ pub const BUILD_TYPE: &str = "urn:polpo:build-type:package:v1";
 
 /// The builder that runs on whatever machine polpo was called on.
 pub const LOCAL_BUILDER: &str = "urn:polpo:builder:local";
-
-/// What a statement's file has after the package's name.
-pub const SUFFIX: &str = ".intoto.jsonl";
 
 /// Longer files hold no statement: 128 MiB.
 const MAX_LENGTH: u64 = 128 << 20;
@@ -207,7 +205,7 @@ pub enum ProvenanceError {
 /// Where the statement about the package at `path` lies.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(SUFFIX);
+    name.push(FILE_SUFFIX);
     PathBuf::from(name)
 }
 

@@ -149,6 +149,16 @@ impl Index {
         Index::from_bytes(path, &bytes_of(path)?, None)
     }
 
+    /// The name of the key of the keyring that signed the index at `path`.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn signer(path: &Path, keyring: &Keyring) -> Result<String, IndexError> {
+        let bytes = bytes_of(path)?;
+        let file = IndexFile::check(path, &bytes, Some(keyring))?;
+        Ok(file.signer.unwrap_or_default().to_owned())
+    }
+
     /// Reads an index out of memory; `path` names it in errors. Without a keyring, signatures are
     /// not looked at.
     ///

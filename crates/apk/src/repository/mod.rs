@@ -378,6 +378,22 @@ impl Location {
         }
     }
 
+    /// The place whose name has this at its end, too.
+    fn with_suffix(&self, suffix: &str) -> Location {
+        match self {
+            Location::Folder(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(suffix);
+                Location::Folder(path.into())
+            }
+            Location::Url(url) => {
+                let mut url = url.clone();
+                url.set_path(&format!("{}{suffix}", url.path()));
+                Location::Url(url)
+            }
+        }
+    }
+
     /// The place that holds this one.
     fn parent(&self) -> Location {
         match self {

@@ -4,7 +4,9 @@
 //! and what is false are told apart: a report without anything false is good, but says how far it
 //! reaches.
 
+mod chain;
 mod files;
+mod package;
 mod policy;
 mod report;
 mod statements;
@@ -12,24 +14,34 @@ mod statements;
 use std::collections::BTreeMap;
 
 use apk::database::{Database, DatabaseError, InstalledPackage};
-use apk::dependency::{Dependency, Identity};
+use apk::dependency::Dependency;
 use apk::index::IndexEntry;
-use apk::package::{Manifest, PackageInfo};
-use apk::repository::{Access, LoadedRepository, Proof};
+use apk::package::{Manifest, PackageError, PackageInfo};
+use apk::repository::RepositoryError;
 use apk::signature::Keyring;
-use archive::Limits;
 use archive::tree::NodeKind;
 use attest::spdx::Document;
-use attest::trust::Trust;
-use base::{Arch, Digest, Epoch, Reporter};
+use base::{Arch, Digest, Epoch};
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use oci::{Layout, LayoutError};
 
 use crate::contents::{self, Contents, ContentsError};
 
+use chain::Made;
+
+pub use chain::Grounds;
+pub use package::{verify_index, verify_package};
 pub use policy::Policy;
 pub(crate) use report::plain;
-pub use report::{Finding, Standing, VerifyReport};
+pub use report::{Finding, Standing, Subject, VerifyReport};
 pub use statements::{Stated, Statements};
+
+/// The folder of packages' own bills of materials.
+const BILLS: &str = "var/lib/db/sbom";
+
+/// Packages that are brought at the same time.
+const AT_ONCE: usize = 8;
 
 /// What an image is checked against.
 #[derive(Clone, Copy)]
@@ -40,22 +52,13 @@ pub struct VerifyRequest<'a> {
     pub tag: Option<&'a str>,
     /// The architecture whose image is checked.
     pub arch: Arch,
-    /// Whose statements about the image count.
-    pub trust: &'a Trust,
-    /// The repositories that its packages come from; their indexes' signatures were checked when
-    /// they were opened.
-    pub repositories: &'a [LoadedRepository],
-    /// How their packages are come by.
-    pub access: &'a Access,
-    /// The keys of the repositories.
-    pub keyring: &'a Keyring,
+    /// Whom to believe, about the image and its packages.
+    pub grounds: Grounds<'a>,
     /// What else must hold, and the time that ages are told from.
     pub policy: Option<(&'a Policy, Epoch)>,
-    /// Is told what is fetched.
-    pub reporter: &'a dyn Reporter,
 }
 
-/// The image can't even be looked at.
+/// What is to be verified can't even be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// There is no such image, or it is damaged.
@@ -67,6 +70,15 @@ pub enum VerifyError {
     /// Its database can't be read.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// It is no package.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// It is no index.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// It, or a file beside it, can't be read.
+    #[error(transparent)]
+    Disk(#[from] store::WriteError),
 }
 
 /// A package of the image and what its repository has of it.
@@ -109,24 +121,24 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     let sboms = said.sboms;
     findings.extend(said.findings);
 
-    let mut checked = Vec::new();
-    let mut packages = Vec::new();
-    for installed in &database.packages {
-        let (finding, listed, original) = package(request, installed, &contents).await;
+    let (mut checked, mut packages, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    let work = database.packages.iter();
+    let mut work = stream::iter(work.map(|package| installed(request.grounds, package, &contents)))
+        .buffered(AT_ONCE);
+    while let Some((finding, package, stated)) = work.next().await {
         packages.push(finding);
-        checked.push(Checked {
-            installed,
-            listed,
-            original,
-        });
+        checked.push(package);
+        made.extend(stated);
     }
+    drop(work);
     let title = match packages.len() {
         1 => "1 package is installed".to_owned(),
         count => format!("{count} packages are installed"),
     };
     findings.push(Finding::group(title, packages));
+    findings.extend(request.grounds.built_with(&made).await);
     findings.push(files::check(&contents, &checked));
-    findings.push(keys(&database, request.keyring));
+    findings.push(keys(&database, request.grounds.keyring));
     findings.extend(sboms.iter().map(|sbom| same_packages(sbom, &checked)));
     if sboms.is_empty() {
         findings.push(Finding::failed(
@@ -134,24 +146,10 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
         ));
     }
     Ok(VerifyReport {
-        image: digest,
+        subject: Subject::Image(digest),
         slsa_level: said.slsa_level,
         findings,
     })
-}
-
-/// Whether enough builders made the package again.
-fn rebuilt(proof: &Proof, identity: &Identity) -> Finding {
-    let (found, required) = (proof.vouched(identity), proof.required());
-    let message = match found {
-        0 => "no trusted rebuilder states that it comes out the same".to_owned(),
-        1 => "1 trusted rebuilder states that it comes out the same".to_owned(),
-        count => format!("{count} trusted rebuilders state that it comes out the same"),
-    };
-    match found >= required {
-        true => Finding::proven(message),
-        false => Finding::failed(format!("{message}; {required} must")),
-    }
 }
 
 /// Whom apk in the image trusts, beside those who sign the repositories.
@@ -176,91 +174,82 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
     )
 }
 
-/// One package: a signed index lists it, its file is intact, its sources are named.
-async fn package(
-    request: &VerifyRequest<'_>,
-    installed: &InstalledPackage,
+/// One package: a signed index lists it, its file is intact, its making is stated.
+async fn installed<'i>(
+    grounds: Grounds<'_>,
+    installed: &'i InstalledPackage,
     contents: &Contents,
-) -> (Finding, Option<IndexEntry>, Option<(Manifest, Digest)>) {
-    let identity = &installed.entry.identity;
-    let listed = request.repositories.iter().find_map(|repository| {
-        let place = repository.catalogue.find_identity(identity)?;
-        Some((repository, repository.entry(place)))
-    });
-    let unlisted = |reason: String| {
-        let info = &installed.entry.info;
-        let title = format!("{} {}", info.name, info.version);
-        let finding = Finding::group(title, vec![Finding::failed(reason)]);
-        (finding, None, None)
+) -> (Finding, Checked<'i>, Option<Made>) {
+    let recorded = &installed.entry;
+    let mut checked = Checked {
+        installed,
+        listed: None,
+        original: None,
     };
-    let (repository, entry) = match listed {
-        Some((repository, Ok(entry))) => (repository, entry),
-        Some((_, Err(unreadable))) => return unlisted(unreadable.to_string()),
+    let listed = match grounds.listed(&recorded.identity) {
+        Some((repository, Ok(entry))) => Ok((repository, entry)),
+        Some((_, Err(unreadable))) => Err(unreadable.to_string()),
         None => {
-            let info = &installed.entry.info;
-            let mut repositories = request.repositories.iter();
+            let mut repositories = grounds.repositories.iter();
             let other = repositories.any(|repository| {
                 let catalogue = &repository.catalogue;
+                let info = &recorded.info;
                 catalogue.find(&info.name, &info.version).is_some()
             });
-            let reason = if other {
-                "the signed index has another package of this name and version"
-            } else {
-                "no signed index lists it"
-            };
-            return unlisted(reason.to_owned());
+            Err(match other {
+                true => "the signed index has another package of this name and version",
+                false => "no signed index lists it",
+            }
+            .to_owned())
         }
     };
-    let info = &entry.info;
-    let title = format!("{} {}", info.name, info.version);
-    let mut parts = vec![Finding::proven(format!(
-        "a signed index lists it as {}",
-        entry.identity
-    ))];
-    parts.extend(misstated(&installed.entry.info, &entry.info));
-    parts.extend(
-        repository
-            .proof
-            .as_ref()
-            .map(|proof| rebuilt(proof, identity)),
-    );
-    let brought = request
-        .access
-        .package(repository, &entry, request.reporter)
-        .await;
-    let opened = brought.and_then(|path| {
-        let package = repository.open_package_at(&path, &entry)?;
-        let failed = |source| apk::repository::RepositoryError::Package {
-            repository: repository.name.clone(),
-            source,
-        };
-        let manifest = package.manifest(&Limits::default()).map_err(failed)?;
-        let digest = package.digest().map_err(failed)?;
-        Ok((package, manifest, digest))
-    });
-    let original = match opened {
-        Err(refused) => {
-            parts.push(Finding::failed(refused.to_string()));
-            None
+    let (repository, entry) = match listed {
+        Ok(listed) => listed,
+        Err(reason) => {
+            let title = format!("{} {}", recorded.info.name, recorded.info.version);
+            let finding = Finding::group(title, vec![Finding::failed(reason)]);
+            return (finding, checked, None);
         }
-        Ok((package, manifest, digest)) => {
+    };
+    let title = format!("{} {}", entry.info.name, entry.info.version);
+    let mut parts = grounds.by_index(repository, &entry);
+    parts.extend(misstated(&recorded.info, &entry.info));
+    let mut made = None;
+    match grounds.look(repository, &entry).await {
+        Err(refused) => parts.push(Finding::failed(refused.to_string())),
+        Ok(looked) => {
             parts.push(Finding::proven(format!(
-                "its file {digest} is what the index names, and its data has the hashes it names"
+                "its file {} is what the index names, and its data has the hashes it names",
+                looked.digest
             )));
-            if package.scripts() != &installed.scripts {
+            if looked.package.scripts() != &installed.scripts {
                 parts.push(Finding::failed(
                     "the installed database has other scripts than its file".to_owned(),
                 ));
             }
-            parts.push(match package.verify(request.keyring) {
+            parts.push(match looked.package.verify(grounds.keyring) {
                 Ok(key) => Finding::proven(format!("its file is signed by {key}")),
                 Err(refused) => Finding::unproven(format!("its file: {refused}")),
             });
-            Some((manifest, digest))
+            let document = document(&entry.info, contents);
+            let of = Some((repository, &entry));
+            let (findings, found) = grounds.origins(of, &looked, document.as_ref()).await;
+            parts.extend(findings);
+            made = found;
+            checked.original = Some((looked.manifest, looked.digest));
         }
-    };
-    parts.push(sources(&info.name, &info.version, contents));
-    (Finding::group(title, parts), Some(entry), original)
+    }
+    checked.listed = Some(entry);
+    (Finding::group(title, parts), checked, made)
+}
+
+/// The package's own bill of materials, as the image has it.
+fn document(info: &PackageInfo, contents: &Contents) -> Option<Document> {
+    let path = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
+    match &contents.kept.get(&path)?.kind {
+        NodeKind::File { content, .. } => Document::from_json(&content.read().ok()?).ok(),
+        _ => None,
+    }
 }
 
 /// What the installed database says otherwise than the signed index: scanners and apk go by it.
@@ -295,71 +284,6 @@ fn misstated(installed: &PackageInfo, listed: &PackageInfo) -> Vec<Finding> {
             ))
         })
         .collect()
-}
-
-/// What the package's own SBOM says it was built from.
-fn sources(name: &str, version: &str, contents: &Contents) -> Finding {
-    let path = format!("var/lib/db/sbom/{name}-{version}.spdx.json");
-    let document = contents.kept.get(&path).and_then(|node| match &node.kind {
-        NodeKind::File { content, .. } => Document::from_json(&content.read().ok()?).ok(),
-        _ => None,
-    });
-    let Some(document) = document else {
-        return Finding::unproven(
-            "it names no sources: to this check it is an opaque binary".to_owned(),
-        );
-    };
-    let sources: Vec<&attest::spdx::Package> = document
-        .relationships
-        .iter()
-        .filter(|relation| relation.relationship_type == "GENERATED_FROM")
-        .filter_map(|relation| {
-            document
-                .packages
-                .iter()
-                .find(|package| package.id == relation.related_spdx_element)
-        })
-        .collect();
-    if sources.is_empty() {
-        return Finding::unproven(
-            "its SBOM names no sources: to this check it is an opaque binary".to_owned(),
-        );
-    }
-    let parts = sources
-        .into_iter()
-        .map(|source| {
-            let digest = source
-                .checksums
-                .iter()
-                .find(|checksum| checksum.algorithm == "SHA256");
-            let name = source_name(source);
-            match digest {
-                Some(digest) if source.primary_package_purpose.as_deref() == Some("INSTALL") => {
-                    Finding::unproven(format!(
-                        "{name} sha256:{}, a binary that somebody else built",
-                        digest.checksum_value
-                    ))
-                }
-                Some(digest) => Finding::proven(format!("{name} sha256:{}", digest.checksum_value)),
-                None => Finding::unproven(format!("{name} is named without a SHA-256")),
-            }
-        })
-        .collect();
-    Finding::group("its SBOM names what it was built from".to_owned(), parts)
-}
-
-/// What a source is called: where it is to be had, else its package URL if that says more than its
-/// name, else its name.
-fn source_name(source: &attest::spdx::Package) -> &str {
-    if source.download_location != attest::licence::NO_ASSERTION {
-        return &source.download_location;
-    }
-    let locators = source
-        .external_refs
-        .iter()
-        .map(|reference| reference.reference_locator.as_str());
-    let mut distributed = locators.filter(|locator| !locator.starts_with("pkg:generic/"));
-    distributed.next().unwrap_or(&source.name)
 }
 
 /// Whether the SBOM lists the installed packages, all of them, and nothing else.

@@ -27,11 +27,24 @@ pub struct Finding {
     pub parts: Vec<Finding>,
 }
 
-/// What is known of an image. `Display` draws it as a tree.
+/// What was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// An image, by the digest of its manifest.
+    Image(Digest),
+    /// A package, by the SHA-256 of its file.
+    Package(Digest),
+    /// An index of a repository, by the SHA-256 of its file.
+    Index(Digest),
+}
+
+/// What is known of an image, a package or an index. `Display` draws it as a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// The digest of the manifest.
-    pub image: Digest,
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
     /// The SLSA level of the builder, where a policy says what builders stand for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slsa_level: Option<u32>,
@@ -134,7 +147,11 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "image {}", self.image)?;
+        match self.subject {
+            Subject::Image(digest) => writeln!(f, "image {digest}")?,
+            Subject::Package(digest) => writeln!(f, "package {digest}")?,
+            Subject::Index(digest) => writeln!(f, "index {digest}")?,
+        }
         for (place, finding) in self.findings.iter().enumerate() {
             finding.draw(f, "", place + 1 == self.findings.len())?;
         }

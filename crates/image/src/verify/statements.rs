@@ -149,7 +149,7 @@ pub(super) struct Said {
 
 /// Checks what is said about the image, and gives the SBOMs that those who are trusted signed.
 pub(super) fn check(request: &VerifyRequest<'_>, image: &Descriptor) -> Result<Said, LayoutError> {
-    let mut statements = Statements::about(request.layout, image, request.trust)?;
+    let mut statements = Statements::about(request.layout, image, request.grounds.trust)?;
     // Who signs the index of an image for several machines signs each of them: it names them by digest.
     let whole = match request.layout.resolve(request.tag) {
         Ok(whole) if media_type::is_index(&whole.media_type) => Some(whole),
@@ -160,7 +160,7 @@ pub(super) fn check(request: &VerifyRequest<'_>, image: &Descriptor) -> Result<S
     if let Some(whole) = whole.filter(|whole| whole.digest != image.digest)
         && lists(request.layout, &whole, image)?
     {
-        let of_all = Statements::about(request.layout, &whole, request.trust)?;
+        let of_all = Statements::about(request.layout, &whole, request.grounds.trust)?;
         let signatures = of_all.trusted.into_iter();
         statements
             .trusted

@@ -5,7 +5,7 @@ use attest::bundle::Bundle;
 use attest::intoto::{Statement, Subject};
 use attest::trust::Trust;
 use base::{Digest, Silent};
-use image::verify::{Standing, VerifyReport, VerifyRequest, verify};
+use image::verify::{Grounds, Standing, VerifyReport, VerifyRequest, verify};
 use image::{Attaching, BuiltImage, Form, SIGNATURE, Signer};
 use key::{Algorithm, PrivateKey};
 use oci::{Companion, Descriptor, Layout, Manifest, media_type};
@@ -61,11 +61,13 @@ fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
         layout,
         tag: Some("latest"),
         arch: ARCH,
-        trust: &trust,
-        repositories: &bed.repositories(),
-        access: &access(&store),
-        keyring: &bed.keyring(),
-        reporter: &Silent,
+        grounds: Grounds {
+            trust: &trust,
+            repositories: &bed.repositories(),
+            access: &access(&store),
+            keyring: &bed.keyring(),
+            reporter: &Silent,
+        },
     }))
     .unwrap()
 }
@@ -111,11 +113,13 @@ fn an_honest_image() {
     │ │ ├─✓ a signed index lists it as Q1…
     │ │ ├─✓ its file sha256:… is what the index names, and its data has the hashes it names
     │ │ ├─✓ its file is signed by test.rsa.pub
+    │ │ ├─? no provenance lies beside it: nobody says how it was built
     │ │ └─? it names no sources: to this check it is an opaque binary
-    │ └─✓ hello 1.0-r0
+    │ └─? hello 1.0-r0
     │   ├─✓ a signed index lists it as Q1…
     │   ├─✓ its file sha256:… is what the index names, and its data has the hashes it names
     │   ├─✓ its file is signed by test.rsa.pub
+    │   ├─? no provenance lies beside it: nobody says how it was built
     │   └─✓ its SBOM names what it was built from
     │     └─✓ https://example.org/hello-1.0.tar.gz sha256:…
     ├─? the files of the layers
@@ -232,11 +236,13 @@ fn caught(layers: &[Vec<u8>]) -> String {
         layout: &layout,
         tag: None,
         arch: ARCH,
-        trust: &trust,
-        repositories: &bed.repositories(),
-        access: &access(&store),
-        keyring: &bed.keyring(),
-        reporter: &Silent,
+        grounds: Grounds {
+            trust: &trust,
+            repositories: &bed.repositories(),
+            access: &access(&store),
+            keyring: &bed.keyring(),
+            reporter: &Silent,
+        },
     }));
     match found {
         Ok(report) => drawn(&report)

@@ -155,18 +155,18 @@ Examples:
 
   polpo verify registry.example/team/hello:1.2 --policy policy.yaml -r https://packages.example/os -k keys
 
+  polpo verify packages/x86_64/hello-2.10-r0.apk -r packages -r build/seed -k keys   # back to the seed
+  polpo verify packages/x86_64/APKINDEX.tar.gz -k keys --index-max-age 7d
+
 Nobody is asked but the registry and the repositories that are named. An SBOM that is signed is no
 signature of the image.")]
 pub(crate) struct Verify {
-    /// Folder of an OCI layout, or REGISTRY/REPOSITORY:TAG
-    #[arg(value_name = "IMAGE")]
+    /// Folder of an OCI layout, REGISTRY/REPOSITORY:TAG, or the file of a package or an index
+    #[arg(value_name = "WHAT")]
     pub(crate) image: String,
-    /// Public key that the image's statements must be signed by
-    #[arg(
-        long,
-        required_unless_present_any = ["trusted_root", "policy"],
-        value_name = "KEY.pub"
-    )]
+    /// Public key that statements about the image or package must be signed by; needed for images,
+    /// unless --trusted-root or --policy is there
+    #[arg(long, value_name = "KEY.pub")]
     pub(crate) key: Vec<PathBuf>,
     /// File that says who may sign, what must be stated, how old a signature may be, and how many
     /// must have built the packages again

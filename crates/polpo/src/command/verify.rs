@@ -1,9 +1,14 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
+use apk::verify::{Kind, kind_of};
 use attest::slsa::{Builder, ResourceDescriptor, VerificationSummary};
+use attest::trust::Trust;
 use base::{Arch, Epoch};
-use image::verify::{Policy, VerifyReport, VerifyRequest, verify};
+use image::verify::{
+    Grounds, Policy, VerifyReport, VerifyRequest, verify, verify_index, verify_package,
+};
 use oci::Layout;
 use oci::copy::{CopySettings, Origin, to_layout};
 
@@ -13,12 +18,22 @@ use crate::arguments::Rebuilders;
 use crate::arguments::trust::Verify;
 use crate::output::Printer;
 use crate::output::failure::Failure;
-use crate::settings::{self, Session};
+use crate::settings::{self, Session, Trusted};
 
 /// Who verifies on whatever machine polpo is called on.
 const VERIFIER: &str = "urn:polpo:verifier:local";
 
 pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
+    let path = Path::new(&arguments.image);
+    if path.is_file() {
+        return file(path, arguments, session).await;
+    }
+    if !names_signers(arguments) && arguments.policy.is_none() {
+        return Err(Failure::Usage(
+            "to verify an image, say who must have signed it: --key, --trusted-root or --policy"
+                .to_owned(),
+        ));
+    }
     let what = || format!("{} can't be verified", arguments.image);
     let arch = arguments.arch.unwrap_or(Arch::host());
     let policy = arguments.policy.as_deref().map(Policy::load).transpose()?;
@@ -79,12 +94,8 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
         layout: &layout,
         tag: tag.as_deref(),
         arch,
-        trust,
-        repositories: &trusted.repositories,
-        access: &trusted.access,
-        keyring: &trusted.keyring,
+        grounds: grounds(&trusted, trust, session),
         policy: policy.as_ref().map(|policy| (policy, now)),
-        reporter: session.reporter(),
     })
     .await
     .map_err(|error| Failure::failed(what(), error))?;
@@ -96,11 +107,57 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
         store::write_atomically(file, &json)
             .map_err(|error| Failure::failed("the summary can't be written", error))?;
     }
-    Ok(if report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(code(&report))
+}
+
+fn names_signers(arguments: &Verify) -> bool {
+    !arguments.key.is_empty() || arguments.certificates.trusted_root.is_some()
+}
+
+/// Verifies a file: a package or an index, by what it is.
+async fn file(path: &Path, arguments: &Verify, session: &Session<'_>) -> Result<ExitCode, Failure> {
+    let what = || format!("{} can't be verified", path.display());
+    if arguments.policy.is_some() {
+        return Err(Failure::Usage(
+            "a policy is about images; a package or an index is verified by --keyring".to_owned(),
+        ));
+    }
+    let kind = kind_of(path).map_err(|error| Failure::failed(what(), error))?;
+    let arch = arguments.arch.unwrap_or(Arch::host());
+    let trust = match names_signers(arguments) {
+        true => signatory::trust(&arguments.key, &arguments.certificates, &what)?,
+        // The keyring says who may have signed packages.
+        false => Trust::default(),
+    };
+    let trusted = settings::trusted(&arguments.repositories, arch, session).await?;
+    let grounds = grounds(&trusted, &trust, session);
+    let report = match kind {
+        Kind::Package => verify_package(path, grounds).await,
+        Kind::Index => {
+            let freshness = settings::freshness(&arguments.repositories.freshness);
+            verify_index(path, arch, freshness, grounds)
+        }
+    };
+    let report = report.map_err(|error| Failure::failed(what(), error))?;
+    Printer::new(arguments.format).print(&report, VerifyReport::to_string)?;
+    Ok(code(&report))
+}
+
+fn grounds<'a>(trusted: &'a Trusted, trust: &'a Trust, session: &'a Session<'_>) -> Grounds<'a> {
+    Grounds {
+        trust,
+        repositories: &trusted.repositories,
+        access: &trusted.access,
+        keyring: &trusted.keyring,
+        reporter: session.reporter(),
+    }
+}
+
+fn code(report: &VerifyReport) -> ExitCode {
+    match report.is_good() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    }
 }
 
 fn summary(image: &str, policy: &Policy, report: &VerifyReport, now: Epoch) -> VerificationSummary {

@@ -26,5 +26,6 @@ mod registry;
 mod remote;
 mod spine;
 mod trust;
+mod verified;
 mod world;
 mod yard;

@@ -1,4 +1,4 @@
-//! Bringing what builders state of a repository's packages to this machine.
+//! Bringing what is stated of a repository's packages to this machine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,8 +8,9 @@ use store::{Refusal, Wanted, WriteError};
 use url::Url;
 
 use super::super::proof::{Proof, ProofRequirement};
-use super::super::{ArchName, Location, Repository, RepositoryError};
+use super::super::{ArchName, LoadedRepository, Location, Repository, RepositoryError};
 use super::{Access, PlaceError};
+use crate::index::IndexEntry;
 
 /// Bytes of the statements of a repository.
 const MAXIMUM: u64 = 256 << 20;
@@ -24,26 +25,68 @@ impl Access {
         arch: &ArchName,
         reporter: &dyn Reporter,
     ) -> Result<Proof, RepositoryError> {
-        let place = repository.index(arch).parent().join(&requirement.file);
+        let file = SmallFile {
+            what: format!("{} for {arch}", requirement.file),
+            place: repository.index(arch).parent().join(&requirement.file),
+            limit: MAXIMUM,
+        };
+        let Some((place, bytes)) = self.small_file(&file, repository, reporter).await? else {
+            return Ok(Proof::new(requirement.builders, BTreeMap::new()));
+        };
+        let vouched = (requirement.read)(&bytes);
+        for note in &vouched.notes {
+            let message = format!("{place}: {note}");
+            reporter.report(Event::Notice { message: &message });
+        }
+        Ok(Proof::new(requirement.builders, vouched.builders))
+    }
+
+    /// The bytes of the file that lies beside an entry's package and has its name with `suffix`, of no
+    /// more than `limit` bytes; none if there is no such file. Nothing vouches for them.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn beside_package(
+        &self,
+        repository: &LoadedRepository,
+        entry: &IndexEntry,
+        suffix: &str,
+        limit: u64,
+        reporter: &dyn Reporter,
+    ) -> Result<Option<Vec<u8>>, RepositoryError> {
+        for place in repository.package_places(entry)? {
+            let file = SmallFile {
+                what: format!("{}{suffix}", entry.file_name()),
+                place: place.with_suffix(suffix),
+                limit,
+            };
+            let found = self.small_file(&file, &repository.repository, reporter);
+            if let Some((_, bytes)) = found.await? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file as it is now, or without the network as it was kept, and where it was found.
+    async fn small_file(
+        &self,
+        file: &SmallFile,
+        repository: &Repository,
+        reporter: &dyn Reporter,
+    ) -> Result<Option<(Location, Vec<u8>)>, RepositoryError> {
         let mut reasons = Vec::new();
-        for place in self.alternatives(&place) {
+        for place in self.alternatives(&file.place) {
             let path = match &place {
                 Location::Folder(path) => Ok(path.clone()),
-                Location::Url(url) => self.statements(url, repository, reporter).await,
+                Location::Url(url) => self.small_remote(url, file, repository, reporter).await,
             };
             let found = path.and_then(|path| {
-                let bytes = store::find_bounded(&path, MAXIMUM);
+                let bytes = store::find_bounded(&path, file.limit);
                 bytes.map_err(|error| WriteError::at("read", &path)(error).into())
             });
             match found {
-                Ok(Some(bytes)) => {
-                    let vouched = (requirement.read)(&bytes);
-                    for note in &vouched.notes {
-                        let message = format!("{place}: {note}");
-                        reporter.report(Event::Notice { message: &message });
-                    }
-                    return Ok(Proof::new(requirement.builders, vouched.builders));
-                }
+                Ok(Some(bytes)) => return Ok(Some((place, bytes))),
                 Ok(None) | Err(PlaceError::Refused(Refusal::NotThere)) => {}
                 Err(PlaceError::Refused(Refusal::Store(error))) => {
                     return Err(RepositoryError::Store(error));
@@ -51,27 +94,26 @@ impl Access {
                 Err(error) => reasons.push((place.to_string(), error)),
             }
         }
-        if reasons.is_empty() {
-            return Ok(Proof::new(requirement.builders, BTreeMap::new()));
+        match reasons.is_empty() {
+            true => Ok(None),
+            false => Err(self.unreachable(repository, &file.what, reasons)),
         }
-        let what = format!("{} for {arch}", requirement.file);
-        Err(self.unreachable(repository, &what, reasons))
     }
 
-    /// The file of statements, as it is now, or without the network as it was kept.
-    async fn statements(
+    async fn small_remote(
         &self,
         url: &Url,
+        file: &SmallFile,
         repository: &Repository,
         reporter: &dyn Reporter,
     ) -> Result<PathBuf, PlaceError> {
         let known = self.network.known(&self.store, url);
         let known = known.map_err(Refusal::Store)?;
-        let name = format!("statements of {repository}");
+        let name = format!("{} of {repository}", file.what);
         let wanted = Wanted {
             name: &name,
             url,
-            limit: MAXIMUM,
+            limit: file.limit,
             size: None,
             expected: None,
             only_https: false,
@@ -98,4 +140,14 @@ impl Access {
             (Err(refusal), _) => Err(refusal.into()),
         }
     }
+}
+
+/// A file beside an index or a package, which a repository may have or not.
+struct SmallFile {
+    /// What is told when it can't be had.
+    what: String,
+    /// Where it is, in the repository's own place.
+    place: Location,
+    /// Bytes it may have.
+    limit: u64,
 }
