@@ -10,6 +10,7 @@ use base::{Arch, Epoch};
 use criterion::{Criterion, criterion_group, criterion_main};
 use polpo_build::describe::Origin;
 use polpo_build::emit::{EmitOptions, emit};
+use polpo_build::executor::Owners;
 use polpo_build::lint::Levels;
 use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions};
 
@@ -80,6 +81,7 @@ fn packaging(criterion: &mut Criterion) {
                 &recipe,
                 &folders,
                 &EmitOptions {
+                    owners: &Owners::default(),
                     out: &out,
                     epoch: Epoch(0),
                     origin: &origin,

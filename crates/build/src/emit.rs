@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use crate::analyse::{self, AnalyseError, Dependencies, PackageView};
 use crate::describe::{self, Origin, one_line};
+use crate::executor::Owners;
 use crate::lint::{self, Levels, LintError, LintResults, LintView, ResultsError};
 use crate::recipe::{
     FileCapabilities, GuestRequest, ResolvedPackage, ResolvedRecipe, ResolvedTest, Scriptlets, Step,
@@ -31,6 +32,8 @@ pub const RECIPE_FILE: &str = ".melange.yaml";
 pub struct EmitOptions<'a> {
     /// The folder that gets the packages: `OUT/ARCH`.
     pub out: &'a Path,
+    /// Whose the files in the folders are.
+    pub owners: &'a Owners,
     /// The time that everything gets.
     pub epoch: Epoch,
     /// What is known of the build besides its recipe.
@@ -202,7 +205,7 @@ struct Draft<'a> {
 /// Makes the packages of `recipe`: the main one and its subpackages, in the recipe's order.
 /// `folders` holds the folder that each filled, by name; one without a folder has no files.
 ///
-/// Files become root's, get the recipe's capabilities and `options.epoch` as their time. Each
+/// Files get their owners, the recipe's capabilities and `options.epoch` as their time. Each
 /// package gets its SPDX document, and in its control member the resolved recipe. Nothing is
 /// written unless every package passes the required linters.
 pub fn emit(
@@ -221,7 +224,8 @@ pub fn emit(
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|(package, steps, test)| {
-            let tree = tree(package, folders.get(&package.name).map(PathBuf::as_path))?;
+            let folder = folders.get(&package.name).map(PathBuf::as_path);
+            let tree = tree(package, folder, options.owners)?;
             let survey = Survey::of(&tree).map_err(|SurveyError { path, source }| {
                 let package = package.name.clone();
                 EmitError::Analyse(AnalyseError {
@@ -268,7 +272,11 @@ pub fn emit(
 }
 
 /// The files of one package as they will be installed.
-fn tree(package: &ResolvedPackage, folder: Option<&Path>) -> Result<FileTree, EmitError> {
+fn tree(
+    package: &ResolvedPackage,
+    folder: Option<&Path>,
+    owners: &Owners,
+) -> Result<FileTree, EmitError> {
     let name = || package.name.clone();
     let mut tree = match folder {
         Some(folder) => FileTree::scan(folder).map_err(|source| EmitError::Scan {
@@ -295,10 +303,10 @@ fn tree(package: &ResolvedPackage, folder: Option<&Path>) -> Result<FileTree, Em
             source,
         })?;
     }
-    for (_, node) in tree.iter_mut() {
-        (node.uid, node.gid) = (0, 0);
-        node.user = "root".to_owned();
-        node.group = "root".to_owned();
+    for (path, node) in tree.iter_mut() {
+        let owner = owners.of(&package.name, path.as_str(), node.uid, node.gid);
+        (node.uid, node.gid) = (owner.uid, owner.gid);
+        (node.user, node.group) = (owner.user, owner.group);
     }
     for granted in &package.setcap {
         let path = granted.path.trim_start_matches('/');

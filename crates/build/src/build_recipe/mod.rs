@@ -484,6 +484,7 @@ pub(crate) async fn execute<E: Executor>(
         &output.trees,
         &EmitOptions {
             out: beside.path(),
+            owners: &output.owners,
             epoch: options.epoch,
             origin: &origin,
             signer: options.signer,

@@ -130,6 +130,7 @@ impl Fixture {
             .collect();
         let out = self.root.path().join(out);
         let options = EmitOptions {
+            owners: &Owners::default(),
             out: &out,
             epoch: Epoch(1_700_000_000),
             origin: &self.origin,

@@ -12,13 +12,14 @@ use store::Store;
 use tokio::sync::mpsc;
 
 use super::script::{failed_command, quoted, wrapped};
-use super::{BuildOutput, ExecuteError, Executor, StepFailure};
+use super::{BuildOutput, ExecuteError, Executor, Owners, StepFailure};
 use crate::guest::{GuestMode, Layers};
-use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
+use crate::plan::{BuildPlan, FORMAT, Network, OUTPUT, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions, Root,
-    Runner, RunnerKind, SandboxError, Session, Standard, Step, Surroundings, User, Watch,
+    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions,
+    OneIdentity, Root, Runner, RunnerKind, SandboxError, Session, Standard, Step, Surroundings,
+    User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -267,6 +268,8 @@ struct Build<'a> {
     deadline: Option<Instant>,
     /// What the build may take; in force once the guest is there.
     bounds: Option<Bounds>,
+    /// Why there is nobody in the guest but root.
+    one_identity: Option<OneIdentity>,
 }
 
 impl<'a> Build<'a> {
@@ -294,6 +297,7 @@ impl<'a> Build<'a> {
             proxy: None,
             deadline: None,
             bounds: None,
+            one_identity: None,
         })
     }
 
@@ -310,7 +314,10 @@ impl<'a> Build<'a> {
             None
         };
         let user = super::accounts::run_as(&self.plan.accounts, &layers)?;
-        let root = self.guest(&layers, emulator.as_ref())?;
+        let root = self.guest(&layers, emulator.as_ref(), user)?;
+        let identities = root.identities();
+        let place = root.root().clone();
+        self.one_identity = identities.err();
         self.start_proxy()?;
         let path = match &self.executor.workspace {
             Some(above) => kept_folder(above, self.plan.arch)?,
@@ -393,7 +400,16 @@ impl<'a> Build<'a> {
             &self.proxy,
             self.plan,
         );
-        session.finish(self.executor.workspace.is_some(), &watch)?;
+        let everything = self.executor.workspace.is_some();
+        let owned = session.finish(everything, &workspace.path().join(OUTPUT), &watch)?;
+        let text = |name: &str| guest_text(&place, &layers, name);
+        let is_root = rustix::process::geteuid().is_root();
+        let owners = Owners::new(
+            identities.ok().filter(|_| is_root),
+            owned,
+            &text("etc/passwd"),
+            &text("etc/group"),
+        );
         let trees = workspace
             .outputs(&self.plan.packages)
             .map_err(workspace_error("collecting the packages"))?;
@@ -401,6 +417,7 @@ impl<'a> Build<'a> {
         let fresh = BuildFolder::new(store)?;
         Ok(BuildOutput {
             trees,
+            owners,
             workspace: workspace.path().to_owned(),
             recording: match (&self.proxy, self.plan.network) {
                 (Some(proxy), Network::Recorded) => Some(proxy.recording()),
@@ -412,16 +429,22 @@ impl<'a> Build<'a> {
     }
 
     /// The guest, as an overlay or, where that is refused and may be, as a copy.
-    fn guest(&self, layers: &Layers, emulator: Option<&Emulator>) -> Result<Held, ExecuteError> {
+    fn guest(
+        &self,
+        layers: &Layers,
+        emulator: Option<&Emulator>,
+        user: User,
+    ) -> Result<Held, ExecuteError> {
         let (executor, scratch) = (self.executor, self.folder.path());
         let held = |mode, name| -> Result<Held, ExecuteError> {
             let root = layers.prepare(mode, &self.subfolder(name)?)?;
-            Ok(Held::emulated(
-                &executor.init,
-                root,
-                emulator.cloned(),
-                scratch,
-            )?)
+            let init = &executor.init;
+            Ok(if executor.runner.makes_user_namespaces() {
+                let further_ids = user.uid == 0;
+                Held::for_steps(init, root, emulator.cloned(), further_ids, scratch)?
+            } else {
+                Held::new(init, root, scratch)?
+            })
         };
         let mode = match executor.guest {
             GuestMode::Automatic if !executor.runner.sees_overlays() => GuestMode::Copy,
@@ -618,7 +641,12 @@ impl<'a> Build<'a> {
         code: i32,
         session: &mut Session,
     ) -> Result<ExecuteError, ExecuteError> {
+        let mut lines = self.output.last_lines.iter();
+        let gave = lines.any(|line| {
+            line.contains("Invalid argument") && (line.contains("own") || line.contains("install"))
+        });
         let failure = StepFailure {
+            one_identity: self.one_identity.filter(|_| gave),
             step: step.name().to_owned(),
             code,
             command: self.output.failed_command.take(),
@@ -719,6 +747,20 @@ fn watch<'a>(
             (None, _) => Connection::None,
         },
     }
+}
+
+/// A text of the guest as steps left it; empty if there is none.
+fn guest_text(root: &Root, layers: &Layers, name: &str) -> String {
+    let written = match root {
+        Root::Overlay { base, upper, .. } => base.join(upper),
+        Root::Folder { path, .. } => path.clone(),
+    };
+    let below = || {
+        let path = layers.find(name)?;
+        std::fs::read_to_string(path).ok()
+    };
+    let text = crate::workspace::text(&written, name).or_else(below);
+    text.unwrap_or_default()
 }
 
 fn log_error(source: io::Error) -> ExecuteError {

@@ -3,6 +3,7 @@
 mod accounts;
 mod foreign;
 mod local;
+mod owners;
 mod script;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,11 @@ use store::StoreError;
 use crate::guest::GuestError;
 use crate::plan::BuildPlan;
 use crate::recording::{Miss, ProxyError, Recording};
-use crate::sandbox::{Excess, SandboxError};
+use crate::sandbox::{Excess, OneIdentity, SandboxError};
 use crate::workspace::{BuildFolder, WorkspaceError};
 
 pub use local::{Debug, LocalExecutor};
+pub use owners::{Owner, Owners};
 
 /// Carries out plans: here, or somewhere else. Nothing above it knows where.
 pub trait Executor: Send + Sync {
@@ -44,6 +46,8 @@ pub trait Executor: Send + Sync {
 pub struct BuildOutput {
     /// The folder of each package in the plan.
     pub trees: BTreeMap<String, PathBuf>,
+    /// Whose the files in these folders are.
+    pub owners: Owners,
     /// The workspace, which licence files are read from.
     pub workspace: PathBuf,
     /// What the steps got from the network, where the plan says that it is recorded.
@@ -75,6 +79,8 @@ pub struct StepFailure {
     pub last_lines: Vec<String>,
     /// What the step asked of the network and was not told.
     pub misses: Vec<Miss>,
+    /// Why nobody but root could be given files, where that may be what failed.
+    pub one_identity: Option<OneIdentity>,
     /// The kept log.
     pub log: PathBuf,
 }
@@ -97,6 +103,12 @@ impl fmt::Display for StepFailure {
         }
         for miss in &self.misses {
             write!(f, "\n  {miss}")?;
+        }
+        if let Some(reason) = &self.one_identity {
+            write!(
+                f,
+                "\nno file could be given to others than root, who were not there: {reason}"
+            )?;
         }
         write!(f, "\nthe whole log is `{}`", self.log.display())
     }

@@ -9,12 +9,16 @@ const MARK: &str = "polpo: failed: ";
 pub(super) fn wrapped(script: &str, working_directory: &str, trace: bool) -> String {
     let directory = quoted(working_directory);
     let mut text = String::from("set -eo pipefail\n");
-    // Shells that know the trap tell which command failed; dash would end at an unknown one.
+    // bash tells which command failed; others would end at a trap they don't know. Steps are many:
+    // nothing here starts a process that needn't.
     let _ = writeln!(
         text,
-        "if (trap : ERR) 2>/dev/null; then trap 'printf \"%s\\n\" \"{MARK}${{BASH_COMMAND:-}}\" >&2' ERR; fi"
+        "if [ -n \"${{BASH_VERSION:-}}\" ]; then trap 'printf \"%s\\n\" \"{MARK}${{BASH_COMMAND:-}}\" >&2' ERR; fi"
     );
-    let _ = writeln!(text, "mkdir -p {directory}\ncd {directory}");
+    let _ = writeln!(
+        text,
+        "[ -d {directory} ] || mkdir -p {directory}\ncd {directory}"
+    );
     if trace {
         text.push_str("set -x\n");
     }

@@ -63,7 +63,7 @@ pub(super) fn serve(
                 continue;
             }
             Request::Quit => return Ok(()),
-            Request::Typed(_) | Request::Setup(_) => continue, // too late
+            Request::Typed(_) | Request::Setup(_) | Request::Collect(_) => continue, // too late
         };
         let report = match run(&setup, order, &mut input, &mut output) {
             Ok(Ok(report)) => {
@@ -109,24 +109,20 @@ fn run(
 ) -> Result<Result<Report, Gone>, InitFailure> {
     let failed = |error: io::Error| InitFailure::new(Stage::Step, &error);
     let mut step = Step::start(setup, order).map_err(failed)?;
-    let watched = step.watch(input, output).map_err(failed)?;
-    let Some(code) = watched else {
+    let watched = step.watch(input, output, Path::new("/proc"));
+    let Some(code) = watched.map_err(failed)? else {
         return Ok(Err(Gone));
     };
     step.end_the_rest(output).map_err(failed)?;
-    clear_shared_memory();
-    let mut failure = Vec::new();
-    step.failure.read_to_end(&mut failure).map_err(failed)?;
-    if code == i32::from(INIT_FAILED)
-        && let Ok(failure) = serde_json::from_slice(&failure)
-    {
-        return Err(failure);
+    clear_shared_memory(Path::new(SHARED_MEMORY));
+    match step.failure().map_err(failed)? {
+        Some(failure) if code == i32::from(INIT_FAILED) => Err(failure),
+        _ => Ok(Ok(Report::Ended(code))),
     }
-    Ok(Ok(Report::Ended(code)))
 }
 
 /// A step under way.
-struct Step {
+pub(super) struct Step {
     process: Pid,
     descriptor: OwnedFd,
     ended: Option<WaitStatus>,
@@ -173,12 +169,26 @@ impl Step {
         })
     }
 
+    /// The one that `process` is or attends to, which prints into `printed`, and says in `failure` if
+    /// it could not be started.
+    pub(super) fn of(process: Pid, printed: PipeReader, failure: PipeReader) -> io::Result<Step> {
+        Ok(Step {
+            descriptor: rustix::process::pidfd_open(process, PidfdFlags::empty())?,
+            process,
+            ended: None,
+            printed: Some(printed),
+            typed: None,
+            failure,
+        })
+    }
+
     /// Passes on what it prints and what is typed, until it ends: its exit code, or `None` when polpo
-    /// is gone.
-    fn watch(
+    /// is gone. `proc` lists the processes that count for it.
+    pub(super) fn watch(
         &mut self,
         input: &mut (impl Read + AsFd),
         output: &mut impl Write,
+        proc: &Path,
     ) -> io::Result<Option<i32>> {
         let mut next_look = Instant::now() + bounds::INTERVAL;
         loop {
@@ -220,7 +230,7 @@ impl Step {
             }
             if due {
                 let start = Instant::now();
-                if let Ok(usage) = Usage::of(Path::new("/proc")) {
+                if let Ok(usage) = Usage::of(proc) {
                     Report::Usage(usage).write(output)?;
                 }
                 // Looking at very many processes takes its time.
@@ -279,10 +289,27 @@ impl Step {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.drain(output)
+    }
+
+    /// Passes on what is left of the output, whose writers are all gone.
+    pub(super) fn drain(&mut self, output: &mut impl Write) -> io::Result<()> {
         while self.printed.is_some() {
             self.pass_on(output)?;
         }
         Ok(())
+    }
+
+    /// Whether a signal ended it.
+    pub(super) fn was_killed(&self) -> bool {
+        self.ended.is_some_and(|status| status.signaled())
+    }
+
+    /// Why it was not started, if it was not; it is at its end.
+    pub(super) fn failure(&mut self) -> io::Result<Option<InitFailure>> {
+        let mut failure = Vec::new();
+        self.failure.read_to_end(&mut failure)?;
+        Ok(serde_json::from_slice(&failure).ok())
     }
 
     /// Takes note of those that ended: the kernel gives them to the first process when nobody else
@@ -301,9 +328,9 @@ impl Step {
     }
 }
 
-/// Other sandboxes have a new one for each step.
-fn clear_shared_memory() {
-    let Ok(entries) = std::fs::read_dir(SHARED_MEMORY) else {
+/// Each step finds it empty.
+pub(super) fn clear_shared_memory(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {

@@ -16,7 +16,7 @@ use super::launch::{Bind, StartFiles, Watch};
 use super::preflight::{SandboxError, in_path};
 use super::program::{self, Program};
 use super::session::{Agent, Ends, Surroundings};
-use super::{Connection, HOST_NAME, INIT_ARGUMENT, Root};
+use super::{Connection, HOST_NAME, INIT_ARGUMENT, Root, identity};
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Engine {
         let root = rustix::process::geteuid().is_root();
         if kind == EngineKind::Podman
             && !root
-            && has_further_ids(Path::new("/etc/subuid"))
+            && identity::are_given()
             && in_path("newuidmap").is_none()
         {
             return Err(SandboxError::NoIdMaps);
@@ -267,19 +267,4 @@ fn container_name(folder: &Path) -> String {
     let unique = folder.file_name().unwrap_or_default().to_string_lossy();
     let unique = unique.trim_start_matches("start-").to_ascii_lowercase();
     format!("polpo-{}-{unique}", std::process::id())
-}
-
-/// Whether this user may be more than one in a user namespace (subuid(5)): then podman makes one by a
-/// program of its own package.
-fn has_further_ids(path: &Path) -> bool {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let name = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = name.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let mut owners = text.lines().filter_map(|line| line.split(':').next());
-    owners.any(|owner| owner == uid || Some(owner) == name.as_deref())
 }

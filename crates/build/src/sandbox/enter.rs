@@ -2,12 +2,13 @@
 //! bubblewrap.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{Gid, Uid};
 use rustix::io::FdFlags;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -15,10 +16,11 @@ use rustix::mount::{
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
+use super::identity::write_map;
 use super::preflight::{InitFailure, Stage};
 use super::{
-    Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, boot, gateway,
-    program, step,
+    Duty, Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, boot,
+    gateway, hold, program, step, steward,
 };
 
 /// The exit code of a `sandbox-init` that failed before it became bubblewrap.
@@ -77,8 +79,8 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         fs::write(group, std::process::id().to_string()).map_err(failed(Stage::Limit))?;
     }
     match &specification.entrance {
-        Entrance::Fresh(root, emulator) => {
-            make_namespaces(root)?;
+        Entrance::Fresh(root, emulator, further_ids) => {
+            make_namespaces(root, *further_ids)?;
             if let Some(emulator) = emulator {
                 register(emulator).map_err(failed(Stage::Emulator))?;
             }
@@ -94,22 +96,25 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
     if parent != Some(specification.parent) {
         std::process::exit(INIT_FAILED.into());
     }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let command = match &specification.duty {
+        Duty::Hold => {
+            hold().map_err(failed(Stage::Arguments))?;
+            std::process::exit(0);
+        }
+        Duty::Serve => {
+            let served = steward::serve(specification);
+            std::process::exit(i32::from(served.is_err()));
+        }
+        Duty::Become(command) => command,
+    };
     if let Some(folder) = &specification.gateway {
         gateway::open(folder, || unshare(UnshareFlags::NEWNET)).map_err(failed(Stage::Network))?;
     }
-    if specification.command.is_empty() {
-        hold().map_err(failed(Stage::Arguments))?;
-        std::process::exit(0);
-    }
     restrict(&specification.restrictions).map_err(failed(Stage::Limit))?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let mut text = Vec::new();
-    for argument in &specification.arguments {
-        text.extend_from_slice(argument.as_bytes());
-        text.push(0);
-    }
-    fs::write(&specification.arguments_file, text).map_err(failed(Stage::Arguments))?;
-    let arguments = File::open(&specification.arguments_file).map_err(failed(Stage::Arguments))?;
+    let arguments = specification
+        .arguments()
+        .map_err(failed(Stage::Arguments))?;
     let status = File::options()
         .write(true)
         .open(&specification.status)
@@ -124,7 +129,7 @@ fn enter(specification: &Specification) -> Result<std::convert::Infallible, Init
         .arg("--args")
         .arg(arguments.as_raw_fd().to_string())
         .arg("--")
-        .args(&specification.command)
+        .args(command)
         .env_clear()
         .exec();
     Err(InitFailure::new(Stage::Bubblewrap, &error))
@@ -181,46 +186,45 @@ pub(super) fn restrict(restrictions: &Restrictions) -> io::Result<()> {
     Ok(())
 }
 
-/// What else is left with the user namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Also {
-    Nothing,
-    Mounts,
-}
-
 /// Leaves the caller's user namespace for one in which the caller is `uid` and nobody else is anybody.
-pub(super) fn make_user_namespace(uid: u32, gid: u32, also: Also) -> Result<(), InitFailure> {
+pub(super) fn make_user_namespace(uid: u32, gid: u32) -> Result<(), InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
     let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    let flags = match also {
-        Also::Nothing => UnshareFlags::NEWUSER,
-        Also::Mounts => UnshareFlags::NEWUSER | UnshareFlags::NEWNS,
-    };
-    unshare(flags).map_err(failed(Stage::Unshare))?;
-    let map = |path: &str, text: String| {
-        // One write: the kernel takes a map once and whole.
-        File::options()
-            .write(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(failed(Stage::Map))
-    };
-    map("/proc/self/setgroups", "deny".to_owned())?;
-    map(
-        "/proc/self/uid_map",
-        format!("{uid} {} 1", own_uid.as_raw()),
-    )?;
-    map(
-        "/proc/self/gid_map",
-        format!("{gid} {} 1", own_gid.as_raw()),
-    )
+    unshare(UnshareFlags::NEWUSER).map_err(failed(Stage::Unshare))?;
+    map_caller((uid, own_uid), (gid, own_gid)).map_err(failed(Stage::Map))
+}
+
+/// In a user namespace without ids yet: maps those of the caller, outside, to two inside.
+fn map_caller(user: (u32, Uid), group: (u32, Gid)) -> io::Result<()> {
+    write_map(Path::new("/proc/self/setgroups"), "deny")?;
+    for (file, inside, outside) in [
+        ("uid_map", user.0, user.1.as_raw()),
+        ("gid_map", group.0, group.1.as_raw()),
+    ] {
+        let path = format!("/proc/self/{file}");
+        write_map(Path::new(&path), &format!("{inside} {outside} 1"))?;
+    }
+    Ok(())
+}
+
+/// Asks polpo to map further ids; whether it has.
+fn ask_for_ids() -> io::Result<bool> {
+    let mut output = io::stdout().lock();
+    output.write_all(hold::ASKS)?;
+    output.flush()?;
+    let mut answer = [0];
+    io::stdin().lock().read_exact(&mut answer)?;
+    Ok(answer == *hold::MAPPED)
 }
 
 /// Leaves the caller's user and mount namespaces and mounts the guest.
-fn make_namespaces(root: &Root) -> Result<(), InitFailure> {
+fn make_namespaces(root: &Root, further_ids: bool) -> Result<(), InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
-    let uid = rustix::process::geteuid();
-    make_user_namespace(0, 0, Also::Mounts)?;
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed(Stage::Unshare))?;
+    if !further_ids || !ask_for_ids().map_err(failed(Stage::Map))? {
+        map_caller((0, uid), (0, gid)).map_err(failed(Stage::Map))?;
+    }
     let propagation = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change("/", propagation)
         .map_err(|error| failed(Stage::Private)(error.into()))?;
@@ -286,7 +290,7 @@ fn hold() -> io::Result<()> {
     unsafe_code,
     reason = "unshare is unsafe for shared descriptor tables; this process has one thread"
 )]
-fn unshare(flags: UnshareFlags) -> io::Result<()> {
+pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only FILES can make another thread see wrong descriptors, and it is not asked for.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }

@@ -20,7 +20,8 @@ use super::gateway::{self, Connection};
 use super::kernel_files;
 use super::preflight::{InitFailure, SandboxError};
 use super::{
-    CAPABILITIES, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification,
+    CAPABILITIES, Duty, HOST_NAME, Held, INIT_ARGUMENT, InitProgram, Restrictions, Root,
+    Specification,
 };
 use crate::recipe::CapabilityChange;
 
@@ -202,10 +203,33 @@ impl Launch<'_> {
         }
     }
 
+    /// Starts a steward, which makes the sandbox and is told of each step by its input. Of what is said
+    /// here of one command, nothing counts.
+    pub(super) fn start_steward(&self) -> Result<(Running, StartFiles), SandboxError> {
+        let files = StartFiles::within(self.scratch)?;
+        let mut specification = self.specification(&files, Duty::Serve);
+        specification.arguments = self.surroundings();
+        files.write(&specification)?;
+        let program = &self.init.program;
+        let mut command = Command::new(program);
+        // Steps see its command line, and nothing of the host's is to be in it.
+        let name = files.specification.file_name().unwrap_or_default();
+        command
+            .arg0("polpo")
+            .args(&self.init.arguments)
+            .arg(INIT_ARGUMENT)
+            .arg(name)
+            .current_dir(files.folder())
+            .stdin(Stdio::piped());
+        let errors = Errors::File(files.errors.clone());
+        let running = Running::spawn(command, Some(errors));
+        Ok((running.map_err(SandboxError::at("start", program))?, files))
+    }
+
     /// Starts the command.
     pub(super) fn start(&self) -> Result<(Running, StartFiles), SandboxError> {
         let files = StartFiles::within(self.scratch)?;
-        let specification = self.specification(&files);
+        let specification = self.specification(&files, Duty::Become(self.command.to_vec()));
         files.write(&specification)?;
         let gateway = match self.network {
             Connection::Gateway(_) => Some(files.await_listener()?),
@@ -235,13 +259,13 @@ impl Launch<'_> {
         Ok((running, files))
     }
 
-    fn specification(&self, files: &StartFiles) -> Specification {
+    fn specification(&self, files: &StartFiles, duty: Duty) -> Specification {
         Specification {
             parent: std::process::id(),
             entrance: self.root.entrance(),
             bubblewrap: self.bubblewrap.to_owned(),
             arguments: self.arguments(),
-            command: self.command.to_vec(),
+            duty,
             arguments_file: files.arguments.clone(),
             status: files.status.clone(),
             failure: files.failure.clone(),
@@ -268,18 +292,10 @@ impl Launch<'_> {
             &gid.to_string(),
         ]);
         push(&["--disable-userns"]);
-        push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
-        push(&["--unshare-cgroup-try"]);
-        // For a gateway, `sandbox-init` has made the namespace.
-        if matches!(self.network, Connection::None) {
-            push(&["--unshare-net"]);
-        }
-        push(&["--hostname", HOST_NAME, "--die-with-parent"]);
         if self.standard != Standard::Terminal {
             // No controlling terminal, so nothing can be typed into the caller's.
             push(&["--new-session"]);
         }
-        push(&["--cap-drop", "ALL"]);
         let usual = if uid == 0 { &CAPABILITIES[..] } else { &[] };
         for capability in self.capabilities.applied(usual) {
             push(&["--cap-add", &capability]);
@@ -291,6 +307,26 @@ impl Launch<'_> {
         for (name, value) in self.environment {
             push(&["--setenv", name, value]);
         }
+        // Capabilities are dropped before any is added.
+        let mut whole = self.surroundings();
+        whole.extend(arguments);
+        whole
+    }
+
+    /// Those that say what there is inside, whoever is there.
+    fn surroundings(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut push = |words: &[&str]| {
+            arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        };
+        push(&["--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
+        push(&["--unshare-cgroup-try"]);
+        // For a gateway, `sandbox-init` has made the namespace.
+        if matches!(self.network, Connection::None) {
+            push(&["--unshare-net"]);
+        }
+        push(&["--hostname", HOST_NAME, "--die-with-parent"]);
+        push(&["--cap-drop", "ALL"]);
         let read_only = matches!(
             self.root.root(),
             Root::Folder {
@@ -328,7 +364,7 @@ impl Launch<'_> {
             // It is memory, and without a limit.
             push(&["--remount-ro", "/dev"]);
         }
-        if uid != 0 && !read_only {
+        if self.user.uid != 0 && !read_only {
             // All there is belongs to the one user that there is.
             push(&["--remount-ro", "/"]);
         }
@@ -411,7 +447,7 @@ pub(super) struct Running {
     pub(super) input: Option<ChildStdin>,
     /// What is typed into the child while it runs.
     pub(super) keyboard: Option<Keyboard>,
-    /// The network's socket is still to come.
+    /// Takes the network's socket, and another if the sandbox is made anew.
     pub(super) gateway: Option<UnixListener>,
     /// bubblewrap's report: one JSON object when the sandbox is up, another at its end.
     status: Option<File>,
@@ -537,10 +573,10 @@ impl Running {
                 status_open = self.hear_status();
             }
             if gateway_at.is_some_and(|at| ready[at])
-                && let Some(socket) = self.gateway.take()
+                && let Some(socket) = &self.gateway
                 && let Connection::Gateway(gateway) = watch.network
             {
-                gateway.serve(gateway::receive(&socket)?);
+                gateway.serve(gateway::receive(socket)?);
             }
             if keyboard_at.is_some_and(|at| ready[at]) {
                 self.type_in()?;

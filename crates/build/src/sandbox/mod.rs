@@ -4,15 +4,17 @@
 //! polpo ── once a build ──▶ polpo sandbox-init     one thread, so it may leave the user namespace
 //!       │                     user + mount namespace: uid 0 is the caller
 //!       │                     overlay of the guest's package trees; stays until the build ends
-//!       └─ for each step ──▶ polpo sandbox-init     joins these namespaces
-//!                             becomes ▶ bubblewrap  a second user namespace that can't be left or
-//!                                                   nested; own processes, IPC, host name, network
-//!                                         ▶ /bin/sh -c STEP
+//!       └─ once a build ──▶ polpo sandbox-init      joins these namespaces: the steward
+//!                             ├──▶ bubblewrap       own mounts, processes, IPC, host name, network
+//!                             └─ for each step ──▶ /bin/sh -c STEP
+//!                                                   in all of that, and in a user namespace that
+//!                                                   can't be left or nested
 //! ```
 //!
 //! Inside, a step is uid 0 of its own user namespace, whether an ordinary user or root called
-//! polpo, so that both get the same result. Every other id is unmapped: `chown` to anyone but root
-//! fails. Whichever process of the chain dies, those below it are killed with it.
+//! polpo, so that both get the same result. The other ids are ids of this machine that are nobody's
+//! ([`Identities`]); who has none can't change owners. Whichever process of the chain dies, those
+//! below it are killed with it.
 
 mod agent;
 mod boot;
@@ -22,17 +24,20 @@ mod engine;
 mod enter;
 mod gateway;
 mod hold;
+mod identity;
 mod initramfs;
 mod kernel;
 mod kernel_files;
 mod launch;
 mod machine;
+mod ownership;
 mod preflight;
 mod program;
 mod protocol;
 mod runner;
 mod session;
 mod step;
+mod steward;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,8 +49,10 @@ pub use engine::Engine;
 pub use enter::init_if_requested;
 pub use gateway::{Connection, Gateway, PROXY_ADDRESS};
 pub use hold::Held;
+pub use identity::{Identities, OneIdentity};
 pub use launch::{Bind, Cancel, Ending, Launch, Standard, User, Watch};
 pub use machine::{Acceleration, Machine, MachineOptions};
+pub use ownership::Owned;
 pub use preflight::{InitFailure, SandboxError, Stage, find_bubblewrap};
 pub(crate) use program::is_static;
 pub use runner::{Runner, RunnerKind, UnknownRunner};
@@ -143,8 +150,8 @@ pub struct Emulator {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Entrance {
-    /// It makes them, and mounts what there is to mount.
-    Fresh(Root, Option<Emulator>),
+    /// It makes them, and mounts what there is to mount; whether it asks for further ids.
+    Fresh(Root, Option<Emulator>, bool),
     /// It joins those of this process.
     Join(u32),
 }
@@ -158,8 +165,7 @@ struct Specification {
     bubblewrap: PathBuf,
     /// bubblewrap's arguments.
     arguments: Vec<String>,
-    /// What is run inside. Without a command, the namespaces are held until the input ends.
-    command: Vec<String>,
+    duty: Duty,
     /// Where bubblewrap's arguments are put, out of sight of `/proc/1/cmdline`.
     arguments_file: PathBuf,
     /// A named pipe that takes the process id of the sandbox's first process and how it ended.
@@ -170,6 +176,18 @@ struct Specification {
     /// for this sandbox: [`gateway`].
     gateway: Option<PathBuf>,
     restrictions: Restrictions,
+}
+
+/// What `sandbox-init` is there for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Duty {
+    /// The namespaces are held until the input ends.
+    Hold,
+    /// It becomes bubblewrap, which runs this.
+    Become(Vec<String>),
+    /// It has bubblewrap make a sandbox, and starts steps in it: [`steward`].
+    Serve,
 }
 
 /// What `sandbox-init` lays upon itself before it becomes bubblewrap.

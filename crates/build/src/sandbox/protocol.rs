@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Restrictions;
 use super::bounds::Usage;
+use super::ownership::Owned;
 use super::preflight::InitFailure;
 
 /// No frame is longer; a step's script is the longest thing there is.
@@ -33,6 +35,8 @@ pub(super) struct Setup {
     pub(super) restrictions: Restrictions,
     /// The folder with the socket that takes the listening socket of a gateway.
     pub(super) gateway: Option<String>,
+    /// Folders that are root's again at the end, whomever steps gave what is in them.
+    pub(super) give_back: Vec<PathBuf>,
 }
 
 /// One step.
@@ -57,6 +61,8 @@ pub(super) enum Request {
     Take(u64),
     /// The workspace is to be put onto the exchange disk: everything, or what packages need.
     Give(bool),
+    /// What is in the folder is to be root's, and whose it was to be told.
+    Collect(PathBuf),
     /// End, and with you everything inside.
     Quit,
 }
@@ -74,8 +80,12 @@ pub(super) enum Report {
     Ended(i32),
     /// So many bytes of the exchange disk are the workspace.
     Given(u64),
+    /// What was others' than root's.
+    Collected(Vec<Owned>),
     /// The exchange failed, for this reason.
     Refused(String),
+    /// bubblewrap has made no sandbox, and said this.
+    Unmade(String),
     /// The step could not be started, or what it left behind not be ended.
     Failed(InitFailure),
 }
@@ -90,6 +100,7 @@ impl Request {
             Request::Typed(bytes) => write(to, b'T', bytes),
             Request::Take(size) => write(to, b'I', &serde_json::to_vec(size)?),
             Request::Give(everything) => write(to, b'O', &serde_json::to_vec(everything)?),
+            Request::Collect(folder) => write(to, b'C', &serde_json::to_vec(folder)?),
             Request::Quit => write(to, b'Q', &[]),
         }
     }
@@ -112,6 +123,7 @@ impl Request {
             b'T' => Ok(Some(Request::Typed(body))),
             b'I' => Ok(Some(Request::Take(serde_json::from_slice(&body)?))),
             b'O' => Ok(Some(Request::Give(serde_json::from_slice(&body)?))),
+            b'C' => Ok(Some(Request::Collect(serde_json::from_slice(&body)?))),
             b'Q' => Ok(Some(Request::Quit)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -128,7 +140,9 @@ impl Report {
             Report::Usage(usage) => write(to, b'u', &serde_json::to_vec(usage)?),
             Report::Ended(code) => write(to, b'e', &serde_json::to_vec(code)?),
             Report::Given(size) => write(to, b'g', &serde_json::to_vec(size)?),
+            Report::Collected(owned) => write(to, b'c', &serde_json::to_vec(owned)?),
             Report::Refused(reason) => write(to, b'n', &serde_json::to_vec(reason)?),
+            Report::Unmade(message) => write(to, b'b', &serde_json::to_vec(message)?),
             Report::Failed(failure) => write(to, b'f', &serde_json::to_vec(failure)?),
         }
     }
@@ -166,7 +180,9 @@ impl Reports {
             b'u' => Report::Usage(of(body)?),
             b'e' => Report::Ended(of(body)?),
             b'g' => Report::Given(of(body)?),
+            b'c' => Report::Collected(of(body)?),
             b'n' => Report::Refused(of(body)?),
+            b'b' => Report::Unmade(of(body)?),
             b'f' => Report::Failed(of(body)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };

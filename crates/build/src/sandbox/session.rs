@@ -1,7 +1,8 @@
 //! The steps of one build, whatever they run in.
 //!
-//! bubblewrap makes a sandbox for each of them. In a container there is one first process for all of
-//! them, the [agent](super::agent), which starts with the first step and is told of each.
+//! Somebody where they run starts them and is told of each: the [steward](super::steward) of
+//! bubblewrap's sandbox, or the first process of a container or machine, the
+//! [agent](super::agent). It starts with the first step.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,7 @@ use super::bounds::Bounds;
 use super::launch::{
     Bind, Ending, Errors, Keyboard, Launch, Running, Standard, StartFiles, User, Watch,
 };
+use super::ownership::Owned;
 use super::preflight::SandboxError;
 use super::protocol::{Order, Report, Reports, Request, Setup};
 use super::step::{LONGEST_ARGUMENT, SCRIPT, shell};
@@ -87,6 +89,16 @@ impl Session {
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<Ending, SandboxError> {
         match &self.runner {
+            Runner::Bubblewrap { program } if step.standard == Standard::Captured => {
+                if self.agent.is_none() {
+                    let agent = self.surroundings.steward(program, watch)?;
+                    if let Some(ending) = self.agent.insert(agent).ready(watch)? {
+                        return Ok(ending);
+                    }
+                }
+                self.agent()?.run(step, watch, output)
+            }
+            // A sandbox of its own, which can have a person's terminal.
             Runner::Bubblewrap { program } => {
                 let surroundings = &self.surroundings;
                 let short = step.script.len() <= LONGEST_ARGUMENT;
@@ -140,19 +152,37 @@ impl Session {
         }
     }
 
-    /// Ends, and sees to it that the workspace is outside: all of it, or what packages are made of.
+    /// Ends, and sees to it that the workspace is outside: all of it, or what packages are made of. All
+    /// in the folder `output` is the caller's then; gives what steps had given to others.
     ///
     /// # Errors
     /// It can't be had.
-    pub fn finish(mut self, everything: bool, watch: &Watch<'_>) -> Result<(), SandboxError> {
-        if !matches!(self.runner, Runner::Machine(_)) || self.agent.is_none() {
-            return Ok(());
+    pub fn finish(
+        mut self,
+        everything: bool,
+        output: &Path,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<Owned>, SandboxError> {
+        if self.agent.is_none() {
+            return Ok(Vec::new());
         }
-        self.hand_in(watch)?;
-        let agent = self.agent()?;
-        agent.exchange(&Request::Give(everything), watch, &mut |_| {})?;
-        let size = agent.given;
-        machine::hand_out(&self.surroundings, size)
+        match &self.runner {
+            Runner::Machine(_) => {
+                self.hand_in(watch)?;
+                let agent = self.agent()?;
+                agent.exchange(&Request::Give(everything), watch, &mut |_| {})?;
+                let size = agent.given;
+                machine::hand_out(&self.surroundings, size)?;
+                Ok(Vec::new())
+            }
+            Runner::Bubblewrap { .. } if self.surroundings.gives_back() => {
+                let request = Request::Collect(output.to_owned());
+                let agent = self.agent()?;
+                agent.exchange(&request, watch, &mut |_| {})?;
+                Ok(std::mem::take(&mut agent.collected))
+            }
+            Runner::Bubblewrap { .. } | Runner::Engine(_) => Ok(Vec::new()),
+        }
     }
 
     /// Brings into the machine what was placed in the workspace outside since the last step.
@@ -176,6 +206,46 @@ impl Surroundings {
         let mut binds = self.binds.iter();
         let bind = binds.find(|bind| bind.target == WORKSPACE);
         bind.map(|bind| &*bind.source).ok_or(SandboxError::Lost)
+    }
+
+    /// Starts the steward of a sandbox that `bubblewrap` makes.
+    fn steward(&self, bubblewrap: &Path, watch: &Watch<'_>) -> Result<Agent, SandboxError> {
+        let launch = Launch {
+            init: &self.init,
+            bubblewrap,
+            root: &self.root,
+            binds: &self.binds,
+            environment: &BTreeMap::new(),
+            command: &[],
+            user: self.user,
+            capabilities: &self.capabilities,
+            working_directory: None,
+            network: watch.network,
+            bounds: watch.bounds,
+            scratch: &self.scratch,
+            standard: Standard::Piped,
+        };
+        let (running, files) = launch.start_steward()?;
+        let mut setup = self.setup(Vec::new(), watch, None);
+        // All its processes are this one's, and nobody else's count.
+        setup.restrictions = watch
+            .bounds
+            .map_or_else(Restrictions::default, Bounds::restrictions);
+        if self.gives_back() {
+            setup.give_back = vec![self.scratch.clone(), self.workspace()?.to_owned()];
+        }
+        Ok(Agent::of(
+            running,
+            files,
+            setup,
+            "bubblewrap",
+            Ends::default(),
+        ))
+    }
+
+    /// Whether what steps give to others is out of the caller's reach.
+    fn gives_back(&self) -> bool {
+        self.root.identities().is_ok() && !rustix::process::geteuid().is_root()
     }
 
     /// What an agent is told first; `again` starts its program.
@@ -204,6 +274,7 @@ impl Surroundings {
                     ..bounds.restrictions()
                 }),
             gateway: gateway.filter(|_| matches!(watch.network, Connection::Gateway(_))),
+            give_back: Vec::new(),
         }
     }
 }
@@ -218,6 +289,8 @@ pub(super) struct Agent {
     errors: PathBuf,
     /// The bytes that it gave last.
     given: u64,
+    /// What it found to be others'.
+    collected: Vec<Owned>,
     /// The runner's name.
     name: &'static str,
     ends: Ends,
@@ -271,6 +344,7 @@ impl Agent {
             setup,
             errors: files.errors.clone(),
             given: 0,
+            collected: Vec::new(),
             name,
             ends,
             files,
@@ -341,7 +415,7 @@ impl Agent {
             return Err(self.io("talk to", error));
         }
         let mut error = None;
-        let given = &mut self.given;
+        let (given, collected) = (&mut self.given, &mut self.collected);
         let reports = &mut self.reports;
         let ended = self.running.wait_for_child(watch, &mut |bytes| {
             reports.push(bytes);
@@ -350,6 +424,10 @@ impl Agent {
                     Ok(None) => return None,
                     Ok(Some(Report::Given(size))) => {
                         *given = size;
+                        return Some(Ending::Exited(0));
+                    }
+                    Ok(Some(Report::Collected(owned))) => {
+                        *collected = owned;
                         return Some(Ending::Exited(0));
                     }
                     Ok(Some(report)) => hear(report, watch.bounds, output),
@@ -365,16 +443,19 @@ impl Agent {
                 }
             }
         });
+        let exceeded = || watch.bounds.and_then(Bounds::exceeded_at_last);
         if let Some(error) = error {
-            return Err(error);
+            return exceeded().map_or(Err(error), |excess| Ok(Ending::Exceeded(excess)));
         }
         match ended.map_err(|error| self.io("listen to", error))? {
             Some(Ending::Exited(code)) if code != 0 => {
-                let excess = watch.bounds.and_then(Bounds::exceeded_at_last);
-                Ok(excess.map_or(Ending::Exited(code), Ending::Exceeded))
+                Ok(exceeded().map_or(Ending::Exited(code), Ending::Exceeded))
             }
             Some(ending) => Ok(ending),
-            None => Err(self.last_words()),
+            None => exceeded().map_or_else(
+                || Err(self.last_words()),
+                |excess| Ok(Ending::Exceeded(excess)),
+            ),
         }
     }
 
@@ -423,7 +504,8 @@ fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) 
             .judge(usage)
             .map(|excess| Heard::Ending(Ending::Exceeded(excess))),
         Report::Ended(code) => Some(Heard::Ending(Ending::Exited(code))),
-        Report::Given(_) => None,
+        Report::Given(_) | Report::Collected(_) => None,
+        Report::Unmade(message) => Some(Heard::Error(SandboxError::Refused { message })),
         Report::Refused(message) => Some(Heard::Error(SandboxError::Exchange { message })),
         Report::Failed(failure) => Some(Heard::Error(failure.into())),
     }

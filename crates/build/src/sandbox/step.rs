@@ -87,7 +87,7 @@ fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible
     // Engines add groups of the image's, which have no name in the new namespace; who may not drop
     // them was given none.
     let _ = rustix::thread::set_thread_groups(&[]);
-    enter::make_user_namespace(setup.uid, setup.gid, enter::Also::Nothing)?;
+    enter::make_user_namespace(setup.uid, setup.gid)?;
     confine(setup).map_err(failed(Stage::Confine))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(failed(Stage::Step))?;
@@ -106,7 +106,7 @@ fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible
 }
 
 /// Keeps the capabilities that steps have, and lets go of all others for good.
-fn confine(setup: &Setup) -> io::Result<()> {
+pub(super) fn confine(setup: &Setup) -> io::Result<()> {
     use rustix::thread as kernel;
     let mut kept = CapabilitySet::empty();
     for name in &setup.capabilities {

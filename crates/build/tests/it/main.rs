@@ -9,6 +9,7 @@ mod limits;
 mod network;
 mod network_clients;
 mod ordinary_user;
+mod owners;
 mod parity;
 mod rebuild;
 mod recipe;

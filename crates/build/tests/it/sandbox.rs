@@ -222,7 +222,7 @@ fn the_kernel_is_out_of_reach() {
         chroot / true 2>&1
         mknod /tmp/disk b 8 0 2>&1
         hostname other 2>&1
-        chown 1000 /tmp 2>&1
+        chown 65536 /tmp 2>&1
         chown 0:0 /tmp && echo 'root may own'
         true",
     );
@@ -270,6 +270,60 @@ fn other_processes_are_out_of_reach() {
     child.wait().unwrap();
     assert!(text.ends_with("still here"), "{text}");
     assert_eq!(text.matches("No such").count(), 4, "{text}");
+}
+
+#[test]
+fn all_steps_have_one_sandbox_and_leave_nothing_in_it() {
+    let mut bench = Bench::new();
+    bench.step(
+        "for kind in pid mnt net ipc user; do readlink /proc/self/ns/$kind; done > namespaces
+        echo x > /dev/shm/x; mkdir /dev/shm/folder; ln -s /home/build /dev/shm/link
+        for i in $(seq 40); do (sleep 0 & sleep 0 &); done; sleep 0.1
+        echo $(ps -o stat | grep -c Z || true) orphans are not buried
+        (while true; do (sleep 66.5 &); sleep 0.01; done) >/dev/null 2>&1 &
+        (setsid sleep 66.5 &); (trap '' TERM HUP; sleep 66.5) & sleep 0.1",
+    );
+    // Whatever a step ends, the next one does not miss it.
+    bench.step("set +e; sleep 66.5 & kill -9 -1; kill -9 1; kill -STOP 1; echo still here");
+    bench.step(
+        "for kind in pid mnt net ipc user; do readlink /proc/self/ns/$kind; done | cmp - namespaces
+        ps -o comm | grep -v -x -e COMMAND -e bwrap -e sh -e ps -e exe -e grep || true
+        ls -A /dev/shm; ls -d namespaces",
+    );
+    bench.build().unwrap();
+    insta::assert_snapshot!(bench.lines.text(), @r"
+    0 orphans are not buried
+    still here
+    namespaces
+    ");
+    assert_eq!(crate::steps::processes_with("66.5"), 0);
+}
+
+#[test]
+fn the_first_process_gives_nothing_away() {
+    let mut bench = Bench::new();
+    for capabilities in [&[][..], &polpo_build::recipe::CAPABILITIES] {
+        bench.plan.capabilities.add = capabilities.iter().map(|&name| name.to_owned()).collect();
+        // It was made outside, and has things open from there.
+        let text = bench.run(
+            "set +eo pipefail
+            for process in /proc/[0-9]*; do
+                [ $process = /proc/$$ ] && continue
+                [ $(cat $process/comm 2>/dev/null || echo sh) = bwrap ] || continue
+                for number in 0 1 2 3 4 5 6 7 8 9; do
+                    ls -d $process/fd/$number/. 2>/dev/null; readlink $process/fd/$number
+                done
+                ls -d $process/root/. $process/cwd/. 2>/dev/null
+                readlink $process/exe; readlink $process/ns/user
+                cat $process/environ $process/maps 2>/dev/null
+                (echo x > $process/mem) 2>/dev/null && echo WRITTEN
+                nsenter -t ${process#/proc/} -m -U true 2>/dev/null && echo ENTERED
+                tr '\\0' ' ' < $process/cmdline | grep -e store -e session
+            done
+            echo nothing",
+        );
+        assert_eq!(text, "nothing");
+    }
 }
 
 #[test]
