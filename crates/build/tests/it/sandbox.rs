@@ -280,11 +280,11 @@ fn all_steps_have_one_sandbox_and_leave_nothing_in_it() {
         echo x > /dev/shm/x; mkdir /dev/shm/folder; ln -s /home/build /dev/shm/link
         for i in $(seq 40); do (sleep 0 & sleep 0 &); done; sleep 0.1
         echo $(ps -o stat | grep -c Z || true) orphans are not buried
-        (while true; do (sleep 66.5 &); sleep 0.01; done) >/dev/null 2>&1 &
-        (setsid sleep 66.5 &); (trap '' TERM HUP; sleep 66.5) & sleep 0.1",
+        (while true; do (sleep 59.5 &); sleep 0.01; done) >/dev/null 2>&1 &
+        (setsid sleep 59.5 &); (trap '' TERM HUP; sleep 59.5) & sleep 0.1",
     );
     // Whatever a step ends, the next one does not miss it.
-    bench.step("set +e; sleep 66.5 & kill -9 -1; kill -9 1; kill -STOP 1; echo still here");
+    bench.step("set +e; sleep 59.5 & kill -9 -1; kill -9 1; kill -STOP 1; echo still here");
     bench.step(
         "for kind in pid mnt net ipc user; do readlink /proc/self/ns/$kind; done | cmp - namespaces
         ps -o comm | grep -v -x -e COMMAND -e bwrap -e sh -e ps -e exe -e grep || true
@@ -296,7 +296,7 @@ fn all_steps_have_one_sandbox_and_leave_nothing_in_it() {
     still here
     namespaces
     ");
-    assert_eq!(crate::steps::processes_with("66.5"), 0);
+    assert_eq!(crate::steps::processes_with("59.5"), 0);
 }
 
 #[test]
