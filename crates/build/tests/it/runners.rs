@@ -17,7 +17,7 @@ const RUNNERS: [RunnerKind; 2] = [RunnerKind::Podman, RunnerKind::Qemu];
 /// What steps ask of where they are, and what they make there.
 const SCRIPTS: [&str; 5] = [
     "id; hostname; pwd; umask; env | sort; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status
-     cat /proc/self/uid_map; ip -o link | cut -d: -f2; (exec 3>&1; echo out; echo err >&2; echo out) ; ls -d /dev/shm /tmp; stat -c %a /dev/shm /tmp",
+     head -1 /proc/self/uid_map; ip -o link | cut -d: -f2; (exec 3>&1; echo out; echo err >&2; echo out) ; ls -d /dev/shm /tmp; stat -c %a /dev/shm /tmp",
     "echo data > melange-out/hello/file; chmod 640 melange-out/hello/file; ln melange-out/hello/file melange-out/hello/hard
      ln -s ../else melange-out/hello/soft; mkdir -p -m 1777 melange-out/hello/folder; cp /bin/busybox melange-out/hello/su; chmod 6755 melange-out/hello/su
      touch -d '2001-02-03 04:05:06' melange-out/hello/old; chown 0:0 melange-out/hello/file
