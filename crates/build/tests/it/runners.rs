@@ -21,7 +21,7 @@ const SCRIPTS: [&str; 5] = [
     "echo data > melange-out/hello/file; chmod 640 melange-out/hello/file; ln melange-out/hello/file melange-out/hello/hard
      ln -s ../else melange-out/hello/soft; mkdir -p -m 1777 melange-out/hello/folder; cp /bin/busybox melange-out/hello/su; chmod 6755 melange-out/hello/su
      touch -d '2001-02-03 04:05:06' melange-out/hello/old; chown 0:0 melange-out/hello/file
-     chown 12 melange-out/hello/file 2>&1 || true; mknod melange-out/hello/disk b 8 0 2>&1 || true
+     chown 65536 melange-out/hello/file 2>&1 || true; mknod melange-out/hello/disk b 8 0 2>&1 || true
      (trap '' TERM HUP; sleep 66.5) >/dev/null 2>&1 & setsid nohup sleep 66.5 >/dev/null 2>&1 & echo shared > /dev/shm/kept; echo mine > /etc/kept; echo mine > /tmp/kept; exit 0",
     "ls /dev/shm; cat /etc/kept /tmp/kept; ps -o args | grep -c '[s]leep' || true; read line || echo 'nothing to read'",
     "mount -t tmpfs none /tmp 2>/dev/null || echo 'no mounts'; (echo 1 > /proc/sys/kernel/panic) 2>/dev/null || echo 'no settings'
