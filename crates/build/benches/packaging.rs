@@ -85,7 +85,6 @@ fn packaging(criterion: &mut Criterion) {
                     out: &out,
                     epoch: Epoch(0),
                     origin: &origin,
-                    signer: None,
                     levels: &levels,
                     library_versions: None,
                     strip_origin_name: false,

@@ -1,4 +1,4 @@
-//! From the folders that a build filled to signed packages.
+//! From the folders that a build filled to packages, which nobody has signed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use apk::dependency::{Dependency, InvalidDependency};
 use apk::index::IndexEntry;
 use apk::package::{PackageContents, PackageError, PackageInfo, Script, Written};
-use apk::signature::Signer;
 use archive::tar::UnsafePath;
 use archive::tree::{FileTree, Node, ScanError, TreePath};
 use attest::intoto::JsonError;
@@ -38,8 +37,6 @@ pub struct EmitOptions<'a> {
     pub epoch: Epoch,
     /// What is known of the build besides its recipe.
     pub origin: &'a Origin,
-    /// Who signs, if anybody.
-    pub signer: Option<&'a Signer>,
     /// Which linters run, and which fail the build.
     pub levels: &'a Levels,
     /// The version of each library (by soname) in the guest, where needs are to name them.
@@ -463,8 +460,8 @@ impl Draft<'_> {
             extras: BTreeMap::from([(RECIPE_FILE.to_owned(), record.to_vec())]),
             tree: &self.tree,
         };
-        let written = apk::package::write(&path, &contents, options.signer, options.epoch)
-            .map_err(Box::new)?;
+        let written =
+            apk::package::write(&path, &contents, None, options.epoch).map_err(Box::new)?;
         Ok(EmittedPackage {
             name: package.name.clone(),
             version: package.full_version.clone(),
@@ -561,7 +558,7 @@ fn scripts(given: &Scriptlets) -> BTreeMap<Script, Vec<u8>> {
 
 /// The resolved recipe as JSON, which is YAML too: what made the package, without anything of the
 /// machine that made it.
-fn recipe_record(recipe: &ResolvedRecipe) -> Result<Vec<u8>, EmitError> {
+pub(crate) fn recipe_record(recipe: &ResolvedRecipe) -> Result<Vec<u8>, EmitError> {
     let recipe = published(recipe);
     let mut bytes = serde_json::to_vec_pretty(&recipe).map_err(|error| EmitError::Describe {
         package: recipe.package.name.clone(),

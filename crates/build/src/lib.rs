@@ -19,6 +19,7 @@ pub mod rebuild;
 pub mod recipe;
 pub mod recording;
 pub mod sandbox;
+pub mod signing;
 pub mod source;
 mod survey;
 pub mod test_run;

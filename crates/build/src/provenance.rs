@@ -93,7 +93,7 @@ impl From<RecipeFile> for RecipeRecord {
 }
 
 /// What a statement says of a build.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildFacts {
     /// The recipe, as the package has it.
     pub recipe: ResolvedRecipe,
@@ -342,6 +342,20 @@ impl BuildFacts {
         Ok(line)
     }
 
+    /// Whether `line` states just this of the package with `digest`, signed by this key, or by nobody
+    /// where there is none. Whichever version of the program stated it.
+    pub fn are_stated(&self, line: &[u8], digest: &Digest, key: Option<&PublicKey>) -> bool {
+        let trusted: Vec<PublicKey> = key.cloned().into_iter().collect();
+        let found = BuildFacts::find(line, Path::new(SUFFIX), digest, &trusted);
+        found.is_ok_and(|(facts, voucher)| {
+            let is_signed_so = match key {
+                Some(key) => voucher == Voucher::Keys(vec![key.id()]),
+                None => voucher == Voucher::Nobody,
+            };
+            is_signed_so && facts == *self
+        })
+    }
+
     /// Reads the statement in the file at `path` about the package with `digest`, and who vouches for
     /// it. What nobody trusted has signed is read too: building again shows whether it is true.
     ///
@@ -359,6 +373,20 @@ impl BuildFacts {
             return Err(ProvenanceError::TooLong { path: at(), length });
         }
         let bytes = fs::read(path).map_err(failed)?;
+        BuildFacts::find(&bytes, path, digest, trusted)
+    }
+
+    /// As [`BuildFacts::read`], of bytes that were read from `path`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn find(
+        bytes: &[u8],
+        path: &Path,
+        digest: &Digest,
+        trusted: &[PublicKey],
+    ) -> Result<(BuildFacts, Voucher), ProvenanceError> {
+        let at = || path.to_owned();
         let mut other = None;
         for line in bytes.split(|byte| *byte == b'\n') {
             if line.iter().all(u8::is_ascii_whitespace) {

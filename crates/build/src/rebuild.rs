@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use apk::index::Stamping;
 use apk::package::{Format, Package, PackageError};
 use apk::repository::{Access, Repository};
-use apk::signature::{Keyring, Signer};
+use apk::signature::Keyring;
 use archive::Limits as ArchiveLimits;
 use attest::spdx::RecipeRecord;
 use base::{Digest, Problem, Reporter, SourceText};
@@ -32,6 +32,7 @@ use crate::planning::{Inputs, plan_build};
 use crate::provenance::{self, BuildFacts, Parameters, ProvenanceError, Voucher};
 use crate::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use crate::recording::{Recording, restore};
+use crate::signing::SigningProcess;
 use crate::source::{RecipeFiles, Sources, recipe_files};
 
 /// What a rebuild is told besides the package.
@@ -52,7 +53,7 @@ pub struct RebuildOptions<'a> {
     /// Who may have signed the statement.
     pub trusted: &'a [PublicKey],
     /// Who signs what is built again. Without one, signatures are not compared.
-    pub signer: Option<&'a Signer>,
+    pub signer: Option<&'a SigningProcess>,
     /// The folder that gets what was built again.
     pub out: Option<&'a Path>,
 }

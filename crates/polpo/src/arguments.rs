@@ -293,9 +293,8 @@ pub(crate) struct Build {
     /// Folder that packages and their index are written to, below ARCH/
     #[arg(long, value_name = "DIR", default_value = "packages")]
     pub(crate) out_dir: PathBuf,
-    /// Private RSA key that signs packages and index; its public part is KEY.pub
-    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
-    pub(crate) signing_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signing: trust::PackageSigning,
     /// Begin to number and date the index, so that nobody can pass an older one off as new. Where
     /// it is numbered already, this goes on in any case
     #[arg(long)]
@@ -382,9 +381,8 @@ pub(crate) struct Rebuild {
     /// Public key that the statement may be signed by, besides those of the keyring; may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Vec<PathBuf>,
-    /// Private RSA key to sign the result with; without one, signatures are not compared
-    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
-    pub(crate) signing_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signing: trust::PackageSigning,
     /// Folder that what was built again is kept in, below ARCH/
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,

@@ -27,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A sandbox is entered before any thread exists: namespaces are joined by one thread alone.
     build::sandbox::init_if_requested();
+    build::signing::serve_if_requested(settings::open_to_sign);
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some(words) = after_name(&words, "apk") {
         return apk(words);

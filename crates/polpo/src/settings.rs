@@ -14,11 +14,13 @@ use apk::signature::{Keyring, Signer};
 use attest::rebuild::Rebuilds;
 use attest::trust::Trust;
 use base::{Arch, Digest, Epoch, Event, Problem, Reporter};
+use build::signing::{PASSWORDS, Purpose, SignerProgram, SigningProcess};
 use key::{FileError, KeyError, Password, PrivateKey, PublicKey, TokenError, TokenUri};
 use oci::registry::{Keychain, Registry, RegistrySettings};
 use store::{CredentialSource, Network, NetworkSettings, Store};
 
 use crate::arguments::registry::Registries;
+use crate::arguments::trust::PackageSigning;
 use crate::arguments::{Freshness, Global, Rebuilders, Repositories};
 use crate::output::failure::Failure;
 use crate::output::{Progress, render};
@@ -162,9 +164,7 @@ struct NoPassword;
 /// A password out of the environment, or else typed on the terminal without being shown. It is never
 /// taken from the command line, which every process of the machine can read.
 pub(crate) fn password(prompt: &str) -> io::Result<Option<Password>> {
-    let set = ["POLPO_KEY_PASSWORD", "COSIGN_PASSWORD"]
-        .into_iter()
-        .find_map(std::env::var_os);
+    let set = PASSWORDS.into_iter().find_map(std::env::var_os);
     if let Some(set) = set {
         return Ok(Some(Password::new(set.into_vec())));
     }
@@ -187,6 +187,74 @@ pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
     let name = name.ok_or_else(|| Failure::Usage(format!("{} is no key file", path.display())))?;
     Signer::new(name, key)
         .map_err(|error| Failure::failed(format!("{} can't sign packages", path.display()), error))
+}
+
+/// The signer of packages, if the command line names a key: a process of its own.
+pub(crate) fn signing_process(
+    arguments: &PackageSigning,
+) -> Result<Option<SigningProcess>, Failure> {
+    let user = arguments.signing_user.as_deref();
+    let key = arguments.signing_key.as_deref();
+    key.map(|key| start_signer(key, Purpose::Packages, user))
+        .transpose()
+}
+
+/// Starts a signer, which opens the key itself and asks for its password where it has one. This
+/// process does not: from now on no other one of this user can read its memory, where the
+/// environment may hold the password, or send the signer orders out of it.
+pub(crate) fn start_signer(
+    key: &Path,
+    purpose: Purpose,
+    user: Option<&str>,
+) -> Result<SigningProcess, Failure> {
+    let what = "nothing can be signed";
+    token_uri(key)?;
+    let program = SignerProgram {
+        user: user.map(user_by_name).transpose()?,
+        ..SignerProgram::this().map_err(|error| Failure::failed(what, error))?
+    };
+    let process = SigningProcess::start(&program, key, purpose)
+        .map_err(|error| Failure::failed(what, error))?;
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| Failure::failed(what, io::Error::from(error)))?;
+    Ok(process)
+}
+
+/// In the signer: opens the key.
+pub(crate) fn open_to_sign(path: &Path, purpose: Purpose) -> Result<Signer, String> {
+    let opened = match purpose {
+        Purpose::Packages => signer(path),
+        Purpose::Rebuilds => private_key(path).and_then(|key| {
+            Signer::of_any_kind("rebuilder.pub", key).map_err(|error| {
+                Failure::failed(format!("{} can't sign statements", path.display()), error)
+            })
+        }),
+    };
+    opened.map_err(|failure| match failure {
+        Failure::Failed { what, cause } => format!("{what}: {cause}"),
+        other => other.text(false),
+    })
+}
+
+/// A user and its group: `UID`, `UID:GID` or a name of `/etc/passwd`.
+fn user_by_name(text: &str) -> Result<(u32, u32), Failure> {
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+        return Ok((uid, gid));
+    }
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = accounts.lines().find_map(|line| {
+        // name, password, UID, GID and more (passwd(5))
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then_some(())?;
+        let mut numbers = fields.skip(1).map(|field| field.parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    });
+    found.ok_or_else(|| {
+        Failure::Usage(format!(
+            "--signing-user: /etc/passwd has no user `{text}`; name one that it has, or give UID:GID"
+        ))
+    })
 }
 
 /// Repositories whose indexes were verified, and the keys that vouched for them.

@@ -143,6 +143,18 @@ pub enum PackageError {
         /// The package.
         path: PathBuf,
     },
+    /// It is another one by now.
+    #[error("package {} was changed while it was read; see who writes there, and try again", path.display())]
+    Changed {
+        /// The package.
+        path: PathBuf,
+    },
+    /// It is signed already, or in a way that is not that of format 2.
+    #[error("package {} is signed already, or of format 3; only what was just built is signed here", path.display())]
+    Sealed {
+        /// The package.
+        path: PathBuf,
+    },
     /// It isn't signed by a trusted key.
     #[error("package {}: {source}", path.display())]
     Signature {

@@ -9,7 +9,7 @@ use archive::Limits;
 use archive::gzip::{GzipError, Member, Members};
 use archive::tar::{self, End};
 use archive::unpack;
-use base::{Digest, DigestReader, Sha1};
+use base::{Digest, Sha1, Sha256Hasher};
 
 use super::{
     InfoError, MAXIMUM_CONTROL, MAXIMUM_SCRIPT, Manifest, PackageError, PackageInfo, Part, Script,
@@ -113,6 +113,18 @@ impl Package {
             source,
         };
         let file = File::open(path).map_err(unreadable)?;
+        Package::from_file(path, file)
+    }
+
+    /// The same of a file that is open already; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As of [`Package::open`].
+    pub fn from_file(path: &Path, file: File) -> Result<Package, PackageError> {
+        let unreadable = |source| PackageError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let size = file.metadata().map_err(unreadable)?.len();
         let mut package = Package {
             path: path.to_owned(),
@@ -325,12 +337,25 @@ impl Package {
         self.data_offset
     }
 
-    /// SHA-256 of the whole file, which names it in a store.
+    /// SHA-256 of the whole file, which names it in a store. What it says of its control member is
+    /// of the bytes that were read when it was opened.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file can't be read, or was changed since.
     pub fn digest(&self) -> Result<Digest, PackageError> {
-        self.hash(0)
+        let mut front = Vec::new();
+        self.range(0, self.data_offset)
+            .read_to_end(&mut front)
+            .map_err(|source| self.unreadable(source))?;
+        if !front.ends_with(&self.control) {
+            return Err(PackageError::Changed {
+                path: self.path.clone(),
+            });
+        }
+        let mut hasher = Sha256Hasher::default();
+        hasher.update(&front);
+        self.take(self.data_offset, |bytes| hasher.update(bytes))?;
+        Ok(hasher.finish())
     }
 
     /// Checks that a trusted key signed the control member or payload; gives the key's name.
@@ -517,12 +542,23 @@ impl Package {
     }
 
     fn hash(&self, offset: u64) -> Result<Digest, PackageError> {
-        let mut reader = DigestReader::new(self.range(offset, self.size));
+        let mut hasher = Sha256Hasher::default();
+        self.take(offset, |bytes| hasher.update(bytes))?;
+        Ok(hasher.finish())
+    }
+
+    /// Reads from `offset` to the end, each byte once.
+    pub(super) fn take(
+        &self,
+        offset: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), PackageError> {
+        let mut reader = self.range(offset, self.size);
         let mut buffer = vec![0; READ_SIZE];
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(reader.finish().1),
-                Ok(_) => {}
+                Ok(0) => return Ok(()),
+                Ok(count) => take(buffer.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.unreadable(error)),
             }

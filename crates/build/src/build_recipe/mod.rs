@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use apk::index::{IndexError, Stamping};
 use apk::package::PackageError;
 use apk::repository::{Access, LoadedRepository, Location, Repository, RepositoryError};
-use apk::signature::{Keyring, Signer};
+use apk::signature::Keyring;
 use attest::intoto::JsonError;
 use attest::spdx::RecipeRecord;
 use base::{Digest, Epoch, Outcome, Problem, Reporter};
@@ -26,12 +26,13 @@ use crate::planning::{Inputs, PlanError, plan_build};
 use crate::provenance::ProvenanceError;
 use crate::recipe::ResolvedRecipe;
 use crate::recording::{Recording, RestoreError, restore};
+use crate::signing::{SigningError, SigningProcess};
 use crate::source::{RecipeFiles, SourceError, SourceOrigin, Sources, recipe_files};
 
-pub(crate) use publish::copy_out;
+pub(crate) use publish::{copy_out, joined};
 
 /// Rises when the same recipe and output would become other packages.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a build is told besides the recipe.
 #[derive(Clone, Debug)]
@@ -58,8 +59,8 @@ pub struct BuildOptions<'a> {
     pub out: &'a Path,
     /// How the index is stamped.
     pub stamping: Stamping,
-    /// Who signs the packages and the index.
-    pub signer: Option<&'a Signer>,
+    /// Who signs the packages, the index and the statements.
+    pub signer: Option<&'a SigningProcess>,
     /// The distribution's name in package URLs.
     pub namespace: &'a str,
     /// Where the recipe lies, for its packages' documents.
@@ -116,6 +117,8 @@ pub(crate) struct BuildRecord {
     /// What linters found.
     #[serde(default)]
     pub(crate) lint: Vec<LintResults>,
+    /// The statement of how each package was made, a blob of the store: signed if the packages are.
+    pub(crate) statements: Vec<Digest>,
 }
 
 /// A recipe was not built.
@@ -192,6 +195,14 @@ pub enum BuildError {
     /// The index can't be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The packages are not signed.
+    #[error("{package}: {source}")]
+    Sign {
+        /// The package.
+        package: String,
+        /// Why not.
+        source: SigningError,
+    },
     /// It can't be stated how the packages were made.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
@@ -250,6 +261,12 @@ pub async fn build_recipe<E: Executor>(
     if pinned
         && !options.rebuild
         && let Some(record) = built_before(store, &key(recipe, options, &plan))?
+        && publish::is_stated(
+            store,
+            &record,
+            &publish::facts(recipe, &plan, options),
+            options,
+        )?
     {
         let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
         let task = base::Task::start(
@@ -259,9 +276,9 @@ pub async fn build_recipe<E: Executor>(
             None,
             base::Unit::Items,
         );
-        publish::publish(store, &record.packages, recipe.arch, options)?;
+        publish::publish(store, recipe, &plan, &record, options)?;
         persist_lint_results(recipe, options, &record.lint)?;
-        publish::state(store, recipe, &plan, &record.packages, options)?;
+        publish::state(store, recipe.arch, &record, options)?;
         task.unchanged();
         return Ok(BuiltRecipe {
             outcome: Outcome::Unchanged,
@@ -299,9 +316,9 @@ pub async fn build_recipe<E: Executor>(
             });
         }
     }
-    publish::publish(store, &record.packages, recipe.arch, options)?;
+    publish::publish(store, recipe, &plan, &record, options)?;
     persist_lint_results(recipe, options, &record.lint)?;
-    publish::state(store, recipe, &plan, &record.packages, options)?;
+    publish::state(store, recipe.arch, &record, options)?;
     store.record_put("build", &key, &record)?;
     Ok(BuiltRecipe {
         outcome: Outcome::Done,
@@ -376,8 +393,10 @@ pub(crate) async fn prepare(
 fn built_before(store: &Store, key: &Digest) -> Result<Option<BuildRecord>, StoreError> {
     let record: Option<BuildRecord> = store.record_get("build", key)?;
     Ok(record.filter(|record| {
-        let mut packages = record.packages.iter();
-        packages.all(|package| store.contains(&package.digest)) && store.contains(&record.log)
+        let packages = record.packages.iter().map(|package| &package.digest);
+        let mut blobs = packages.chain(&record.statements).chain([&record.log]);
+        record.packages.len() == record.statements.len()
+            && blobs.all(|digest| store.contains(digest))
     }))
 }
 
@@ -444,6 +463,15 @@ pub(crate) async fn execute<E: Executor>(
     reporter: &dyn Reporter,
 ) -> Result<(BuildPlan, BuildRecord, Vec<Problem>), BuildError> {
     let subject = format!("{}-{}", recipe.package.name, recipe.package.full_version);
+    let sign_failed = |source| BuildError::Sign {
+        package: recipe.package.name.clone(),
+        source,
+    };
+    // Before a step runs: what they do changes nothing of what is stated.
+    if let Some(signer) = options.signer {
+        let facts = publish::facts(recipe, &plan, options);
+        signer.begin(&facts, options.keyring).map_err(sign_failed)?;
+    }
     let output = executor
         .execute(&plan, &subject, reporter)
         .await
@@ -453,7 +481,12 @@ pub(crate) async fn execute<E: Executor>(
         })?;
     // From here on, a recorded build is the replayed one: the same packages, under the same key.
     let plan = match &output.recording {
-        Some(recording) => plan.replaying(recording.clone()),
+        Some(recording) => {
+            if let Some(signer) = options.signer {
+                signer.recorded(recording).map_err(sign_failed)?;
+            }
+            plan.replaying(recording.clone())
+        }
         None => plan,
     };
     let licence_paths = recipe
@@ -487,7 +520,6 @@ pub(crate) async fn execute<E: Executor>(
             owners: &output.owners,
             epoch: options.epoch,
             origin: &origin,
-            signer: options.signer,
             levels: options.levels,
             library_versions: None,
             strip_origin_name: options.strip_origin_name,
@@ -502,13 +534,17 @@ pub(crate) async fn execute<E: Executor>(
     let mut lint = Vec::new();
     let mut packages = Vec::new();
     let mut problems = licences::check(store, recipe, &output.workspace)?;
+    let mut statements = Vec::new();
+    let facts = publish::facts(recipe, &plan, options);
     for package in emitted {
-        let blob = store.put_file(&package.path)?;
+        let file_name = package.entry.file_name();
+        let (digest, statement) = publish::keep(store, &package.path, &file_name, &facts, options)?;
+        statements.push(store.put(&*statement)?.digest);
         packages.push(BuiltPackage {
-            file_name: package.entry.file_name(),
+            file_name,
             name: package.name,
             version: package.version,
-            digest: blob.digest,
+            digest,
         });
         problems.extend(package.problems);
         lint.push(package.lint);
@@ -517,6 +553,7 @@ pub(crate) async fn execute<E: Executor>(
         packages,
         log: output.log,
         lint,
+        statements,
     };
     Ok((plan, record, problems))
 }

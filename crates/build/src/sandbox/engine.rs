@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use archive::tree::{FileTree, TarOptions};
 use rustix::process::Resource;
@@ -17,6 +17,7 @@ use super::preflight::{SandboxError, in_path};
 use super::program::{self, Program};
 use super::session::{Agent, Ends, Surroundings};
 use super::{Connection, HOST_NAME, INIT_ARGUMENT, Root, identity};
+use crate::signing;
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Engine {
             });
         }
         binds.extend(surroundings.binds.iter().cloned());
-        let mut command = Command::new(&self.program);
+        let mut command = signing::command(&self.program);
         let Root::Folder { path, read_only } = surroundings.root.root() else {
             return Err(SandboxError::NoSharedOverlay {
                 name: self.kind.name(),
@@ -109,7 +110,7 @@ impl Engine {
             .current_dir("/");
         let setup = surroundings.setup(again, watch, Some(SOCKETS.to_owned()));
         let quietly = |arguments: &[&str]| {
-            let mut command = Command::new(&self.program);
+            let mut command = signing::command(&self.program);
             command
                 .args(arguments)
                 .stdin(Stdio::null())
@@ -213,7 +214,7 @@ impl Engine {
         for (_, node) in tree.iter_mut() {
             (node.uid, node.gid) = (uid.into(), gid.into());
         }
-        let mut child = Command::new(&self.program)
+        let mut child = signing::command(&self.program)
             .args(["import", "-", &name])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -253,7 +254,7 @@ impl Engine {
 
     /// Whether the daemon itself is an ordinary user's, who is root inside.
     fn is_rootless(&self) -> bool {
-        let asked = Command::new(&self.program)
+        let asked = signing::command(&self.program)
             .args(["info", "--format", "{{.SecurityOptions}}"])
             .stdin(Stdio::null())
             .stderr(Stdio::null())

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use super::identity::{Identities, OneIdentity};
 use super::launch::StartFiles;
@@ -12,6 +12,7 @@ use super::preflight::{InitFailure, SandboxError};
 use super::{
     Duty, Emulator, Entrance, INIT_ARGUMENT, InitProgram, Restrictions, Root, Specification,
 };
+use crate::signing;
 
 /// What `sandbox-init` says when its user namespace is there and has no ids yet.
 pub(super) const ASKS: &[u8; 1] = b"i";
@@ -77,7 +78,7 @@ impl Held {
             restrictions: Restrictions::default(),
         })?;
         let program = &init.program;
-        let mut child = Command::new(program)
+        let mut child = signing::command(program)
             .args(&init.arguments)
             .arg(INIT_ARGUMENT)
             .arg(&files.specification)

@@ -24,6 +24,7 @@ use super::{
     Specification,
 };
 use crate::recipe::CapabilityChange;
+use crate::signing;
 
 /// A folder or file of the host that is seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +237,7 @@ impl Launch<'_> {
             Connection::None | Connection::Host => None,
         };
         let program = &self.init.program;
-        let mut command = Command::new(program);
+        let mut command = signing::command(program);
         command
             .args(&self.init.arguments)
             .arg(INIT_ARGUMENT)

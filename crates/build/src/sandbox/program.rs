@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use object::read::elf::{FileHeader, ProgramHeader};
 use serde::{Deserialize, Serialize};
 
 use super::{INIT_ARGUMENT, InitProgram, SandboxError};
+use crate::signing;
 
 /// The word that makes `sandbox-init` tell of what it consists.
 pub(super) const PARTS: &str = "parts";
@@ -52,7 +53,7 @@ impl Program {
     /// # Errors
     /// It does not answer, or its files can't be copied.
     pub(super) fn place(init: &InitProgram, folder: &Path) -> Result<Vec<String>, SandboxError> {
-        let output = Command::new(&init.program)
+        let output = signing::command(&init.program)
             .args(&init.arguments)
             .args([INIT_ARGUMENT, PARTS])
             .stdin(Stdio::null())
@@ -150,6 +151,8 @@ fn loaded(bytes: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use apk::package::{Package, PackageContents};
 use apk::repository::{Access, AccessSettings, Repository};
-use apk::signature::Signer;
 use archive::tree::{FileTree, Node, TreePath};
 use attest::dsse::Envelope;
 use attest::intoto::Statement;
@@ -17,6 +16,7 @@ use polpo_build::executor::LocalExecutor;
 use polpo_build::plan::PlannedStep;
 use polpo_build::provenance::{BuildFacts, ProvenanceError, Voucher, beside};
 use polpo_build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
+use polpo_build::signing::SigningProcess;
 use store::Store;
 
 use crate::recipe::{EPOCH, Workshop};
@@ -27,7 +27,7 @@ use crate::support::{init_program, runtime};
 struct Again<'a> {
     store: Option<&'a Path>,
     source_folder: Option<PathBuf>,
-    signer: Option<&'a Signer>,
+    signer: Option<&'a SigningProcess>,
     without_repository: bool,
     reporter: Option<&'a dyn Reporter>,
 }
@@ -322,7 +322,7 @@ fn what_differs_is_named() {
         tree: &tree,
     };
     let tampered = workshop.path("hello-1.0-r2.apk");
-    apk::package::write(&tampered, &contents, Some(&workshop.signer), EPOCH).unwrap();
+    apk::package::write(&tampered, &contents, Some(&workshop.maker), EPOCH).unwrap();
     let source_folder = Some(workshop.path("recipe/hello"));
     let how = Again {
         source_folder,

@@ -17,11 +17,12 @@ use polpo_build::lint::Levels;
 use polpo_build::plan::{Limits, Network};
 use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe};
 use polpo_build::recording::{Recording, SourceLock};
+use polpo_build::signing::{Purpose, SigningProcess};
 use polpo_build::test_run::{TestOptions, TestReport, test_recipe};
 use store::{Mirror, Origins, Store};
 use tempfile::TempDir;
 
-use crate::support::{Lines, busybox_tree, init_program, listing, runtime};
+use crate::support::{Lines, busybox_tree, init_program, listing, runtime, signer_program};
 
 pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
 
@@ -29,7 +30,9 @@ pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
 pub(crate) struct Workshop {
     pub(crate) folder: TempDir,
     pub(crate) executor: LocalExecutor,
-    pub(crate) signer: Signer,
+    /// Who signs the packages of its repository, and has the same key.
+    pub(crate) maker: Signer,
+    pub(crate) signer: SigningProcess,
     pub(crate) keyring: Keyring,
     levels: Levels,
     pub(crate) origins: Origins,
@@ -43,7 +46,8 @@ impl Workshop {
         let path = |name: &str| folder.path().join(name);
         let store = Store::open(path("store")).unwrap();
         let key = key::PrivateKey::generate(key::Algorithm::Rsa4096).unwrap();
-        let signer = Signer::new("test.rsa.pub", key).unwrap();
+        key::save_pair(&key, &path("test.rsa"), None).unwrap();
+        let maker = Signer::new("test.rsa.pub", key).unwrap();
 
         let tree = path("busybox");
         fs::create_dir(&tree).unwrap();
@@ -78,7 +82,7 @@ impl Workshop {
             tree: &files,
         };
         let file = seed.join("busybox-1.35.0-r0.apk");
-        let written = apk::package::write(&file, &contents, Some(&signer), EPOCH).unwrap();
+        let written = apk::package::write(&file, &contents, Some(&maker), EPOCH).unwrap();
         let mut index = Index::default();
         index.merge([IndexEntry::written(&written)]);
         // What the pipeline of that name brings into guests; nothing here runs it.
@@ -91,10 +95,10 @@ impl Workshop {
             ..contents
         };
         let file = seed.join("git-1.35.0-r0.apk");
-        let written = apk::package::write(&file, &git, Some(&signer), EPOCH).unwrap();
+        let written = apk::package::write(&file, &git, Some(&maker), EPOCH).unwrap();
         index.merge([IndexEntry::written(&written)]);
         index
-            .write(&seed.join(FILE_NAME), Some(&signer), EPOCH)
+            .write(&seed.join(FILE_NAME), Some(&maker), EPOCH)
             .unwrap();
 
         let upstream = path("hello-1.0");
@@ -127,8 +131,14 @@ impl Workshop {
         Workshop {
             executor: LocalExecutor::new(store, init_program())
                 .expect("bubblewrap must be installed for these tests"),
-            keyring: signer.keyring(),
-            signer,
+            keyring: maker.keyring(),
+            maker,
+            signer: SigningProcess::start(
+                &signer_program(),
+                &folder.path().join("test.rsa"),
+                Purpose::Packages,
+            )
+            .unwrap(),
             levels: Levels::default(),
             origins: Origins {
                 mirrors: vec![Mirror::Folder(mirror)],

@@ -12,6 +12,7 @@ use polpo_build::plan::{BuildPlan, FORMAT, Limits, Network, PlannedStep, WORKSPA
 use polpo_build::recipe::{Accounts, CapabilityChange};
 use polpo_build::recording::Recording;
 use polpo_build::sandbox::{Acceleration, Bind, InitProgram, MachineOptions, Runner, RunnerKind};
+use polpo_build::signing::SignerProgram;
 use store::Store;
 use tempfile::TempDir;
 
@@ -48,6 +49,16 @@ pub(crate) fn init_program() -> InitProgram {
         program: std::env::var_os("POLPO_TEST_INIT")
             .map_or_else(|| env!("CARGO_BIN_EXE_sandbox-init").into(), PathBuf::from),
         arguments: Vec::new(),
+    }
+}
+
+/// The program that becomes the signer.
+pub(crate) fn signer_program() -> SignerProgram {
+    let InitProgram { program, arguments } = init_program();
+    SignerProgram {
+        program,
+        arguments,
+        user: None,
     }
 }
 

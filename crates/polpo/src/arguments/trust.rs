@@ -9,6 +9,18 @@ use super::Repositories;
 use super::registry::Registries;
 use crate::output::Format;
 
+/// Who signs packages, in a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct PackageSigning {
+    /// Private RSA key that signs packages, index and statements; its public part is KEY.pub. What
+    /// builds never has it: another process opens it, before the first step runs
+    #[arg(long, value_name = "KEY", env = "POLPO_SIGNING_KEY")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// User that the signer runs as, by name or as UID or UID:GID; the key is its own, and root calls
+    #[arg(long, value_name = "USER", env = "POLPO_SIGNING_USER")]
+    pub(crate) signing_user: Option<String>,
+}
+
 /// The image, who signs, and in which form.
 #[derive(Debug, Args)]
 pub(crate) struct Signing {

@@ -25,11 +25,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         Some(&arguments.values),
         session,
     )?;
-    let signer = arguments
-        .signing_key
-        .as_deref()
-        .map(settings::signer)
-        .transpose()?;
+    let signer = settings::signing_process(&arguments.signing)?;
     let (repositories, keyring) = settings::repositories(&arguments.repositories, arch)?;
     let access = settings::access(&arguments.repositories, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);

@@ -1,18 +1,16 @@
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attest::bundle::BundleError;
-use attest::rebuild::{Rebuild, Rebuilds, Signature};
-use attest::slsa::Builder;
+use attest::rebuild::{Rebuilds, Signature};
 use attest::trust::Trust;
 use base::Arch;
-use build::provenance::{LOCAL_BUILDER, Voucher};
+use build::provenance::Voucher;
 use build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
-use key::{KeyError, PrivateKey, PublicKey};
-use store::WriteError;
+use build::signing::{Purpose, SigningError, SigningProcess};
+use key::PublicKey;
+use store::{Store, StoreError, WriteError};
 
 use crate::arguments;
 use crate::arguments::machine::Folders;
@@ -31,11 +29,14 @@ pub(crate) async fn run(
     session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let what = || format!("{} was not built again", arguments.package.display());
-    let signer = arguments
-        .signing_key
-        .as_deref()
-        .map(settings::signer)
-        .transpose()?;
+    let signer = settings::signing_process(&arguments.signing)?;
+    let witness = match &arguments.attest_key {
+        Some(key) => {
+            let user = arguments.signing.signing_user.as_deref();
+            Some(settings::start_signer(key, Purpose::Rebuilds, user)?)
+        }
+        None => None,
+    };
     let arch = Arch::host();
     let (repositories, keyring) = settings::repositories(&arguments.repositories, arch)?;
     let access = settings::access(&arguments.repositories, session)?;
@@ -74,15 +75,14 @@ pub(crate) async fn run(
     if !report.is_equal() {
         return Ok(ExitCode::from(1));
     }
-    if let (Some(file), Some(key)) = (&arguments.attest, &arguments.attest_key) {
+    if let (Some(file), Some(witness)) = (&arguments.attest, &witness) {
         if let Some(Voucher::Nobody | Voucher::Strangers) = report.provenance {
             return Err(Failure::failed(
                 "the rebuild was not attested",
                 AttestError::Unvouched,
             ));
         }
-        let key = settings::private_key(key)?;
-        let is_new = attest(&arguments.package, &report, file, &key)
+        let is_new = attest(&store, &arguments.package, &report, file, witness)
             .map_err(|error| Failure::failed("the rebuild was not attested", error))?;
         let state = if is_new { "states" } else { "states already" };
         session.notice(&format!("{} {state} the rebuild", file.display()));
@@ -98,9 +98,9 @@ enum AttestError {
     )]
     Unvouched,
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Store(#[from] StoreError),
     #[error(transparent)]
-    Sign(#[from] BundleError),
+    Sign(#[from] SigningError),
     #[error("can't read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -109,27 +109,21 @@ enum AttestError {
 
 /// Adds the statement to the file; false if the key has stated as much there before.
 fn attest(
+    store: &Store,
     path: &Path,
     report: &RebuildReport,
     file: &Path,
-    key: &PrivateKey,
+    witness: &SigningProcess,
 ) -> Result<bool, AttestError> {
-    let rebuild = Rebuild {
-        package: report.package.clone(),
-        version: report.version.clone(),
-        arch: report.arch.clone(),
-        identities: report.identities.clone(),
-        signature: match report.verdict {
-            Verdict::Identical => Signature::Same,
-            _ => Signature::Other,
-        },
-        builder: Builder {
-            id: LOCAL_BUILDER.to_owned(),
-            version: BTreeMap::from([("polpo".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
-        },
+    let signature = match report.verdict {
+        Verdict::Identical => Signature::Same,
+        _ => Signature::Other,
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let line = rebuild.sign(&name, report.original, key)?;
+    let kept = store
+        .path(&report.original)
+        .ok_or(StoreError::Missing(report.original))?;
+    let line = witness.rebuilt(&kept, report.original, &name, signature)?;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -144,9 +138,9 @@ fn attest(
         .map_err(|error| unreadable(error.into()))?;
     let lines = store::find_bounded(file, MAXIMUM_LINES).map_err(unreadable)?;
     let mut lines = lines.unwrap_or_default();
-    let public = key.public()?;
+    let public = witness.public();
     let known = Rebuilds::read(&lines, &Trust::of_keys(vec![public.clone()]));
-    if known.vouches(&public, &rebuild.identities) {
+    if known.vouches(public, &report.identities) {
         return Ok(false);
     }
     if lines.last().is_some_and(|last| *last != b'\n') {
