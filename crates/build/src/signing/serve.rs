@@ -216,9 +216,7 @@ impl Service {
                 self.known(handed_over(frame.file)?, &frame.tail)?;
                 done(Answer::Done)
             }
-            Request::Index { stamping } => {
-                Ok((Answer::Made, self.index(frame.file, stamping)?))
-            }
+            Request::Index { stamping } => Ok((Answer::Made, self.index(frame.file, stamping)?)),
             Request::Rebuilt {
                 digest,
                 file_name,

@@ -15,5 +15,6 @@ mod rebuild;
 mod recipe;
 mod runners;
 mod sandbox;
+mod signing;
 mod steps;
 mod support;

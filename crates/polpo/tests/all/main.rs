@@ -24,6 +24,7 @@ mod recipe_files;
 mod refused;
 mod registry;
 mod remote;
+mod signing;
 mod spine;
 mod trust;
 mod verified;

@@ -109,7 +109,7 @@ test:
         self.program(store, command).args(more).run()
     }
 
-    fn program(&self, store: &str, command: &str) -> Program {
+    pub(crate) fn program(&self, store: &str, command: &str) -> Program {
         let program = polpo(&self.path(store))
             .folder(self.folder.path())
             .env(
