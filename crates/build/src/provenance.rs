@@ -346,7 +346,7 @@ impl BuildFacts {
     /// where there is none. Whichever version of the program stated it.
     pub fn are_stated(&self, line: &[u8], digest: &Digest, key: Option<&PublicKey>) -> bool {
         let trusted: Vec<PublicKey> = key.cloned().into_iter().collect();
-        let found = BuildFacts::find(line, Path::new(SUFFIX), digest, &trusted);
+        let found = BuildFacts::find(line, Path::new(FILE_SUFFIX), digest, &trusted);
         found.is_ok_and(|(facts, voucher)| {
             let is_signed_so = match key {
                 Some(key) => voucher == Voucher::Keys(vec![key.id()]),

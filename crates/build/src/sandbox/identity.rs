@@ -9,9 +9,10 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::preflight::in_path;
+use crate::signing;
 
 /// The ids inside are 0 and as many more, as in other containers: 65535 is the last of two bytes.
 const MOST: u32 = 65_535;
@@ -124,7 +125,7 @@ impl Identities {
                 write_map(Path::new(&format!("/proc/{process}/{file}")), &text).is_ok()
             } else {
                 let words = [process, 0, own, 1, 1, first, count].map(|word| word.to_string());
-                let mut command = Command::new(program);
+                let mut command = signing::command(program);
                 command.args(words).stdin(Stdio::null());
                 command.stdout(Stdio::null()).stderr(Stdio::null());
                 command.status().is_ok_and(|status| status.success())

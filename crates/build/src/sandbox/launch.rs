@@ -212,7 +212,7 @@ impl Launch<'_> {
         specification.arguments = self.surroundings();
         files.write(&specification)?;
         let program = &self.init.program;
-        let mut command = Command::new(program);
+        let mut command = signing::command(program);
         // Steps see its command line, and nothing of the host's is to be in it.
         let name = files.specification.file_name().unwrap_or_default();
         command
