@@ -88,16 +88,17 @@ fn steps_reach_neither_key_nor_signer() {
       cat {key} 2>&1 || true
       for process in /proc/[0-9]*; do
         cat $process/root{key} $process/cwd/test.rsa 2>/dev/null || true
-        tr '\\0' ' ' < $process/cmdline 2>/dev/null | grep 'signer-[p]rocess' || true
-        tr '\\0' '\\n' < $process/environ 2>/dev/null | grep -i password || true
+        cat $process/cmdline 2>/dev/null | tr '\\0' ' ' | grep 'signer-[p]rocess' || true
+        cat $process/environ 2>/dev/null | tr '\\0' '\\n' | grep -i password || true
         ls -l $process/fd 2>/dev/null | grep socket || true
       done
       grep -rl 'BEGIN .*PRIVATE KEY' /etc /home /root /run /tmp /var /usr /dev/shm 2>/dev/null || true
       tail -n +2 /proc/net/unix
+      chmod 755 /home/build/attack; echo the first process; /home/build/attack 1
       for process in {signer} {builder}; do
         test -e /proc/$process && echo SEEN
         kill -9 $process 2>&1 || true
-        chmod 755 /home/build/attack; /home/build/attack $process kill
+        /home/build/attack $process kill
       done
       kill -9 -1 2>&1 || true
       echo END"
@@ -112,6 +113,14 @@ fn steps_reach_neither_key_nor_signer() {
         .replace(&builder.to_string(), "BUILDER");
     insta::assert_snapshot!(text, @r"
     cat: can't open 'KEY': No such file or directory
+    the first process
+    mem: Permission denied
+    environ: Permission denied
+    maps: Permission denied
+    fd: Permission denied
+    process_vm_readv: Operation not permitted
+    pidfd_getfd: Operation not permitted
+    ptrace: Operation not permitted
     sh: can't kill pid SIGNER: No such process
     mem: No such file or directory
     environ: No such file or directory
