@@ -105,6 +105,21 @@ impl fmt::Display for Sha1 {
     }
 }
 
+impl Serialize for Sha1 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha1 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Sha1, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(text, &mut bytes).map_err(serde::de::Error::custom)?;
+        Ok(Sha1(bytes))
+    }
+}
+
 impl fmt::Debug for Sha1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha1:{}", self.hex())

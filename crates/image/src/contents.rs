@@ -9,9 +9,22 @@ use archive::tar::{EntryKind, Header, ReadError, Reader};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use archive::unpack::{Options, Ownership, Special, UnpackError, unpack};
 use archive::{Limits, decompress, erofs};
-use base::{Digest, DigestReader, Sha1};
+use base::{Digest, DigestReader, Sha1, Sha256Hasher};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oci::{Descriptor, Layout, LayoutError, ResolvedImage, media_type};
+use serde::{Deserialize, Serialize};
 use sha1::Digest as _;
+use store::{Store, StoreError};
+
+/// Where files are kept with their bytes.
+const KEPT: [&str; 4] = ["usr/lib/apk/db/", "lib/apk/db/", "etc/apk/", BILLS];
+
+/// The folder of packages' own bills of materials.
+const BILLS: &str = "var/lib/db/sbom/";
+
+/// The record of what layers hold, by their digests.
+const KNOWN: &str = "layer-contents";
 
 /// The largest file that is kept in memory.
 const KEPT_LIMIT: u64 = 64 << 20;
@@ -112,7 +125,7 @@ pub enum ContentsError {
 }
 
 /// A file of an image as its layers have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageFile {
     pub(crate) header: Header,
     /// Of a file's content or a symbolic link's target; a hard link's is that of the file it named
@@ -121,7 +134,7 @@ pub(crate) struct ImageFile {
 }
 
 /// The hashes that packages' checksums are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checksum {
     sha1: Sha1,
     sha256: Digest,
@@ -330,14 +343,7 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
                     path: header.path,
                 });
             }
-            let keep = [
-                "usr/lib/apk/db/",
-                "lib/apk/db/",
-                "etc/apk/",
-                "var/lib/db/sbom/",
-            ]
-            .iter()
-            .any(|folder| header.path.starts_with(folder));
+            let keep = KEPT.iter().any(|folder| header.path.starts_with(folder));
             let mut node = None;
             let checksum = match &header.kind {
                 EntryKind::File { size } if keep && *size <= KEPT_LIMIT => {
@@ -367,4 +373,76 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
         Ok(())
     })?;
     Ok(contents)
+}
+
+/// A file as it is remembered.
+#[derive(Serialize, Deserialize)]
+struct KnownFile {
+    #[serde(flatten)]
+    file: ImageFile,
+    /// Its bytes, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<String>,
+}
+
+/// What layers are, whatever they are called.
+fn key(image: &ResolvedImage) -> Digest {
+    let mut hasher = Sha256Hasher::default();
+    let layers = image.manifest.layers.iter();
+    for (layer, diff_id) in layers.zip(&image.config.rootfs.diff_ids) {
+        for word in [&layer.media_type, &layer.digest.hex(), &diff_id.hex()] {
+            hasher.update(&(word.len() as u64).to_le_bytes());
+            hasher.update(word.as_bytes());
+        }
+    }
+    hasher.finish()
+}
+
+/// What layers of these digests hold, if they were read before; bills of materials are without their
+/// bytes. Whether the layers still are what their digests say is left to the caller.
+pub(crate) fn known(store: &Store, image: &ResolvedImage) -> Result<Option<Contents>, StoreError> {
+    let Some(known) = store.record_get::<Vec<KnownFile>>(KNOWN, &key(image))? else {
+        return Ok(None);
+    };
+    let mut contents = Contents::default();
+    for KnownFile { file, bytes } in known {
+        let path = file.header.path.clone();
+        let keep = KEPT.iter().any(|folder| path.starts_with(folder));
+        let node = match (&file.header.kind, bytes) {
+            (EntryKind::Directory, _) if keep => Some(Node::new(NodeKind::Directory)),
+            (EntryKind::File { .. }, Some(bytes)) => match STANDARD.decode(bytes) {
+                Ok(bytes) => Some(Node::file(bytes)),
+                Err(_) => return Ok(None),
+            },
+            _ => None,
+        };
+        if let (Some(node), Ok(path)) = (node, TreePath::new(&path)) {
+            contents.kept.insert(path, node);
+        }
+        contents.files.insert(path, file);
+    }
+    Ok(Some(contents))
+}
+
+/// Remembers what layers hold, once their digests were checked.
+pub(crate) fn remember(
+    store: &Store,
+    image: &ResolvedImage,
+    contents: &Contents,
+) -> Result<(), StoreError> {
+    let files = contents.files.iter();
+    let known: Vec<KnownFile> = files
+        .map(|(path, file)| {
+            let node = contents.kept.get(path).filter(|_| !path.starts_with(BILLS));
+            let bytes = node.and_then(|node| match &node.kind {
+                NodeKind::File { content, .. } => content.read().ok(),
+                _ => None,
+            });
+            KnownFile {
+                file: file.clone(),
+                bytes: bytes.map(|bytes| STANDARD.encode(bytes)),
+            }
+        })
+        .collect();
+    store.record_put(KNOWN, &key(image), &known)
 }

@@ -11,6 +11,7 @@ mod writer;
 use std::collections::BTreeMap;
 
 use base::Sha1;
+use serde::{Deserialize, Serialize};
 
 pub use path::{UnsafePath, safe_path};
 pub(crate) use reader::printable;
@@ -21,7 +22,7 @@ pub use writer::{WriteError, Writer};
 const BLOCK: usize = 512;
 
 /// What one entry says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Relative to the archive's root: no leading `./` or `/`, no trailing `/`. The root itself,
     /// which other programs' archives hold, is read as `.`.
@@ -35,20 +36,24 @@ pub struct Header {
     /// Numeric group.
     pub gid: u64,
     /// Owner's name, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Group's name, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Modification time in seconds since 1970-01-01 UTC.
     pub mtime: u64,
     /// Extended attributes (`SCHILY.xattr.*`), by full name, such as `security.capability`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<String, Vec<u8>>,
     /// apk's checksum of a file's content or of a symbolic link's target
     /// (`APK-TOOLS.checksum.SHA1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Sha1>,
 }
 
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A regular file with `size` bytes of content.
     File {

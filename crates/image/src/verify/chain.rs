@@ -1,10 +1,11 @@
 //! From a package back to what it was built from and with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use apk::dependency::Identity;
 use apk::index::IndexEntry;
-use apk::package::{Manifest, Package};
+use apk::package::{EntryKind, Manifest, Package, PackageError};
 use apk::repository::{Access, LoadedRepository, Proof, RepositoryError};
 use apk::signature::Keyring;
 use archive::Limits;
@@ -16,8 +17,10 @@ use attest::spdx::{self, Document};
 use attest::trust::Trust;
 use base::{Digest, Reporter};
 use key::PublicKey;
+use serde::{Deserialize, Serialize};
+use store::{Store, StoreError};
 
-use super::Finding;
+use super::{BILLS, Finding};
 
 /// Bytes of all that is stated about a package.
 pub(super) const STATEMENTS: u64 = 128 << 20;
@@ -44,11 +47,125 @@ pub struct Grounds<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
-/// A package that was looked at, with its entries and SHA-256.
+/// The record of what was found in a package, by the SHA-256 of its file.
+const FACTS: &str = "package-facts";
+
+/// Bytes of a bill of materials in a package.
+const BILL: u64 = 64 << 20;
+
+/// A package that was looked at.
 pub(super) struct Looked {
     pub(super) package: Package,
-    pub(super) manifest: Manifest,
+    pub(super) facts: Facts,
+    /// SHA-256 of its file.
     pub(super) digest: Digest,
+}
+
+/// What a package holds, every hash in it checked.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Facts {
+    pub(super) manifest: Manifest,
+    /// What its own bill of materials says it was built from, if it has one.
+    bill: Option<Vec<Billed>>,
+}
+
+/// Something that a package's own bill of materials names as a source.
+#[derive(Serialize, Deserialize)]
+struct Billed {
+    name: String,
+    /// Its SHA-256, in hexadecimal digits.
+    sha256: Option<String>,
+    /// Somebody else built it.
+    binary: bool,
+}
+
+impl Looked {
+    /// Reads the package at `path`, which `is_wanted` must be content with. What was once found in a file
+    /// with its SHA-256 is not looked for again.
+    pub(super) fn read(
+        path: &Path,
+        store: &Store,
+        is_wanted: impl FnOnce(&Package) -> Result<(), PackageError>,
+    ) -> Result<Looked, LookError> {
+        let package = Package::open(path)?;
+        is_wanted(&package)?;
+        let digest = package.digest()?;
+        let facts = match store.record_get(FACTS, &digest)? {
+            Some(facts) => facts,
+            None => {
+                let facts = Facts::of(&package)?;
+                store.record_put(FACTS, &digest, &facts)?;
+                facts
+            }
+        };
+        Ok(Looked {
+            package,
+            facts,
+            digest,
+        })
+    }
+}
+
+impl Facts {
+    fn of(package: &Package) -> Result<Facts, PackageError> {
+        let info = package.info();
+        let wanted = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
+        let mut document = None;
+        let manifest = package.visit(&Limits::default(), |entry, content| {
+            let fits = matches!(entry.kind, EntryKind::File { size } if size <= BILL);
+            if fits && entry.path == wanted {
+                let mut bytes = Vec::new();
+                let read = content.read_to_end(&mut bytes);
+                read.map_err(|source| PackageError::Read {
+                    path: package.path().to_owned(),
+                    source,
+                })?;
+                document = Document::from_json(&bytes).ok();
+            }
+            Ok::<(), PackageError>(())
+        })?;
+        Ok(Facts {
+            manifest,
+            bill: document.as_ref().map(Billed::all),
+        })
+    }
+}
+
+impl Billed {
+    fn all(document: &Document) -> Vec<Billed> {
+        let by_id: BTreeMap<&str, &spdx::Package> = document
+            .packages
+            .iter()
+            .map(|package| (package.id.as_str(), package))
+            .collect();
+        let relations = document.relationships.iter();
+        let sources = relations
+            .filter(|relation| relation.relationship_type == "GENERATED_FROM")
+            .filter_map(|relation| by_id.get(relation.related_spdx_element.as_str()));
+        let billed = sources.map(|source| {
+            let mut checksums = source.checksums.iter();
+            let sha256 = checksums.find(|checksum| checksum.algorithm == "SHA256");
+            Billed {
+                name: source_name(source).to_owned(),
+                sha256: sha256.map(|checksum| checksum.checksum_value.clone()),
+                binary: source.primary_package_purpose.as_deref() == Some("INSTALL"),
+            }
+        });
+        billed.collect()
+    }
+}
+
+/// A package can't be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookError {
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the check was broken off")]
+    BrokenOff,
 }
 
 /// How a package was made, by the word of somebody who is trusted.
@@ -109,21 +226,23 @@ impl<'a> Grounds<'a> {
         &self,
         repository: &LoadedRepository,
         entry: &IndexEntry,
-    ) -> Result<Looked, RepositoryError> {
+    ) -> Result<Looked, LookError> {
         let brought = self
             .access
             .package(repository, entry, self.reporter)
             .await?;
-        let package = repository.open_package_at(&brought, entry)?;
-        let failed = |source| RepositoryError::Package {
-            repository: repository.name.clone(),
-            source,
-        };
-        Ok(Looked {
-            manifest: package.manifest(&Limits::default()).map_err(failed)?,
-            digest: package.digest().map_err(failed)?,
-            package,
-        })
+        let (store, wanted) = (self.access.store().clone(), entry.clone());
+        let read = move || Looked::read(&brought, &store, |package| package.check_entry(&wanted));
+        let looked = tokio::task::spawn_blocking(read).await;
+        looked
+            .unwrap_or(Err(LookError::BrokenOff))
+            .map_err(|error| match error {
+                LookError::Package(source) => LookError::Repository(RepositoryError::Package {
+                    repository: repository.name.clone(),
+                    source,
+                }),
+                other => other,
+            })
     }
 
     /// How the package that an index lists was made. None if nobody says; why what is said does not
@@ -186,13 +305,12 @@ impl<'a> Grounds<'a> {
         &self,
         listed: Option<(&LoadedRepository, &IndexEntry)>,
         looked: &Looked,
-        document: Option<&Document>,
     ) -> (Vec<Finding>, Option<Made>) {
         let made = match listed {
             Some((repository, entry)) => self.made(repository, entry, &looked.digest).await,
             None => Ok(None),
         };
-        origins(made, document)
+        origins(made, &looked.facts)
     }
 
     /// Follows what packages were built with back to where nobody says how it came about.
@@ -305,7 +423,7 @@ impl Source {
 /// What is known of a package's making, by whoever is trusted and by the package itself.
 pub(super) fn origins(
     made: Result<Option<Made>, String>,
-    document: Option<&Document>,
+    facts: &Facts,
 ) -> (Vec<Finding>, Option<Made>) {
     let (provenance, made) = match made {
         Ok(Some(made)) => {
@@ -329,52 +447,36 @@ pub(super) fn origins(
             (Finding::unproven(message), None)
         }
     };
-    (vec![provenance, sources(document, made.as_ref())], made)
+    let sources = sources(facts.bill.as_deref(), made.as_ref());
+    (vec![provenance, sources], made)
 }
 
 /// What the package's own SBOM says it was built from, which trusted provenance must say too.
-fn sources(document: Option<&Document>, made: Option<&Made>) -> Finding {
+fn sources(bill: Option<&[Billed]>, made: Option<&Made>) -> Finding {
     let opaque = "to this check it is an opaque binary";
-    let Some(document) = document else {
+    let Some(bill) = bill else {
         return Finding::unproven(format!("it names no sources: {opaque}"));
     };
-    let by_id: BTreeMap<&str, &spdx::Package> = document
-        .packages
-        .iter()
-        .map(|package| (package.id.as_str(), package))
-        .collect();
-    let relations = document.relationships.iter();
-    let sources: Vec<&spdx::Package> = relations
-        .filter(|relation| relation.relationship_type == "GENERATED_FROM")
-        .filter_map(|relation| by_id.get(relation.related_spdx_element.as_str()).copied())
-        .collect();
-    if sources.is_empty() {
+    if bill.is_empty() {
         return Finding::unproven(format!("its SBOM names no sources: {opaque}"));
     }
-    let parts = sources.into_iter().map(|source| {
-        let digest = source
-            .checksums
-            .iter()
-            .find(|checksum| checksum.algorithm == "SHA256");
-        let name = source_name(source);
-        let Some(digest) = digest else {
+    let parts = bill.iter().map(|source| {
+        let name = &source.name;
+        let Some(digest) = &source.sha256 else {
             return Finding::unproven(format!("{name} is named without a SHA-256"));
         };
-        let hash = format!("sha256:{}", digest.checksum_value);
-        if source.primary_package_purpose.as_deref() == Some("INSTALL") {
+        let hash = format!("sha256:{digest}");
+        if source.binary {
             return Finding::unproven(format!("{name} {hash}, a binary that somebody else built"));
         }
+        let stated = |made: &Made| {
+            let mut sources = made.sources.iter();
+            sources.any(|source| source.hashes.contains(&hash))
+        };
         match made {
-            Some(made)
-                if !made
-                    .sources
-                    .iter()
-                    .any(|source| source.hashes.contains(&hash)) =>
-            {
-                Finding::failed(format!(
-                    "{name} {hash}, of which its provenance says nothing"
-                ))
-            }
+            Some(made) if !stated(made) => Finding::failed(format!(
+                "{name} {hash}, of which its provenance says nothing"
+            )),
             _ => Finding::proven(format!("{name} {hash}")),
         }
     });

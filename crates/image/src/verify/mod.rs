@@ -19,16 +19,15 @@ use apk::index::IndexEntry;
 use apk::package::{Manifest, PackageError, PackageInfo};
 use apk::repository::RepositoryError;
 use apk::signature::Keyring;
-use archive::tree::NodeKind;
 use attest::spdx::Document;
 use base::{Arch, Digest, Epoch};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use oci::{Layout, LayoutError};
 
-use crate::contents::{self, Contents, ContentsError};
+use crate::contents::{self, ContentsError};
 
-use chain::Made;
+use chain::{LookError, Made};
 
 pub use chain::Grounds;
 pub use package::{verify_index, verify_package};
@@ -73,12 +72,29 @@ pub enum VerifyError {
     /// It is no package.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A thread ended early.
+    #[error("the check was broken off")]
+    BrokenOff,
     /// It is no index.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// It, or a file beside it, can't be read.
     #[error(transparent)]
     Disk(#[from] store::WriteError),
+}
+
+impl From<LookError> for VerifyError {
+    fn from(error: LookError) -> VerifyError {
+        match error {
+            LookError::Repository(error) => VerifyError::Repository(error),
+            LookError::Package(error) => VerifyError::Package(error),
+            LookError::Store(error) => VerifyError::Store(error),
+            LookError::BrokenOff => VerifyError::BrokenOff,
+        }
+    }
 }
 
 /// A package of the image and what its repository has of it.
@@ -107,7 +123,24 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     let layout = request.layout;
     let image = layout.image(request.tag, request.arch)?;
     let digest = image.descriptor.digest;
-    let contents = contents::read(layout, &image)?;
+    let store = request.grounds.access.store();
+    let known = contents::known(store, &image)?;
+    // What is known of layers with these digests holds for these if they have them.
+    let hashing = known.is_some().then(|| {
+        let (layout, layers) = (layout.clone(), image.manifest.layers.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut layers = layers.iter();
+            layers.try_for_each(|layer| layout.open_blob(layer).map(drop))
+        })
+    });
+    let contents = match known {
+        Some(contents) => contents,
+        None => {
+            let contents = contents::read(layout, &image)?;
+            contents::remember(store, &image, &contents)?;
+            contents
+        }
+    };
     let database = Database::read(&contents.kept)?;
 
     let layers = match image.manifest.layers.len() {
@@ -123,14 +156,17 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
 
     let (mut checked, mut packages, mut made) = (Vec::new(), Vec::new(), Vec::new());
     let work = database.packages.iter();
-    let mut work = stream::iter(work.map(|package| installed(request.grounds, package, &contents)))
-        .buffered(AT_ONCE);
+    let mut work =
+        stream::iter(work.map(|package| installed(request.grounds, package))).buffered(AT_ONCE);
     while let Some((finding, package, stated)) = work.next().await {
         packages.push(finding);
         checked.push(package);
         made.extend(stated);
     }
     drop(work);
+    if let Some(hashing) = hashing {
+        hashing.await.map_err(|_| VerifyError::BrokenOff)??;
+    }
     let title = match packages.len() {
         1 => "1 package is installed".to_owned(),
         count => format!("{count} packages are installed"),
@@ -178,7 +214,6 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
 async fn installed<'i>(
     grounds: Grounds<'_>,
     installed: &'i InstalledPackage,
-    contents: &Contents,
 ) -> (Finding, Checked<'i>, Option<Made>) {
     let recorded = &installed.entry;
     let mut checked = Checked {
@@ -231,25 +266,15 @@ async fn installed<'i>(
                 Ok(key) => Finding::proven(format!("its file is signed by {key}")),
                 Err(refused) => Finding::unproven(format!("its file: {refused}")),
             });
-            let document = document(&entry.info, contents);
             let of = Some((repository, &entry));
-            let (findings, found) = grounds.origins(of, &looked, document.as_ref()).await;
+            let (findings, found) = grounds.origins(of, &looked).await;
             parts.extend(findings);
             made = found;
-            checked.original = Some((looked.manifest, looked.digest));
+            checked.original = Some((looked.facts.manifest, looked.digest));
         }
     }
     checked.listed = Some(entry);
     (Finding::group(title, parts), checked, made)
-}
-
-/// The package's own bill of materials, as the image has it.
-fn document(info: &PackageInfo, contents: &Contents) -> Option<Document> {
-    let path = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
-    match &contents.kept.get(&path)?.kind {
-        NodeKind::File { content, .. } => Document::from_json(&content.read().ok()?).ok(),
-        _ => None,
-    }
 }
 
 /// What the installed database says otherwise than the signed index: scanners and apk go by it.

@@ -5,20 +5,16 @@ use std::io;
 use std::path::Path;
 
 use apk::index::{Freshness, Index};
-use apk::package::{EntryKind, Manifest, Package, PackageError};
+use apk::package::{Package, PackageError};
 use apk::repository::{Layout, LoadedRepository, Location, Repository, RepositoryError};
 use apk::signature::SignatureError;
 use archive::Limits;
 use attest::slsa;
-use attest::spdx::Document;
 use base::{Arch, Digest, DigestReader};
 use store::WriteError;
 
 use super::chain::{Looked, counted, origins};
-use super::{BILLS, Finding, Grounds, Subject, VerifyError, VerifyReport};
-
-/// Bytes of a bill of materials in a package.
-const BILL: u64 = 64 << 20;
+use super::{Finding, Grounds, Subject, VerifyError, VerifyReport};
 
 /// Checks the package at `path`: its data against the hashes in it, its signature, what signed indexes
 /// say of it, and how it was built by the provenance beside it.
@@ -29,9 +25,8 @@ pub async fn verify_package(
     path: &Path,
     grounds: Grounds<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    let package = Package::open(path)?;
-    let (manifest, bill) = read(&package)?;
-    let digest = package.digest()?;
+    let looked = Looked::read(path, grounds.access.store(), |_| Ok(()))?;
+    let package = &looked.package;
     let mut findings = vec![Finding::proven(
         "its control part and its data have the hashes that name them".to_owned(),
     )];
@@ -52,22 +47,17 @@ pub async fn verify_package(
             None
         }
     };
-    findings.push(signature(&package, grounds, listed.is_some()));
-    let looked = Looked {
-        package,
-        manifest,
-        digest,
-    };
+    findings.push(signature(package, grounds, listed.is_some()));
     let beside = stated_beside(path)?;
     let (said, made) = match beside {
         Some(bytes) => {
             let made = grounds.read_statements(&bytes, &looked.digest).map(Some);
-            origins(made, bill.as_ref())
+            origins(made, &looked.facts)
         }
         None => {
             let listed = listed.as_ref();
             let listed = listed.map(|(repository, entry)| (*repository, entry));
-            grounds.origins(listed, &looked, bill.as_ref()).await
+            grounds.origins(listed, &looked).await
         }
     };
     findings.extend(said);
@@ -100,26 +90,6 @@ fn stated_beside(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
     name.push(slsa::FILE_SUFFIX);
     let path = Path::new(&name);
     store::find_bounded(path, super::chain::STATEMENTS).map_err(WriteError::at("read", path))
-}
-
-/// Reads a package to its end, and the bill of materials in it.
-fn read(package: &Package) -> Result<(Manifest, Option<Document>), PackageError> {
-    let info = package.info();
-    let wanted = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
-    let mut found = None;
-    let manifest = package.visit(&Limits::default(), |entry, content| {
-        if entry.path == wanted && matches!(entry.kind, EntryKind::File { size } if size <= BILL) {
-            let mut bytes = Vec::new();
-            let read = content.read_to_end(&mut bytes);
-            read.map_err(|source| PackageError::Read {
-                path: package.path().to_owned(),
-                source,
-            })?;
-            found = Document::from_json(&bytes).ok();
-        }
-        Ok::<(), PackageError>(())
-    })?;
-    Ok((manifest, found))
 }
 
 /// Checks the index at `path`: its signature, how recent it says it is, and those packages that it lists

@@ -325,6 +325,59 @@ fn a_damaged_package_file_is_found() {
     assert!(!found.is_good(), "{found}");
 }
 
+/// Changes the last byte of a file.
+fn damage(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn what_is_remembered_hides_nothing() {
+    let bed = Bed::with_hello();
+    let key = key();
+    let (image, layout) = signed(&bed, &key);
+    let first = report(&bed, &layout, &key);
+    assert!(first.is_good(), "{first}");
+    assert_eq!(
+        report(&bed, &layout, &key),
+        first,
+        "the same is found again"
+    );
+
+    // A package's file that was whole when it was looked at before.
+    let path = bed.path("packages/x86_64/hello-1.0-r0.apk");
+    let whole = std::fs::read(&path).unwrap();
+    damage(&path);
+    let found = report(&bed, &layout, &key);
+    assert!(!found.is_good(), "{found}");
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(report(&bed, &layout, &key), first);
+
+    // The same of a layer.
+    let resolved = layout.image(Some("latest"), ARCH).unwrap();
+    assert_eq!(resolved.descriptor.digest, image.descriptor.digest);
+    let layer = &resolved.manifest.layers[0];
+    damage(&layout.root().join("blobs/sha256").join(layer.digest.hex()));
+    let trust = Trust::of_keys(vec![key.public().unwrap()]);
+    let store = bed.store();
+    let refused = wait(verify(&VerifyRequest {
+        policy: None,
+        layout: &layout,
+        tag: Some("latest"),
+        arch: ARCH,
+        grounds: Grounds {
+            trust: &trust,
+            repositories: &bed.repositories(),
+            access: &access(&store),
+            keyring: &bed.keyring(),
+            reporter: &Silent,
+        },
+    }));
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains(&layer.digest.to_string()), "{message}");
+}
+
 #[test]
 fn an_sbom_of_other_packages_is_found() {
     let bed = Bed::with_hello();
