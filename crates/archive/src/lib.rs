@@ -12,6 +12,7 @@ pub mod frames;
 pub mod gzip;
 mod limits;
 pub mod ordered;
+pub mod recode;
 pub mod segment;
 pub mod tar;
 pub mod tree;

@@ -1,9 +1,14 @@
 //! Work on the pieces of a stream: on all cores, its results in the order of the pieces.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Pieces of work under way, at most two for each core, so that no more than their results is held.
+/// How many pieces of work are under way in all streams together.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// Pieces of work under way, at most two for each core, so that no more than their results is held: also
+/// of several streams together, but that each may have one.
 pub struct Ordered<T> {
     under_way: VecDeque<Arc<Job<T>>>,
     most: usize,
@@ -22,13 +27,15 @@ impl<T: Send + 'static> Ordered<T> {
     /// Hands `work` to any core that is free. Where as much is under way as may be, waits for the
     /// oldest first and gives its result.
     pub fn push(&mut self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let oldest = if self.under_way.len() >= self.most {
+        let all = UNDER_WAY.load(Ordering::Relaxed);
+        let oldest = if self.under_way.len() >= self.most || all >= self.most {
             self.take()
         } else {
             None
         };
         let job = Job::new(work);
         self.under_way.push_back(Arc::clone(&job));
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
         rayon::spawn(move || job.run());
         oldest
     }
@@ -36,9 +43,16 @@ impl<T: Send + 'static> Ordered<T> {
     /// The result of the oldest piece, once it is there; none if nothing is under way.
     pub fn take(&mut self) -> Option<T> {
         let job = self.under_way.pop_front()?;
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
         // Helping is what keeps this from waiting for a core that waits for this one.
         job.run();
         Some(job.wait())
+    }
+}
+
+impl<T> Drop for Ordered<T> {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(self.under_way.len(), Ordering::Relaxed);
     }
 }
 

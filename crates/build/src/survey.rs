@@ -92,14 +92,14 @@ impl Survey {
 
 impl Facts {
     fn read(content: &Content, hashed: bool) -> io::Result<Facts> {
+        let here = |bytes: &[u8]| Facts {
+            elf: Elf::parse_bytes(bytes),
+            start: bytes.iter().take(START).copied().collect(),
+            digest: hashed.then(|| Digest::of(bytes)),
+        };
         let path = match content {
-            Content::Bytes(bytes) => {
-                return Ok(Facts {
-                    elf: Elf::parse_bytes(bytes),
-                    start: bytes.iter().take(START).copied().collect(),
-                    digest: hashed.then(|| Digest::of(bytes)),
-                });
-            }
+            Content::Bytes(bytes) => return Ok(here(bytes)),
+            Content::Part { .. } => return Ok(here(&content.read()?)),
             Content::Disk(path) => path,
         };
         let mut file = File::open(path)?;

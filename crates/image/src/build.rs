@@ -1,20 +1,16 @@
 //! From a plan to an image: filesystem, layers, configuration, manifest.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use apk::package::{
-    Entry, EntryKind, Manifest as PackageManifest, Package, PackageError, PackageInfo, Segment,
-};
-use archive::Limits;
+use apk::package::{Package, PackageError, PackageInfo, RunError};
 use attest::spdx::Document;
 use base::{Arch, Digest, Epoch, Reporter, Task, Unit, Verb};
 use oci::{Descriptor, ImageConfig, Index, Layout, LayoutError, Manifest, Platform, media_type};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError, TreeError};
+use store::{Store, StoreError};
 
 use crate::accounts::{self, AccountError, Names};
 use crate::configuration::{
@@ -29,12 +25,11 @@ use crate::layer::{self, Layer, LayerError, Share, StoredPackage};
 use crate::layering::{self, MOST_LAYERS};
 use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
-use crate::plan::{self, ImagePlan};
+use crate::plan::{self, ImagePlan, PlannedPackage};
 use crate::sbom::{self, Parts, SbomError};
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin";
 pub(crate) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const MANIFESTS: &str = "apk-manifest";
 /// The kind of the store's records of whole images, by all that decides their bytes.
 const BUILT: &str = "image-built";
 
@@ -78,15 +73,9 @@ pub enum BuildError {
     /// A package is no good.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// A file of a package can't be kept in the store.
-    #[error("can't keep /{path} of a package in the store: {source}")]
-    Keep {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A package can't be kept in the store.
+    #[error(transparent)]
+    Run(RunError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,19 +123,20 @@ pub enum BuildError {
     },
 }
 
+impl From<RunError> for BuildError {
+    fn from(error: RunError) -> BuildError {
+        match error {
+            RunError::Package(error) => BuildError::Package(error),
+            other => BuildError::Run(other),
+        }
+    }
+}
+
 /// A package whose files lie in the store.
 pub(crate) struct Unpacked {
     pub(crate) info: PackageInfo,
     pub(crate) package: Package,
     pub(crate) stored: StoredPackage,
-    pub(crate) folder: PathBuf,
-}
-
-/// What was found when a package was unpacked, so that it need not be read again.
-#[derive(Serialize, Deserialize)]
-struct Known {
-    manifest: PackageManifest,
-    files: Option<Segment>,
 }
 
 /// Builds the image of a plan. What was made before, by any image, is not made again: unpacked
@@ -195,21 +185,7 @@ fn build_anew(
         Some(plan.packages.len() as u64),
         Unit::Items,
     );
-    let packages: Vec<Unpacked> = plan
-        .packages
-        .par_iter()
-        .map(|planned| {
-            let unpacked = unpack(store, &planned.digest).map_err(|source| BuildError::Taken {
-                package: format!("{}-{}", planned.entry.info.name, planned.entry.info.version),
-                repository: planned.repository.clone(),
-                source: Box::new(source),
-            });
-            task.advance(1);
-            let unpacked = unpacked?;
-            plan::remember(store, planned)?;
-            Ok::<Unpacked, BuildError>(unpacked)
-        })
-        .collect::<Result<_, _>>()?;
+    let packages = take_in_all(plan, store, &task)?;
     task.done();
 
     let task = Task::start(reporter, Verb::Write, name, None, Unit::Items);
@@ -225,31 +201,23 @@ fn build_anew(
         .map(|package| package.stored.clone())
         .collect();
     let groups = groups(plan, &packages);
-    let is_erofs = plan.configuration.format == Some(LayerFormat::Erofs);
-    let mut earlier = BTreeSet::new();
-    let mut layers = Vec::new();
-    if is_erofs {
+    let layers = if plan.configuration.format == Some(LayerFormat::Erofs) {
         if plan.base.is_some() {
             return Err(BuildError::ErofsOverBase);
         }
-        layers.push(erofs_layer::build(store, &filesystem, epoch)?);
-    }
-    for (place, group) in groups.iter().enumerate().filter(|_| !is_erofs) {
-        let last = place + 1 == groups.len();
-        task.step(if last { "last layer" } else { "layer" });
-        let share = Share {
-            members: group,
-            is_last: last,
-        };
-        layers.push(layer::build(
-            store,
-            &filesystem,
-            &stored,
-            &share,
-            &mut earlier,
-            plan.compression,
-        )?);
-    }
+        vec![erofs_layer::build(store, &filesystem, epoch)?]
+    } else {
+        task.step("layers");
+        let shares: Vec<Share<'_>> = groups
+            .iter()
+            .enumerate()
+            .map(|(place, group)| Share {
+                members: group,
+                is_last: place + 1 == groups.len(),
+            })
+            .collect();
+        layer::build(store, &filesystem, &stored, &shares, plan.compression)?
+    };
     let config = config(plan, epoch, run_as, &layers)?;
     let config_descriptor = Descriptor::of(media_type::CONFIG, &config.to_bytes()?);
     let base = plan.base.as_ref();
@@ -325,85 +293,47 @@ impl BuiltImage {
     }
 }
 
-/// Keeps the content of a regular file; what else an entry is, the manifest tells. There are no links in
-/// `folder`, so no name leads out of it.
-fn keep(folder: &Path, entry: &Entry, content: &mut dyn Read) -> Result<(), BuildError> {
-    if !matches!(entry.kind, EntryKind::File { .. }) {
-        return Ok(());
-    }
-    let path = folder.join(&entry.path);
-    let create = || match File::create_new(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
-            File::create_new(&path)
+/// The packages of a plan, in its order.
+fn take_in_all(plan: &ImagePlan, store: &Store, task: &Task<'_>) -> Result<Vec<Unpacked>, BuildError> {
+    // The largest first, each by whichever core is free: none is left with a large one at the end.
+    let mut order: Vec<usize> = (0..plan.packages.len()).collect();
+    let size = |place: &usize| plan.packages.get(*place).map(|planned| planned.entry.size);
+    order.sort_by_key(|place| std::cmp::Reverse(size(place)));
+    let next = AtomicUsize::new(0);
+    let work = |_| {
+        let mut taken = Vec::new();
+        while let Some(place) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(planned) = plan.packages.get(*place) {
+                taken.push((*place, take_in_planned(store, planned)));
+                task.advance(1);
+            }
         }
-        created => created,
+        taken
     };
-    create()
-        .and_then(|mut file| copy(content, &mut file))
-        .map_err(|source| BuildError::Keep {
-            path: entry.path.clone(),
-            source,
-        })
+    let workers = rayon::current_num_threads();
+    let mut taken: Vec<_> = (0..workers).into_par_iter().flat_map_iter(work).collect();
+    taken.sort_by_key(|(place, _)| *place);
+    taken.into_iter().map(|(_, unpacked)| unpacked).collect()
 }
 
-fn copy(content: &mut dyn Read, file: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => file.write_all(buffer.get(..count).unwrap_or_default())?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn take_in_planned(store: &Store, planned: &PlannedPackage) -> Result<Unpacked, BuildError> {
+    let unpacked = take_in(store, &planned.digest).map_err(|source| BuildError::Taken {
+        package: format!("{}-{}", planned.entry.info.name, planned.entry.info.version),
+        repository: planned.repository.clone(),
+        source: Box::new(source),
+    })?;
+    plan::remember(store, planned)?;
+    Ok(unpacked)
 }
 
-/// Unpacks a package of the store once; every hash of it is checked then.
-pub(crate) fn unpack(store: &Store, digest: &Digest) -> Result<Unpacked, BuildError> {
+/// Reads a package of the store once, and keeps its run; every hash of it is checked then.
+pub(crate) fn take_in(store: &Store, digest: &Digest) -> Result<Unpacked, BuildError> {
     let file = store.path(digest).ok_or(StoreError::Missing(*digest))?;
     let package = Package::open(&file)?;
-    let key = layer::folder_name(digest)?;
-    let known: Option<Known> = store.record_get(MANIFESTS, &key)?;
-    let (known, folder) = match (known, store.tree_path(&key)) {
-        (Some(known), Some(folder)) => (known, folder),
-        _ => {
-            let limits = Limits::default();
-            let mut made = None;
-            let folder = store.tree(&key, |folder| {
-                made = Some(package.visit(&limits, |entry, content| keep(folder, entry, content))?);
-                Ok::<(), BuildError>(())
-            });
-            let folder = folder.map_err(|error| match error {
-                TreeError::Store(error) => BuildError::Store(error),
-                TreeError::Fill(error) => error,
-            })?;
-            let manifest = match made {
-                Some(manifest) => manifest,
-                None => package.manifest(&limits)?,
-            };
-            let segments = package.segments(&manifest, &limits)?;
-            let files = match segments.map(|segments| segments.files) {
-                Some(files) => {
-                    let tree = manifest.tree(&folder);
-                    layer::is_segment_of(&manifest, &tree, &files)?.then_some(files)
-                }
-                None => None,
-            };
-            let known = Known { manifest, files };
-            store.record_put(MANIFESTS, &key, &known)?;
-            (known, folder)
-        }
-    };
     Ok(Unpacked {
         info: package.info().clone(),
+        stored: StoredPackage::take_in(store, digest, &package)?,
         package,
-        stored: StoredPackage {
-            digest: *digest,
-            manifest: known.manifest,
-            files: known.files,
-        },
-        folder,
     })
 }
 
@@ -419,8 +349,7 @@ fn lay_out(plan: &ImagePlan, packages: &[Unpacked]) -> Result<(Filesystem, Strin
         None => Filesystem::default(),
     };
     for (index, package) in packages.iter().enumerate() {
-        let entries = layer::entries(&package.stored.manifest, &package.folder);
-        filesystem.add_package(&infos, index, entries)?;
+        filesystem.add_package(&infos, index, package.stored.entries())?;
     }
     generate::skeleton(&mut filesystem)?;
     let run_as = accounts::add(&mut filesystem, &configuration.accounts)?;

@@ -49,7 +49,7 @@ pub(crate) fn write(
         below.map(|base| base.packages.clone()).unwrap_or_default();
     for (index, (package, planned)) in packages.iter().zip(&plan.packages).enumerate() {
         // apk records owners as they are on disk, where names have the image's numbers.
-        let mut manifest = package.stored.manifest.clone();
+        let mut manifest = package.stored.run.manifest.clone();
         for entry in &mut manifest.entries {
             (entry.uid, entry.gid) = names.numbers(&entry.user, entry.uid, &entry.group, entry.gid);
         }

@@ -278,6 +278,11 @@ fn read(content: &Content) -> Option<Library> {
     match content {
         Content::Bytes(bytes) => parse(bytes),
         Content::Disk(path) => parse(&MappedFile::open(path).ok()?),
+        Content::Part { path, offset, size } => {
+            let file = MappedFile::open(path).ok()?;
+            let (offset, size) = (usize::try_from(*offset).ok()?, usize::try_from(*size).ok()?);
+            parse(file.get(offset..offset.checked_add(size)?)?)
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn compose(
     let os_release = String::from_utf8_lossy(&os_release).into_owned();
     let id = os_release_value(&os_release, "ID");
     let namespace = id.clone().unwrap_or_else(|| "unknown".to_owned());
-    let mut own = |info: &PackageInfo, folder: &Path| match own_document(info, folder) {
+    let mut own = |info: &PackageInfo, read: &dyn Fn(&str) -> Option<Vec<u8>>| match own_document(info, read)
+    {
         Ok(document) => document,
         Err(reason) => {
             notes.push(format!(
@@ -65,7 +66,7 @@ pub(crate) fn compose(
             let info = &package.entry.info;
             ImagePackage {
                 record: record(info, &namespace),
-                document: own(info, &base.folder),
+                document: own(info, &|path| in_folder(&base.folder, path)),
                 checksum: None,
                 // Which of the base image's layers it is in isn't known.
                 layer: usize::MAX,
@@ -73,7 +74,7 @@ pub(crate) fn compose(
         }));
     }
     packages.extend(parts.packages.iter().enumerate().map(|(index, package)| {
-        let document = own(&package.info, &package.folder);
+        let document = own(&package.info, &|path| package.stored.read(path));
         ImagePackage {
             record: record(&package.info, &namespace),
             document,
@@ -124,11 +125,11 @@ fn record(info: &PackageInfo, namespace: &str) -> PackageRecord {
     }
 }
 
-/// The document that a package brings along, under the names that melange and apko know: with the
+/// The document that a package brings along, which `read` reads by its path, under the names that melange and apko know: with the
 /// full version, without its release, without version.
 pub(crate) fn own_document(
     info: &PackageInfo,
-    folder: &Path,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Option<Document>, attest::intoto::JsonError> {
     let unreleased = info
         .version
@@ -142,13 +143,16 @@ pub(crate) fn own_document(
     let bytes = names
         .iter()
         .filter(|name| !name.contains('/'))
-        .find_map(|name| {
-            let path = folder.join(FOLDER).join(format!("{name}.spdx.json"));
-            // A link in the package's folder could lead anywhere.
-            let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
-            is_file.then(|| std::fs::read(path).ok()).flatten()
-        });
+        .find_map(|name| read(&format!("{FOLDER}/{name}.spdx.json")));
     bytes.map(|bytes| Document::from_json(&bytes)).transpose()
+}
+
+/// The bytes of a file beneath `folder`.
+fn in_folder(folder: &Path, path: &str) -> Option<Vec<u8>> {
+    let path = folder.join(path);
+    // A link there could lead anywhere.
+    let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+    is_file.then(|| std::fs::read(path).ok()).flatten()
 }
 
 /// A value of os-release(5), its quotes removed.

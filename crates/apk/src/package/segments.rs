@@ -73,10 +73,6 @@ impl Package {
         manifest: &Manifest,
         limits: &Limits,
     ) -> Result<Option<Segments>, PackageError> {
-        if self.adb().is_some() {
-            return Ok(None);
-        }
-        let unreadable = |source| self.unreadable(source);
         let mut directories_first = manifest
             .entries
             .iter()
@@ -84,11 +80,31 @@ impl Package {
         if directories_first.any(Entry::is_directory) {
             return Ok(None);
         }
+        let Some(segments) = self.find_segments(manifest.length, limits)? else {
+            return Ok(None);
+        };
+        let is_so = self
+            .inflates(&segments.files)
+            .map_err(|source| self.unreadable(source))?;
+        Ok(is_so.then_some(segments))
+    }
+
+    /// Where the segments of data of this length are, by what stands around them; of the files nothing was
+    /// inflated yet.
+    pub(super) fn find_segments(
+        &self,
+        length: u64,
+        limits: &Limits,
+    ) -> Result<Option<Segments>, PackageError> {
+        if self.adb().is_some() {
+            return Ok(None);
+        }
+        let unreadable = |source| self.unreadable(source);
         let found = before_end_blocks(
             &mut self.range(0, self.size()),
             self.data_offset(),
             self.size().saturating_sub(self.data_offset()),
-            manifest.length,
+            length,
         );
         let Some((range, whole)) = found.map_err(unreadable)? else {
             return Ok(None);
@@ -126,10 +142,7 @@ impl Package {
                 carried.finalize() ^ whole.crc32
             },
         };
-        Ok(self
-            .inflates(&files)
-            .map_err(unreadable)?
-            .then_some(Segments { directories, files }))
+        Ok(Some(Segments { directories, files }))
     }
 
     fn begin_data<T>(

@@ -10,7 +10,6 @@ use base::Sha1;
 use sha1::Digest as _;
 
 use super::data::{Data, Parts};
-use super::pieces::Pieces;
 use crate::dependency::Identity;
 
 use super::{Entry, Manifest, Package, PackageError, Part};
@@ -48,13 +47,16 @@ impl Package {
                 return self.visit_adb(compression, pieces, limits, each);
             }
         };
-        let mut stopped = None;
-        let entries = self.visit_entries(limits, &mut pieces, &mut each, &mut stopped);
+        let visited = self.visit_data(limits, &mut pieces, |Visited { entry, .. }, content| {
+            each(entry, content).map_err(Halt::Each)
+        });
         // Whoever still inflates has nobody left to send to.
         drop(pieces);
-        if let Some(error) = stopped {
-            return Err(error);
-        }
+        let entries = match visited {
+            Ok(visited) => Ok(visited.entries),
+            Err(Halt::Each(error)) => return Err(error),
+            Err(Halt::Package(error)) => Err(error),
+        };
         let recorded = self.recorded_datahash()?;
         let (summary, actual) = threads.join();
         let actual = actual.map_err(|error| self.unreadable(error))?;
@@ -81,17 +83,20 @@ impl Package {
         }
     }
 
-    fn visit_entries<E>(
+    /// Reads decompressed data to its end and gives `each` every entry. Checked is all but the datahash.
+    pub(super) fn visit_data<E: From<PackageError>>(
         &self,
         limits: &Limits,
-        pieces: &mut Pieces,
-        each: &mut impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
-        stopped: &mut Option<E>,
-    ) -> Result<Vec<Entry>, PackageError> {
-        let mut tar = tar::Reader::new(pieces, *limits);
+        data: impl Read,
+        mut each: impl FnMut(Visited<'_>, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<VisitedData, E> {
+        let mut tar = tar::Reader::new(data, *limits);
         let mut entries = Vec::new();
         let mut known = BTreeMap::new();
-        while let Some(mut content) = tar.next().map_err(|error| self.tar(Part::Data, error))? {
+        loop {
+            let next = tar.next().map_err(|error| self.tar(Part::Data, error))?;
+            let Some(mut content) = next else { break };
+            let offset = content.offset();
             let header = content.header().clone();
             // The root: its mode is not the package's to say.
             if header.path == "." {
@@ -106,10 +111,12 @@ impl Package {
                 content: &mut content,
                 hasher: sha1::Sha1::new(),
             };
-            if let Err(error) = each(&entry, &mut hashed) {
-                *stopped = Some(error);
-                return Ok(entries);
-            }
+            let visited = Visited {
+                header: &header,
+                entry: &entry,
+                offset,
+            };
+            each(visited, &mut hashed)?;
             io::copy(&mut hashed, &mut io::sink())
                 .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
             let computed = match &header.kind {
@@ -121,21 +128,53 @@ impl Package {
             if let (Some(recorded), Some(actual)) = (header.checksum, computed)
                 && recorded != actual
             {
-                return Err(PackageError::WrongFileChecksum {
+                return Err(E::from(PackageError::WrongFileChecksum {
                     path: self.path().to_owned(),
                     entry: header.path,
                     recorded,
                     actual,
-                });
+                }));
             }
             let checksum = self.place(&header, computed, &mut known)?;
             entry.checksum = checksum.map(Identity::Sha1);
             entries.push(entry);
         }
         // To the end, so that all of it is hashed.
-        io::copy(tar.into_inner(), &mut io::sink())
+        let read = tar.offset();
+        let rest = io::copy(&mut tar.into_inner(), &mut io::sink())
             .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
-        Ok(entries)
+        Ok(VisitedData {
+            entries,
+            length: read + rest,
+        })
+    }
+}
+
+/// An entry on its way.
+pub(super) struct Visited<'v> {
+    pub(super) header: &'v tar::Header,
+    /// A file's or hard link's checksum isn't known yet.
+    pub(super) entry: &'v Entry,
+    /// Where its content begins in the data.
+    pub(super) offset: u64,
+}
+
+/// Data that was read to its end.
+pub(super) struct VisitedData {
+    pub(super) entries: Vec<Entry>,
+    /// Bytes of it.
+    pub(super) length: u64,
+}
+
+/// Who stopped a visit.
+enum Halt<E> {
+    Each(E),
+    Package(PackageError),
+}
+
+impl<E> From<PackageError> for Halt<E> {
+    fn from(error: PackageError) -> Halt<E> {
+        Halt::Package(error)
     }
 }
 

@@ -519,6 +519,12 @@ impl Positioned {
                 // More than a block is another size already.
                 Ok(Box::new(file.take(BLOCK + 1)))
             }
+            Content::Part { path, offset, size } => {
+                use std::io::{Seek as _, SeekFrom};
+                let mut file = std::fs::File::open(path)?;
+                file.seek(SeekFrom::Start(offset.saturating_add(from)))?;
+                Ok(Box::new(file.take(size.saturating_sub(from).min(BLOCK + 1))))
+            }
         }
     }
 }

@@ -579,6 +579,11 @@ impl<R: Read> Entry<'_, R> {
         &self.reader.current.header
     }
 
+    /// Where its content begins in the archive.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset
+    }
+
     /// The name's bytes, normalised as [`Header::path`] is, also where they are not UTF-8.
     pub fn path_bytes(&self) -> &[u8] {
         &self.reader.current.path

@@ -5,8 +5,9 @@ mod scan;
 mod write;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use path::TreePath;
@@ -88,6 +89,15 @@ pub enum Content {
     Bytes(Arc<[u8]>),
     /// In a file of the host.
     Disk(PathBuf),
+    /// In a part of a file of the host, which others share.
+    Part {
+        /// The file.
+        path: Arc<Path>,
+        /// Where in it they begin.
+        offset: u64,
+        /// How many they are.
+        size: u64,
+    },
 }
 
 impl Content {
@@ -95,7 +105,12 @@ impl Content {
     pub fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
         Ok(match self {
             Content::Bytes(bytes) => Box::new(&bytes[..]),
-            Content::Disk(path) => Box::new(std::fs::File::open(path)?),
+            Content::Disk(path) => Box::new(File::open(path)?),
+            Content::Part { path, offset, size } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Box::new(file.take(*size))
+            }
         })
     }
 
@@ -104,6 +119,11 @@ impl Content {
         match self {
             Content::Bytes(bytes) => Ok(bytes.to_vec()),
             Content::Disk(path) => std::fs::read(path),
+            Content::Part { .. } => {
+                let mut bytes = Vec::new();
+                self.open()?.read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
         }
     }
 }

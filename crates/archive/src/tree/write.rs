@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use base::Sha1;
@@ -206,15 +205,12 @@ fn prepare(
     size: u64,
     with_checksum: bool,
 ) -> io::Result<(Option<Sha1>, Box<dyn Read + '_>)> {
-    let path = match content {
-        Content::Bytes(bytes) => {
-            return Ok((with_checksum.then(|| Sha1::of(bytes)), Box::new(&bytes[..])));
-        }
-        Content::Disk(path) => path,
-    };
-    let mut file = File::open(path)?;
+    if let Content::Bytes(bytes) = content {
+        return Ok((with_checksum.then(|| Sha1::of(bytes)), Box::new(&bytes[..])));
+    }
+    let file = content.open()?;
     if !with_checksum {
-        return Ok((None, Box::new(file)));
+        return Ok((None, file));
     }
     if size <= READ_AT_ONCE {
         let mut bytes = Vec::with_capacity(size as usize + 1);
@@ -223,12 +219,11 @@ fn prepare(
         return Ok((Some(Sha1::of(&bytes)), Box::new(io::Cursor::new(bytes))));
     }
     let mut hasher = Sha1Hasher(sha1::Sha1::new());
-    io::copy(&mut Read::by_ref(&mut file).take(size), &mut hasher)?;
-    file.seek(SeekFrom::Start(0))?;
+    io::copy(&mut file.take(size), &mut hasher)?;
     let checksum = Sha1::from_bytes(hasher.0.finalize().into());
     // The bytes that are written are hashed again: a file that changed in between is an error.
     let checked = Rehashed {
-        file,
+        file: content.open()?,
         left: size,
         hasher: Some(sha1::Sha1::new()),
         expected: checksum,
@@ -249,14 +244,14 @@ impl Write for Sha1Hasher {
     }
 }
 
-struct Rehashed {
-    file: File,
+struct Rehashed<'c> {
+    file: Box<dyn Read + Send + 'c>,
     left: u64,
     hasher: Option<sha1::Sha1>,
     expected: Sha1,
 }
 
-impl Read for Rehashed {
+impl Read for Rehashed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         if let Some(hasher) = &mut self.hasher {

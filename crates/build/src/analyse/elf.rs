@@ -37,6 +37,7 @@ impl Elf {
     pub fn read(content: &Content) -> io::Result<Option<Elf>> {
         match content {
             Content::Bytes(bytes) => Ok(Elf::parse_bytes(bytes)),
+            Content::Part { .. } => Ok(Elf::parse_bytes(&content.read()?)),
             Content::Disk(path) => {
                 let mut file = File::open(path)?;
                 let mut start = Vec::new();

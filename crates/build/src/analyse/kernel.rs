@@ -79,6 +79,7 @@ fn unified(content: &Content) -> io::Result<Option<Vec<u8>>> {
     }
     Ok(match content {
         Content::Bytes(bytes) => section(&bytes[..]),
+        Content::Part { .. } => section(&content.read()?[..]),
         Content::Disk(path) => section(&ReadCache::new(std::fs::File::open(path)?)),
     })
 }

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::run::Item;
+use super::run::{Item, Opened};
 use super::tar_split::{self, TarSplit};
 use super::{Compression, LayerError};
 
@@ -70,6 +70,7 @@ pub(super) fn pack(
         under_way: Ordered::default(),
         files: Vec::new(),
         position: 0,
+        opened: Opened::default(),
     };
     let mut between = Vec::new();
     for item in items {
@@ -96,6 +97,7 @@ struct Packing<'o, W> {
     under_way: Ordered<io::Result<Unit>>,
     files: Vec<PackedFile>,
     position: u64,
+    opened: Opened,
 }
 
 impl<W: Write> Packing<'_, W> {
@@ -110,13 +112,15 @@ impl<W: Write> Packing<'_, W> {
         let mut hasher = Sha256Hasher::default();
         let mut crc64 = 0;
         let is_several = item.header.kind.size() > CHUNK as u64;
-        item.pieces(CHUNK, |piece| {
+        let mut opened = std::mem::take(&mut self.opened);
+        item.pieces(&mut opened, CHUNK, |piece| {
             if is_several {
                 hasher.update(&piece);
                 crc64 = tar_split::crc64(crc64, &piece);
             }
             self.push(piece, Some(place))
         })?;
+        self.opened = opened;
         if is_several {
             // Its pieces are not all written yet: they only add to their list.
             if let Some(file) = self.files.get_mut(place) {

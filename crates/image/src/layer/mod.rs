@@ -9,14 +9,15 @@
 mod compression;
 mod lazy;
 mod run;
+mod stored;
 mod tar_split;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use apk::package::{Manifest, Segment};
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
 use archive::segment::{Deflater, LEVEL, Splicer, Summary, end_blocks};
@@ -26,16 +27,17 @@ use base::{Digest, DigestWriter, Sha256Hasher};
 use oci::Descriptor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError, TreeError};
+use store::{Store, StoreError};
 
 use crate::filesystem::{Filesystem, Placed};
 pub use compression::Compression;
 use lazy::{End, PackedFile, Table};
-pub(crate) use run::is_segment_of;
 use run::{Item, checked_header, content_of};
+use stored::DeflatedRun;
+pub(crate) use stored::StoredPackage;
 
 /// Part of every key: a change of the layout makes other layers.
-const FORMAT: &str = "layer-3";
+const FORMAT: &str = "layer-4";
 const SEGMENTS: &str = "layer-segment";
 const LAYERS: &str = "layer";
 
@@ -114,21 +116,21 @@ pub enum LayerError {
     Json(#[from] serde_json::Error),
 }
 
-/// A package whose files are in the store.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredPackage {
-    /// SHA-256 of the .apk, which is a blob of the store.
-    pub(crate) digest: Digest,
-    pub(crate) manifest: Manifest,
-    /// The files in the .apk, where they can be taken over as they are: [`is_segment_of`] is so.
-    pub(crate) files: Option<Segment>,
+/// A compressed run: part of a file of the store.
+struct Compressed {
+    place: Place,
+    offset: u64,
+    kept: Kept,
 }
 
-/// A compressed run: part of a blob of the store.
+enum Place {
+    Blob(Digest),
+    File(Arc<Path>),
+}
+
+/// What is known of a compressed run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
-    blob: Digest,
-    offset: u64,
     /// Compressed.
     size: u64,
     /// Of the tar, and its CRC-32; both only of what is spliced into a gzip member.
@@ -139,36 +141,39 @@ struct Kept {
     files: Vec<PackedFile>,
 }
 
-impl Kept {
+impl Compressed {
     fn summary(&self) -> Summary {
         Summary {
-            crc32: self.crc32,
-            length: self.length,
-            deflated: self.size,
+            crc32: self.kept.crc32,
+            length: self.kept.length,
+            deflated: self.kept.size,
         }
     }
 
     fn open(&self, store: &Store) -> Result<impl Read + use<>, LayerError> {
-        let mut file: File = store.open_blob(&self.blob)?;
+        let mut file = match &self.place {
+            Place::Blob(blob) => store.open_blob(blob)?,
+            Place::File(path) => File::open(path)?,
+        };
         file.seek(SeekFrom::Start(self.offset))?;
-        Ok(file.take(self.size))
+        Ok(file.take(self.kept.size))
     }
 }
 
 /// A run of a layer.
 struct Part<'a> {
     items: Vec<Item<'a>>,
-    source: Source,
+    source: Source<'a>,
 }
 
-enum Source {
+enum Source<'a> {
     /// Made for this image: compressed with the layer.
     Generated,
     /// Files of a package: compressed once.
     Package {
         key: Digest,
-        /// In the .apk with this digest.
-        deflated: Option<(Digest, Segment)>,
+        /// Where the layer has all of its files.
+        whole: Option<&'a StoredPackage>,
     },
 }
 
@@ -203,15 +208,32 @@ pub(crate) struct Share<'a> {
     pub(crate) is_last: bool,
 }
 
-/// Makes a layer. `earlier` are the directories of those before it.
+/// Makes layers, the lowest first.
 pub(crate) fn build(
     store: &Store,
     filesystem: &Filesystem,
     packages: &[StoredPackage],
+    shares: &[Share<'_>],
+    compression: Compression,
+) -> Result<Vec<Layer>, LayerError> {
+    // The directories of the layers before.
+    let mut earlier = BTreeSet::new();
+    let layers: Vec<Vec<Part<'_>>> = shares
+        .iter()
+        .map(|share| parts_of(filesystem, packages, share, &mut earlier))
+        .collect::<Result<_, _>>()?;
+    layers
+        .par_iter()
+        .map(|parts| assemble(store, compression, parts))
+        .collect()
+}
+
+fn parts_of<'a>(
+    filesystem: &'a Filesystem,
+    packages: &'a [StoredPackage],
     share: &Share<'_>,
     earlier: &mut BTreeSet<TreePath>,
-    compression: Compression,
-) -> Result<Layer, LayerError> {
+) -> Result<Vec<Part<'a>>, LayerError> {
     let (members, last) = (share.members, share.is_last);
     let mut directories: BTreeSet<TreePath> = BTreeSet::new();
     let mut rest: Vec<(&TreePath, &Node)> = Vec::new();
@@ -265,9 +287,8 @@ pub(crate) fn build(
             .collect(),
         source: Source::Generated,
     });
-    let layer = assemble(store, compression, &parts)?;
     earlier.extend(directories);
-    Ok(layer)
+    Ok(parts)
 }
 
 fn item<'a>(path: &TreePath, node: &'a Node) -> Item<'a> {
@@ -280,13 +301,13 @@ fn item<'a>(path: &TreePath, node: &'a Node) -> Item<'a> {
 /// The files of a package as far as they are in the image unchanged.
 fn package_part<'a>(
     filesystem: &'a Filesystem,
-    package: &StoredPackage,
+    package: &'a StoredPackage,
     member: usize,
 ) -> Result<Option<Part<'a>>, LayerError> {
     let is_kept = |placed: &Placed| placed.owner == Some(member) && placed.pristine;
     let mut kept = Vec::new();
     let mut left_out: BTreeSet<&str> = BTreeSet::new();
-    for entry in &package.manifest.entries {
+    for entry in &package.run.manifest.entries {
         if entry.is_directory() {
             continue;
         }
@@ -303,8 +324,8 @@ fn package_part<'a>(
     if kept.is_empty() {
         return Ok(None);
     }
-    let deflated = package.files.filter(|_| left_out.is_empty());
-    let checksums = deflated.is_some();
+    let whole = left_out.is_empty().then_some(package);
+    let checksums = whole.is_some_and(|package| package.run.has_checksums());
     let key = Digest::of(&serde_json::to_vec(&RunKey {
         format: FORMAT,
         package: package.digest,
@@ -320,10 +341,7 @@ fn package_part<'a>(
     });
     Ok(Some(Part {
         items: items.collect(),
-        source: Source::Package {
-            key,
-            deflated: deflated.map(|segment| (package.digest, segment)),
-        },
+        source: Source::Package { key, whole },
     }))
 }
 
@@ -356,14 +374,14 @@ fn assemble(
 }
 
 fn make(store: &Store, compression: Compression, parts: &[Part<'_>]) -> Result<Layer, LayerError> {
-    let segments: Vec<Option<Kept>> = parts
+    let segments: Vec<Option<Compressed>> = parts
         .par_iter()
         .map(|part| segment(store, compression, part))
         .collect::<Result<_, _>>()?;
     let mut file = store.temp_file()?;
     // One thread reads and hashes the contents, the other stitches and hashes the blob.
     let (hasher, stitched) = rayon::join(
-        || hash_contents(store, parts),
+        || hash_contents(parts),
         || stitch(store, compression, parts, &segments, file.as_file_mut()),
     );
     let (mut hasher, (digest, size, end)) = (hasher?, stitched?);
@@ -378,43 +396,59 @@ fn make(store: &Store, compression: Compression, parts: &[Part<'_>]) -> Result<L
     })
 }
 
-/// The compressed run of a package: in its own file, kept, or made now.
+/// The compressed run of a package: as the package has it, kept, or made now.
 fn segment(
     store: &Store,
     compression: Compression,
     part: &Part<'_>,
-) -> Result<Option<Kept>, LayerError> {
-    let (run, deflated) = match &part.source {
+) -> Result<Option<Compressed>, LayerError> {
+    let (run, whole) = match &part.source {
         Source::Generated => return Ok(None),
-        Source::Package { key, deflated } => (*key, deflated),
+        Source::Package { key, whole } => (*key, *whole),
     };
-    if let (Compression::Gzip, Some((blob, segment))) = (compression, deflated) {
-        return Ok(Some(Kept {
-            blob: *blob,
-            offset: segment.offset,
-            size: segment.deflated,
-            length: segment.length,
-            crc32: segment.crc32,
+    if compression == Compression::Gzip
+        && let Some(package) = whole
+        && let Some(deflated) = package.deflated()
+    {
+        let (place, offset, size) = match deflated {
+            DeflatedRun::Package(blob, segment) => {
+                (Place::Blob(blob), segment.offset, segment.deflated)
+            }
+            DeflatedRun::Beside(path, size) => (Place::File(path), 0, size),
+        };
+        let kept = Kept {
+            size,
+            length: package.run.length,
+            crc32: package.run.crc32,
             files: Vec::new(),
+        };
+        return Ok(Some(Compressed {
+            place,
+            offset,
+            kept,
         }));
     }
     let key = Digest::of(&serde_json::to_vec(&SegmentKey { compression, run })?);
-    if let Some(kept) = store.record_get::<Kept>(SEGMENTS, &key)?
-        && store.contains(&kept.blob)
+    if let Some((blob, kept)) = store.record_get::<(Digest, Kept)>(SEGMENTS, &key)?
+        && store.contains(&blob)
     {
-        return Ok(Some(kept));
+        return Ok(Some(Compressed {
+            place: Place::Blob(blob),
+            offset: 0,
+            kept,
+        }));
     }
     let mut file = store.temp_file()?;
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file.as_file_mut()));
     let (summary, files) = match compression {
         Compression::Gzip => {
             let mut deflater = Deflater::new(&mut out, LEVEL);
-            run::write(&part.items, &mut deflater)?;
+            write_run(part, &mut deflater)?;
             (deflater.finish()?.1, Vec::new())
         }
         Compression::Zstd | Compression::Best => {
             let mut framer = Framer::new(&mut out, compression.level());
-            run::write(&part.items, &mut framer)?;
+            write_run(part, &mut framer)?;
             (framer.finish()?.1, Vec::new())
         }
         Compression::ZstdChunked | Compression::Estargz => {
@@ -431,85 +465,65 @@ fn segment(
     let (_, blob, _) = out.finish();
     store.adopt(file, blob)?;
     let kept = Kept {
-        blob,
-        offset: 0,
         size: summary.deflated,
         length: summary.length,
         crc32: summary.crc32,
         files,
     };
-    store.record_put(SEGMENTS, &key, &kept)?;
-    Ok(Some(kept))
+    store.record_put(SEGMENTS, &key, &(blob, &kept))?;
+    Ok(Some(Compressed {
+        place: Place::Blob(blob),
+        offset: 0,
+        kept,
+    }))
 }
 
-/// The file of a run's folder in the store.
-const RUN: &str = "run.tar";
-
-/// All of the tar but its end. The run of a package is kept in one file, so that thousands of small ones
-/// need not be opened again.
-fn hash_contents(store: &Store, parts: &[Part<'_>]) -> Result<Sha256Hasher, LayerError> {
-    let mut hashing = Hashing {
-        hasher: Sha256Hasher::default(),
-        file: None,
+/// Writes a part as tar: the run of a whole package out of its one file.
+fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
+    let Source::Package {
+        whole: Some(package),
+        ..
+    } = &part.source
+    else {
+        return run::write(&part.items, out);
     };
-    for part in parts {
-        let Source::Package { key, .. } = &part.source else {
-            run::write(&part.items, &mut hashing)?;
-            continue;
-        };
-        let mut is_hashed = false;
-        let folder = store.tree(key, |folder| {
-            is_hashed = true;
-            let file = File::create_new(folder.join(RUN))?;
-            hashing.file = Some(BufWriter::with_capacity(1 << 20, file));
-            run::write(&part.items, &mut hashing)?;
-            hashing.flush()?;
-            hashing.file = None;
-            Ok::<(), LayerError>(())
-        });
-        let folder = folder.map_err(|error| match error {
-            TreeError::Store(error) => LayerError::Store(error),
-            TreeError::Fill(error) => error,
-        })?;
-        if !is_hashed {
-            // Not mapped: what is mapped counts as memory, and a run may be very large.
-            let mut kept = File::open(folder.join(RUN))?;
-            let mut buffer = vec![0; 256 << 10];
-            loop {
-                match kept.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => hashing
-                        .hasher
-                        .update(buffer.get(..count).unwrap_or_default()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error.into()),
-                }
+    // Not mapped: what is mapped counts as memory, and a run may be very large.
+    let mut file = File::open(package.file())?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) if length == package.run.length => return Ok(()),
+            Ok(0) => return Err(shortened(&package.digest)),
+            Ok(count) => {
+                length += count as u64;
+                out.write_all(buffer.get(..count).unwrap_or_default())?;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(hashing.hasher)
 }
 
-struct Hashing {
-    hasher: Sha256Hasher,
-    /// Where the same is kept.
-    file: Option<BufWriter<File>>,
+/// All of the tar but its end.
+fn hash_contents(parts: &[Part<'_>]) -> Result<Sha256Hasher, LayerError> {
+    let mut hashing = Hashing(Sha256Hasher::default());
+    for part in parts {
+        write_run(part, &mut hashing)?;
+    }
+    Ok(hashing.0)
 }
+
+struct Hashing(Sha256Hasher);
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)?;
-        }
-        self.hasher.update(bytes);
+        self.0.update(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => file.flush(),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -518,7 +532,7 @@ fn stitch(
     store: &Store,
     compression: Compression,
     parts: &[Part<'_>],
-    segments: &[Option<Kept>],
+    segments: &[Option<Compressed>],
     file: &mut File,
 ) -> Result<(Digest, u64, End), LayerError> {
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file));
@@ -561,7 +575,7 @@ fn stitch(
                 match kept {
                     Some(kept) => {
                         copy(kept, store, &mut out)?;
-                        table.add(&part.items, &kept.files, base)?;
+                        table.add(&part.items, &kept.kept.files, base)?;
                     }
                     None => {
                         let (_, files) = lazy::pack(compression, &part.items, &mut out)?;
@@ -578,15 +592,22 @@ fn stitch(
     Ok((digest, size, end))
 }
 
-fn copy(kept: &Kept, store: &Store, out: &mut impl Write) -> Result<(), LayerError> {
-    let copied = io::copy(&mut kept.open(store)?, out)?;
-    if copied == kept.size {
+fn copy(compressed: &Compressed, store: &Store, out: &mut impl Write) -> Result<(), LayerError> {
+    let copied = io::copy(&mut compressed.open(store)?, out)?;
+    if copied == compressed.kept.size {
         return Ok(());
     }
-    Err(LayerError::Io(io::Error::new(
+    Err(match &compressed.place {
+        Place::Blob(blob) => shortened(blob),
+        Place::File(path) => shortened(&path.display()),
+    })
+}
+
+fn shortened(what: &dyn std::fmt::Display) -> LayerError {
+    LayerError::Io(io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        format!("{} is shorter than it was when it was kept", kept.blob),
-    )))
+        format!("{what} is shorter than it was when it was kept"),
+    ))
 }
 
 /// Makes a layer of these entries in this order, each with its bytes if it has some.
@@ -617,27 +638,4 @@ fn unwritable(header: &Header, source: TarError) -> LayerError {
         path: header.path.clone(),
         source,
     }
-}
-
-/// The name of the tree that a package is unpacked into.
-pub(crate) fn folder_name(digest: &Digest) -> Result<Digest, serde_json::Error> {
-    Ok(Digest::of(&serde_json::to_vec(&("apk-tree-3", digest))?))
-}
-
-/// The folder's entries with their contents in `folder`.
-pub(crate) fn entries(manifest: &Manifest, folder: &Path) -> Vec<crate::filesystem::PackageEntry> {
-    let mut nodes: Vec<_> = manifest.tree(folder).into_iter().collect();
-    let checksums: std::collections::BTreeMap<&str, apk::dependency::Identity> = manifest
-        .entries
-        .iter()
-        .filter_map(|entry| Some((entry.path.as_str(), entry.checksum?)))
-        .collect();
-    nodes
-        .drain(..)
-        .map(|(path, node)| crate::filesystem::PackageEntry {
-            checksum: checksums.get(path.as_str()).copied(),
-            path,
-            node,
-        })
-        .collect()
 }

@@ -1,11 +1,14 @@
 //! Runs of entries: what a layer is stitched from.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 use apk::dependency::Identity;
-use apk::package::{Entry, Manifest, Segment};
+use apk::package::Entry;
 use archive::tar::{Header, Writer};
-use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
+use archive::tree::{Content, Node, NodeKind};
 use base::{Digest, DigestWriter};
 
 use super::{LayerError, unreadable, unwritable};
@@ -40,6 +43,7 @@ impl Item<'_> {
     /// Reads the content in pieces of this size, the last of which may be shorter.
     pub(super) fn pieces(
         &self,
+        opened: &mut Opened,
         size: usize,
         mut take: impl FnMut(Vec<u8>) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
@@ -48,7 +52,7 @@ impl Item<'_> {
         };
         let failed = |source| unreadable(&self.header, source);
         let mut left = self.header.kind.size();
-        let mut content = content.open().map_err(failed)?;
+        let mut content = opened.open(content).map_err(failed)?;
         while left > 0 {
             let mut piece = vec![0; left.min(size as u64) as usize];
             content.read_exact(&mut piece).map_err(failed)?;
@@ -59,6 +63,24 @@ impl Item<'_> {
             0 => Ok(()),
             _ => Err(failed(io::Error::other("it grew while it was read"))),
         }
+    }
+}
+
+/// The file that contents were read from last: the next is most often in the same.
+#[derive(Default)]
+pub(super) struct Opened(Option<(Arc<Path>, File)>);
+
+impl Opened {
+    pub(super) fn open<'c>(&'c mut self, content: &'c Content) -> io::Result<Box<dyn Read + 'c>> {
+        let Content::Part { path, offset, size } = content else {
+            return Ok(content.open()?);
+        };
+        let (_, file) = match self.0.take() {
+            Some((other, file)) if other == *path => self.0.insert((other, file)),
+            _ => self.0.insert((Arc::clone(path), File::open(path)?)),
+        };
+        file.seek(SeekFrom::Start(*offset))?;
+        Ok(Box::new(file.take(*size)))
     }
 }
 
@@ -73,11 +95,12 @@ pub(super) fn content_of(node: &Node) -> Option<&Content> {
 /// Writes entries as tar, without its end.
 pub(super) fn write(items: &[Item<'_>], out: impl Write) -> Result<(), LayerError> {
     let mut writer = Writer::new(out);
+    let mut opened = Opened::default();
     for item in items {
         let appended = match item.content {
             Some(content) => {
-                let content = content
-                    .open()
+                let content = opened
+                    .open(content)
                     .map_err(|source| unreadable(&item.header, source))?;
                 writer.append(&item.header, content)
             }
@@ -101,48 +124,4 @@ pub(super) fn checked_header(entry: &Entry, mut header: Header) -> Header {
         header.checksum = Some(checksum);
     }
     header
-}
-
-/// Whether a segment of a package holds its files as they are written here: then what it inflates to
-/// need never be looked at. `tree` is the package's.
-pub(crate) fn is_segment_of(
-    manifest: &Manifest,
-    tree: &FileTree,
-    segment: &Segment,
-) -> Result<bool, LayerError> {
-    let items: Vec<Item<'_>> = manifest
-        .entries
-        .iter()
-        .filter(|entry| !entry.is_directory())
-        .filter_map(|entry| {
-            let path = TreePath::new(&entry.path).ok()?;
-            let node = tree.get(&entry.path)?;
-            Some(Item {
-                header: checked_header(entry, node.header(&path)),
-                content: content_of(node),
-            })
-        })
-        .collect();
-    let mut summed = Summed::default();
-    write(&items, &mut summed)?;
-    let crc32 = summed.crc.finalize();
-    Ok((crc32, summed.length) == (segment.crc32, segment.length))
-}
-
-#[derive(Default)]
-struct Summed {
-    crc: crc32fast::Hasher,
-    length: u64,
-}
-
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.crc.update(bytes);
-        self.length += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 use apk::dependency::Identity;
 use apk::package::{Entry, EntryKind, PackageInfo};
@@ -33,8 +32,9 @@ pub(super) fn install(
     let mut triggers = String::new();
     let mut scripts = tar::Writer::new(Vec::new());
     for (index, package) in packages.iter().enumerate() {
-        for entry in &package.stored.manifest.entries {
-            if put(tree, entry, &package.folder, index, packages, &infos)?
+        for (place, entry) in package.stored.run.manifest.entries.iter().enumerate() {
+            let content = package.stored.content(place);
+            if put(tree, entry, content, index, packages, &infos)?
                 && matches!(entry.kind, EntryKind::File { .. })
             {
                 owners.insert(entry.path.clone(), index);
@@ -59,6 +59,7 @@ pub(super) fn install(
     for (index, (package, info)) in packages.iter().zip(&infos).enumerate() {
         let mut entries: Vec<&Entry> = package
             .stored
+            .run
             .manifest
             .entries
             .iter()
@@ -74,7 +75,7 @@ pub(super) fn install(
 fn put(
     tree: &mut Tree,
     entry: &Entry,
-    folder: &Path,
+    content: Option<Content>,
     index: usize,
     packages: &[Unpacked],
     infos: &[PkgInfo],
@@ -101,7 +102,7 @@ fn put(
             Kind::Symlink(target.clone())
         }
         EntryKind::File { size } => Kind::File {
-            content: Content::Disk(folder.join(path)),
+            content: content.unwrap_or_else(|| Content::Bytes([].into())),
             size: *size,
         },
         _ => {

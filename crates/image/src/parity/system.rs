@@ -290,7 +290,7 @@ pub(super) fn add_certificates(
         {
             continue;
         }
-        let entries = package.stored.manifest.entries.iter();
+        let entries = package.stored.run.manifest.entries.iter();
         brought.extend(
             entries
                 .filter(|entry| !entry.is_directory())

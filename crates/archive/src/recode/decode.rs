@@ -1,0 +1,489 @@
+//! Inflating that remembers of what matches and literals its output was made.
+
+use std::io::{self, Read};
+
+use super::huffman::{
+    DISTANCE_BITS, END, LITERAL, LITERAL_BITS, SECOND, SPECIAL, VALUE, decoding_table, distance_entry,
+    literal_entry,
+};
+
+/// What deflate can refer back to.
+pub(super) const WINDOW: usize = 32 << 10;
+/// Output that is made at a time.
+const CHUNK: usize = 192 << 10;
+/// What may be written behind a chunk: a match, in pieces of sixteen bytes.
+const SLACK: usize = 258 + 32;
+const INPUT: usize = 64 << 10;
+/// Input that a table of codes, or a match with literals before it, is surely read from.
+const AHEAD: usize = 512;
+
+/// Literals, then a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sequence {
+    pub(super) literals: u32,
+    /// 0 where there is no match.
+    pub(super) length: u16,
+    /// Without a match: whether the block ends here.
+    pub(super) distance: u16,
+}
+
+impl Sequence {
+    pub(super) const BLOCK_END: u16 = 1;
+}
+
+/// Inflates a raw deflate stream in chunks.
+pub(super) struct Decoder<R> {
+    input: R,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    at_end: bool,
+    bits: u64,
+    count: u32,
+    output: Box<[u8]>,
+    /// How much of `output` is there: the window, then the present chunk.
+    filled: usize,
+    /// Where the present chunk begins.
+    begin: usize,
+    state: State,
+    is_last: bool,
+    literals: Vec<u32>,
+    distances: Vec<u32>,
+    /// Of the present chunk.
+    pub(super) sequences: Vec<Sequence>,
+    /// Bytes that stored blocks held.
+    pub(super) stored: u64,
+    /// Bytes of input that were read.
+    pub(super) read: u64,
+}
+
+enum State {
+    Header,
+    Stored(usize),
+    Codes,
+    Done,
+}
+
+fn damaged(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+impl<R: Read> Decoder<R> {
+    pub(super) fn new(input: R) -> Decoder<R> {
+        Decoder {
+            input,
+            buffer: vec![0; INPUT + AHEAD].into(),
+            start: 0,
+            end: 0,
+            at_end: false,
+            bits: 0,
+            count: 0,
+            output: vec![0; WINDOW + CHUNK + SLACK].into(),
+            filled: 0,
+            begin: 0,
+            state: State::Header,
+            is_last: false,
+            literals: Vec::new(),
+            distances: Vec::new(),
+            sequences: Vec::new(),
+            stored: 0,
+            read: 0,
+        }
+    }
+
+    /// The present chunk.
+    pub(super) fn chunk(&self) -> &[u8] {
+        &self.output[self.begin..self.filled]
+    }
+
+    /// Makes the next chunk; at the end of the stream it is empty.
+    pub(super) fn advance(&mut self) -> io::Result<()> {
+        let kept = self.filled.min(WINDOW);
+        self.output.copy_within(self.filled - kept..self.filled, 0);
+        (self.begin, self.filled) = (kept, kept);
+        self.sequences.clear();
+        let full = kept + CHUNK;
+        while self.filled < full {
+            match self.state {
+                State::Header => self.block()?,
+                State::Stored(left) => self.stored(left, full)?,
+                State::Codes => self.codes(full)?,
+                State::Done => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The input's bytes that follow the stream, once that has ended: some that were read already.
+    pub(super) fn rest(mut self) -> io::Result<(Vec<u8>, R)> {
+        self.give_back()?;
+        Ok((self.buffer[self.start..self.end].to_vec(), self.input))
+    }
+
+    /// Bits that were taken as whole bytes, and not used, go back.
+    fn give_back(&mut self) -> io::Result<()> {
+        let unused = (self.count / 8) as usize;
+        self.start -= unused;
+        self.bits = 0;
+        self.count = 0;
+        if self.start > self.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// Has at least [`AHEAD`] bytes of input, or zeros behind its end.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.start > self.end + 8 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.end.saturating_sub(self.start) >= AHEAD || self.at_end {
+            return Ok(());
+        }
+        // Up to eight bytes before may have to be given back.
+        let kept = self.start.saturating_sub(8);
+        self.buffer.copy_within(kept..self.end, 0);
+        self.start -= kept;
+        self.end -= kept;
+        while self.end < INPUT {
+            match self.input.read(&mut self.buffer[self.end..INPUT]) {
+                Ok(0) => {
+                    self.at_end = true;
+                    self.buffer[self.end..].fill(0);
+                    break;
+                }
+                Ok(count) => {
+                    self.end += count;
+                    self.read += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// At least 56 bits.
+    fn refill(&mut self) {
+        let mut here = Here {
+            bits: self.bits,
+            count: self.count,
+            start: self.start,
+        };
+        here.refill(&self.buffer);
+        (self.bits, self.count, self.start) = (here.bits, here.count, here.start);
+    }
+
+    fn take(&mut self, count: u32) -> u32 {
+        let value = self.bits & ((1 << count) - 1);
+        self.bits >>= count;
+        self.count -= count;
+        value as u32
+    }
+
+    fn block(&mut self) -> io::Result<()> {
+        if self.is_last {
+            self.state = State::Done;
+            return Ok(());
+        }
+        self.fill()?;
+        self.refill();
+        self.is_last = self.take(1) == 1;
+        match self.take(2) {
+            0 => {
+                let odd = self.count % 8;
+                self.take(odd);
+                self.give_back()?;
+                self.fill()?;
+                let Some(&[a, b, c, d]) = self.buffer[self.start..self.end].first_chunk::<4>() else {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                };
+                if [a, b] != [!c, !d] {
+                    return Err(damaged("a stored block has a wrong length"));
+                }
+                self.start += 4;
+                self.state = State::Stored(usize::from(u16::from_le_bytes([a, b])));
+            }
+            1 => {
+                let mut lengths = [8u8; 288];
+                lengths[144..256].fill(9);
+                lengths[256..280].fill(7);
+                self.tables(&lengths, &[5; 32])?;
+            }
+            2 => self.dynamic()?,
+            _ => return Err(damaged("a block is of no kind that exists")),
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, literals: &[u8], distances: &[u8]) -> io::Result<()> {
+        let is_code = literals.get(256).is_some_and(|end| *end > 0)
+            && decoding_table(literals, LITERAL_BITS, literal_entry, &mut self.literals)
+            && decoding_table(distances, DISTANCE_BITS, distance_entry, &mut self.distances);
+        if !is_code {
+            return Err(damaged("a block's codes are none"));
+        }
+        self.state = State::Codes;
+        Ok(())
+    }
+
+    fn dynamic(&mut self) -> io::Result<()> {
+        const ORDER: [usize; 19] = [
+            16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+        ];
+        let literals = self.take(5) as usize + 257;
+        let distances = self.take(5) as usize + 1;
+        let codes = self.take(4) as usize + 4;
+        if literals > 286 || distances > 30 {
+            return Err(damaged("a block has more codes than there are"));
+        }
+        let mut lengths = [0u8; 19];
+        for place in &ORDER[..codes] {
+            self.refill();
+            lengths[*place] = self.take(3) as u8;
+        }
+        let mut table = Vec::new();
+        if !decoding_table(&lengths, 7, |symbol| (symbol as u32) << VALUE, &mut table) {
+            return Err(damaged("a block's lengths have no codes"));
+        }
+        let mut lengths = [0u8; 286 + 30];
+        let mut place = 0;
+        while place < literals + distances {
+            self.refill();
+            let entry = table[(self.bits & 127) as usize];
+            if entry & SPECIAL != 0 {
+                return Err(damaged("a block's lengths have another code"));
+            }
+            self.take(entry & 0xff);
+            let (value, count) = match entry >> VALUE {
+                16 => {
+                    let before = place.checked_sub(1).map(|before| lengths[before]);
+                    let before = before.ok_or_else(|| damaged("a length repeats nothing"))?;
+                    (before, 3 + self.take(2))
+                }
+                17 => (0, 3 + self.take(3)),
+                18 => (0, 11 + self.take(7)),
+                length => (length as u8, 1),
+            };
+            let Some(run) = lengths[..literals + distances].get_mut(place..place + count as usize) else {
+                return Err(damaged("a block has more lengths than codes"));
+            };
+            run.fill(value);
+            place += count as usize;
+        }
+        let (literals, distances) = lengths[..literals + distances].split_at(literals);
+        self.tables(literals, distances)
+    }
+
+    fn stored(&mut self, left: usize, full: usize) -> io::Result<()> {
+        let count = left.min(full - self.filled);
+        let mut copied = 0;
+        while copied < count {
+            self.fill()?;
+            let there = &self.buffer[self.start..self.end];
+            if there.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let some = there.len().min(count - copied);
+            self.output[self.filled..self.filled + some].copy_from_slice(&there[..some]);
+            self.filled += some;
+            self.start += some;
+            copied += some;
+        }
+        self.stored += count as u64;
+        let is_end = count == left;
+        self.sequences.push(Sequence {
+            literals: count as u32,
+            length: 0,
+            distance: u16::from(is_end) * Sequence::BLOCK_END,
+        });
+        self.state = match is_end {
+            true => State::Header,
+            false => State::Stored(left - count),
+        };
+        Ok(())
+    }
+
+    /// Decodes until the chunk is full or the block ends.
+    fn codes(&mut self, full: usize) -> io::Result<()> {
+        let mut literals = 0u32;
+        let mut filled = self.filled;
+        let mut here = Here {
+            bits: self.bits,
+            count: self.count,
+            start: self.start,
+        };
+        let is_end = loop {
+            if filled >= full {
+                break false;
+            }
+            if here.start + AHEAD > self.end {
+                self.start = here.start;
+                self.fill()?;
+                here.start = self.start;
+            }
+            let (input, output) = (&self.buffer[..], &mut self.output[..]);
+            here.refill(input);
+            let mut entry = here.look_up(&self.literals, LITERAL_BITS);
+            // Each has at most eleven bits, of 56.
+            if entry & LITERAL != 0 {
+                output[filled] = here.literal(entry);
+                filled += 1;
+                literals += 1;
+                entry = here.look_up(&self.literals, LITERAL_BITS);
+                if entry & LITERAL != 0 {
+                    output[filled] = here.literal(entry);
+                    filled += 1;
+                    literals += 1;
+                    entry = here.look_up(&self.literals, LITERAL_BITS);
+                    if entry & LITERAL != 0 {
+                        output[filled] = here.literal(entry);
+                        filled += 1;
+                        literals += 1;
+                        continue;
+                    }
+                }
+                here.refill(input);
+            }
+            if entry & SPECIAL != 0 {
+                if entry & SECOND != 0 {
+                    entry = here.look_up_again(&self.literals, entry, LITERAL_BITS);
+                    if entry & LITERAL != 0 {
+                        output[filled] = here.literal(entry);
+                        filled += 1;
+                        literals += 1;
+                        continue;
+                    }
+                }
+                if entry & SPECIAL != 0 {
+                    if entry & END == 0 {
+                        return Err(damaged("a code has no meaning"));
+                    }
+                    here.drop(entry & 0xff);
+                    break true;
+                }
+            }
+            let length = here.value(entry);
+            let mut entry = here.look_up(&self.distances, DISTANCE_BITS);
+            if entry & (SPECIAL | SECOND) == SPECIAL | SECOND {
+                entry = here.look_up_again(&self.distances, entry, DISTANCE_BITS);
+            }
+            if entry & SPECIAL != 0 {
+                return Err(damaged("a distance has no meaning"));
+            }
+            let distance = here.value(entry);
+            if distance > filled {
+                return Err(damaged("a match begins before the stream"));
+            }
+            copy(output, filled, distance, length);
+            filled += length;
+            self.sequences.push(Sequence {
+                literals,
+                length: length as u16,
+                distance: distance as u16,
+            });
+            literals = 0;
+        };
+        (self.bits, self.count, self.start) = (here.bits, here.count, here.start);
+        self.filled = filled;
+        if self.start > self.end + (self.count / 8) as usize {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if literals > 0 || is_end {
+            self.sequences.push(Sequence {
+                literals,
+                length: 0,
+                distance: u16::from(is_end) * Sequence::BLOCK_END,
+            });
+        }
+        if is_end {
+            self.state = State::Header;
+        }
+        Ok(())
+    }
+}
+
+/// Where the input is read.
+struct Here {
+    bits: u64,
+    count: u32,
+    start: usize,
+}
+
+impl Here {
+    /// At least 56 bits.
+    #[inline(always)]
+    fn refill(&mut self, input: &[u8]) {
+        if let Some(bytes) = input.get(self.start..self.start + 8)
+            && let Some(bytes) = bytes.first_chunk::<8>()
+        {
+            self.bits |= u64::from_le_bytes(*bytes) << self.count;
+            self.start += ((63 - self.count) >> 3) as usize;
+            self.count |= 56;
+        }
+    }
+
+    #[inline(always)]
+    fn drop(&mut self, count: u32) {
+        self.bits >>= count;
+        self.count = self.count.wrapping_sub(count);
+    }
+
+    #[inline(always)]
+    fn look_up(&self, table: &[u32], bits: u32) -> u32 {
+        let place = self.bits & ((1 << bits) - 1);
+        table.get(place as usize).copied().unwrap_or(SPECIAL)
+    }
+
+    #[inline(always)]
+    fn look_up_again(&mut self, table: &[u32], entry: u32, bits: u32) -> u32 {
+        self.drop(bits);
+        let more = self.bits & ((1 << (entry >> 8 & 15)) - 1);
+        let place = (entry >> VALUE & 0xffff) as usize + more as usize;
+        table.get(place).copied().unwrap_or(SPECIAL)
+    }
+
+    #[inline(always)]
+    fn literal(&mut self, entry: u32) -> u8 {
+        self.drop(entry & 0xff);
+        (entry >> VALUE) as u8
+    }
+
+    /// A length or a distance, with the bits that follow its code.
+    #[inline(always)]
+    fn value(&mut self, entry: u32) -> usize {
+        self.drop(entry & 0xff);
+        let extra = entry >> 8 & 15;
+        let value = (entry >> VALUE & 0x7fff) as usize + (self.bits & ((1 << extra) - 1)) as usize;
+        self.drop(extra);
+        value
+    }
+}
+
+/// Copies a match in pieces of sixteen bytes, of which the last may be too long.
+#[inline(always)]
+fn copy(output: &mut [u8], to: usize, distance: usize, length: usize) {
+    if distance >= 16 {
+        let mut done = 0;
+        while done < length {
+            let from = to - distance + done;
+            let Some(piece) = output.get(from..from + 16) else {
+                return;
+            };
+            let mut held = [0; 16];
+            held.copy_from_slice(piece);
+            let Some(place) = output.get_mut(to + done..to + done + 16) else {
+                return;
+            };
+            place.copy_from_slice(&held);
+            done += 16;
+        }
+    } else if distance == 1 {
+        let byte = output[to - 1];
+        output[to..to + length].fill(byte);
+    } else {
+        for place in to..to + length {
+            output[place] = output[place - distance];
+        }
+    }
+}
