@@ -294,7 +294,11 @@ impl BuiltImage {
 }
 
 /// The packages of a plan, in its order.
-fn take_in_all(plan: &ImagePlan, store: &Store, task: &Task<'_>) -> Result<Vec<Unpacked>, BuildError> {
+fn take_in_all(
+    plan: &ImagePlan,
+    store: &Store,
+    task: &Task<'_>,
+) -> Result<Vec<Unpacked>, BuildError> {
     // The largest first, each by whichever core is free: none is left with a large one at the end.
     let mut order: Vec<usize> = (0..plan.packages.len()).collect();
     let size = |place: &usize| plan.packages.get(*place).map(|planned| planned.entry.size);

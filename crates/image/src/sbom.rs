@@ -47,8 +47,9 @@ pub(crate) fn compose(
     let os_release = String::from_utf8_lossy(&os_release).into_owned();
     let id = os_release_value(&os_release, "ID");
     let namespace = id.clone().unwrap_or_else(|| "unknown".to_owned());
-    let mut own = |info: &PackageInfo, read: &dyn Fn(&str) -> Option<Vec<u8>>| match own_document(info, read)
-    {
+    let mut own = |info: &PackageInfo, read: &dyn Fn(&str) -> Option<Vec<u8>>| match own_document(
+        info, read,
+    ) {
         Ok(document) => document,
         Err(reason) => {
             notes.push(format!(

@@ -196,7 +196,8 @@ impl<'f> Writing<'f> {
         each(Piece::Other(&head))?;
         self.write(&head)?;
         let has_content = matches!(header.kind, tar::EntryKind::File { .. });
-        self.contents.push(if has_content { self.length } else { 0 });
+        self.contents
+            .push(if has_content { self.length } else { 0 });
         let (size, mut place) = (header.kind.size(), 0);
         let mut buffer = std::mem::take(&mut self.buffer);
         while place < size {
@@ -334,20 +335,26 @@ impl Package {
                 are_directories_first &=
                     header.kind != tar::EntryKind::Directory || writing.length == 0;
                 recorded.push(header.checksum);
-                writing.entry(header, content, |_| Ok(())).map_err(Otherwise::from)
+                writing
+                    .entry(header, content, |_| Ok(()))
+                    .map_err(Otherwise::from)
             },
         )?;
         let mut input = input;
         io::copy(&mut input, &mut io::sink())?;
-        let digest = input.0.replace(DigestReader::new(self.range(0, 0))).finish().1;
+        let digest = input
+            .0
+            .replace(DigestReader::new(self.range(0, 0)))
+            .finish()
+            .1;
         let is_so = visited
             .entries
             .iter()
             .zip(&recorded)
             .all(|(entry, recorded)| entry.checksum == recorded.map(Identity::Sha1));
         let summary = segments.files.summary();
-        let is_segment = (writing.crc.clone().finalize(), writing.length)
-            == (summary.crc32, summary.length);
+        let is_segment =
+            (writing.crc.clone().finalize(), writing.length) == (summary.crc32, summary.length);
         if digest != recorded_datahash || !are_directories_first || !is_so || !is_segment {
             return Err(Otherwise);
         }
@@ -375,23 +382,30 @@ impl Package {
         let mut writing = Writing::new(run)?;
         beside.rewind()?;
         beside.set_len(0)?;
-        let (mut source, mut recoder) =
-            recode(input, BufWriter::with_capacity(PIECE, &mut *beside), *limits);
-        let visited = self.visit_data(limits, &mut source, |Visited { header, offset, .. }, content| {
-            if header.kind == tar::EntryKind::Directory {
-                recoder.pass(offset)?;
-            }
-            let header = tar::Header {
-                checksum: None,
-                ..header.clone()
-            };
-            writing
-                .entry(&header, content, |piece| match piece {
-                    Piece::Content(place, bytes) => recoder.take(offset + place, bytes),
-                    Piece::Other(bytes) => recoder.insert(bytes),
-                })
-                .map_err(Otherwise::from)
-        })?;
+        let (mut source, mut recoder) = recode(
+            input,
+            BufWriter::with_capacity(PIECE, &mut *beside),
+            *limits,
+        );
+        let visited = self.visit_data(
+            limits,
+            &mut source,
+            |Visited { header, offset, .. }, content| {
+                if header.kind == tar::EntryKind::Directory {
+                    recoder.pass(offset)?;
+                }
+                let header = tar::Header {
+                    checksum: None,
+                    ..header.clone()
+                };
+                writing
+                    .entry(&header, content, |piece| match piece {
+                        Piece::Content(place, bytes) => recoder.take(offset + place, bytes),
+                        Piece::Other(bytes) => recoder.insert(bytes),
+                    })
+                    .map_err(Otherwise::from)
+            },
+        )?;
         let ended = source.finish().ok_or(Otherwise)?;
         let (mut trailer, mut input) = ended.rest;
         // One byte more than there may be.

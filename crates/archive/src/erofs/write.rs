@@ -523,7 +523,9 @@ impl Positioned {
                 use std::io::{Seek as _, SeekFrom};
                 let mut file = std::fs::File::open(path)?;
                 file.seek(SeekFrom::Start(offset.saturating_add(from)))?;
-                Ok(Box::new(file.take(size.saturating_sub(from).min(BLOCK + 1))))
+                Ok(Box::new(
+                    file.take(size.saturating_sub(from).min(BLOCK + 1)),
+                ))
             }
         }
     }

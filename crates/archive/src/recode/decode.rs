@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use super::huffman::{
-    DISTANCE_BITS, END, LITERAL, LITERAL_BITS, SECOND, SPECIAL, VALUE, decoding_table, distance_entry,
-    literal_entry,
+    DISTANCE_BITS, END, LITERAL, LITERAL_BITS, SECOND, SPECIAL, VALUE, decoding_table,
+    distance_entry, literal_entry,
 };
 
 /// What deflate can refer back to.
@@ -195,7 +195,8 @@ impl<R: Read> Decoder<R> {
                 self.take(odd);
                 self.give_back()?;
                 self.fill()?;
-                let Some(&[a, b, c, d]) = self.buffer[self.start..self.end].first_chunk::<4>() else {
+                let Some(&[a, b, c, d]) = self.buffer[self.start..self.end].first_chunk::<4>()
+                else {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 };
                 if [a, b] != [!c, !d] {
@@ -219,7 +220,12 @@ impl<R: Read> Decoder<R> {
     fn tables(&mut self, literals: &[u8], distances: &[u8]) -> io::Result<()> {
         let is_code = literals.get(256).is_some_and(|end| *end > 0)
             && decoding_table(literals, LITERAL_BITS, literal_entry, &mut self.literals)
-            && decoding_table(distances, DISTANCE_BITS, distance_entry, &mut self.distances);
+            && decoding_table(
+                distances,
+                DISTANCE_BITS,
+                distance_entry,
+                &mut self.distances,
+            );
         if !is_code {
             return Err(damaged("a block's codes are none"));
         }
@@ -265,7 +271,8 @@ impl<R: Read> Decoder<R> {
                 18 => (0, 11 + self.take(7)),
                 length => (length as u8, 1),
             };
-            let Some(run) = lengths[..literals + distances].get_mut(place..place + count as usize) else {
+            let Some(run) = lengths[..literals + distances].get_mut(place..place + count as usize)
+            else {
                 return Err(damaged("a block has more lengths than codes"));
             };
             run.fill(value);

@@ -92,7 +92,8 @@ impl Encoder {
 
     fn write_out(&mut self) {
         let whole = (self.count / 8) as usize;
-        self.bytes.extend_from_slice(&self.bits.to_le_bytes()[..whole]);
+        self.bytes
+            .extend_from_slice(&self.bits.to_le_bytes()[..whole]);
         self.bits = self.bits.checked_shr(8 * whole as u32).unwrap_or(0);
         self.count %= 8;
     }
@@ -143,10 +144,10 @@ impl Encoder {
             both.map(|(frequency, length)| u64::from(*frequency) * u64::from(*length))
                 .sum()
         };
-        let coded = extra_bits
-            + bits(&literals, &literal_lengths)
-            + bits(&distances, &distance_lengths);
-        let stored = 8 * (self.literals.len() + 5 * self.literals.len().div_ceil(LONGEST_STORED)) as u64;
+        let coded =
+            extra_bits + bits(&literals, &literal_lengths) + bits(&distances, &distance_lengths);
+        let stored =
+            8 * (self.literals.len() + 5 * self.literals.len().div_ceil(LONGEST_STORED)) as u64;
         if self.sequences.is_empty() && stored < coded {
             self.store();
         } else {
@@ -230,13 +231,19 @@ impl Encoder {
         // Bits and their number, as literals and the block's end are written.
         let mut plain = [(0u32, 0u32); 257];
         for (byte, plain) in plain.iter_mut().enumerate() {
-            *plain = (u32::from(literal_codes[byte]), u32::from(literal_lengths[byte]));
+            *plain = (
+                u32::from(literal_codes[byte]),
+                u32::from(literal_lengths[byte]),
+            );
         }
         // As lengths are, with the bits that follow them.
         let mut matching = [(0u32, 0u32); 259];
         for (length, matching) in (0u16..).zip(&mut matching).skip(3) {
             let (code, extra, value) = length_code(length);
-            let (bits, count) = (literal_codes[257 + code], u32::from(literal_lengths[257 + code]));
+            let (bits, count) = (
+                literal_codes[257 + code],
+                u32::from(literal_lengths[257 + code]),
+            );
             *matching = (
                 u32::from(bits) | u32::from(value) << count,
                 count + u32::from(extra),

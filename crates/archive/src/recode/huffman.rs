@@ -18,18 +18,19 @@ pub(super) const SECOND: u32 = 1 << 29;
 pub(super) const END: u32 = 1 << 28;
 
 const LENGTH_BASES: [u16; 29] = [
-    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163,
-    195, 227, 258,
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131,
+    163, 195, 227, 258,
 ];
 const LENGTH_EXTRA: [u8; 29] = [
     0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0,
 ];
 const DISTANCE_BASES: [u16; 30] = [
-    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073,
-    4097, 6145, 8193, 12289, 16385, 24577,
+    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537,
+    2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577,
 ];
 const DISTANCE_EXTRA: [u8; 30] = [
-    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13,
+    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13,
+    13,
 ];
 
 /// The codes of lengths up to 258, behind 257.
@@ -71,7 +72,8 @@ pub(super) fn literal_entry(symbol: usize) -> u32 {
         0..256 => LITERAL | (symbol as u32) << VALUE,
         256 => SPECIAL | END,
         257..286 => {
-            u32::from(LENGTH_BASES[symbol - 257]) << VALUE | u32::from(LENGTH_EXTRA[symbol - 257]) << 8
+            u32::from(LENGTH_BASES[symbol - 257]) << VALUE
+                | u32::from(LENGTH_EXTRA[symbol - 257]) << 8
         }
         _ => SPECIAL,
     }
@@ -79,7 +81,9 @@ pub(super) fn literal_entry(symbol: usize) -> u32 {
 
 pub(super) fn distance_entry(symbol: usize) -> u32 {
     match symbol {
-        0..30 => u32::from(DISTANCE_BASES[symbol]) << VALUE | u32::from(DISTANCE_EXTRA[symbol]) << 8,
+        0..30 => {
+            u32::from(DISTANCE_BASES[symbol]) << VALUE | u32::from(DISTANCE_EXTRA[symbol]) << 8
+        }
         _ => SPECIAL,
     }
 }
@@ -185,19 +189,23 @@ pub(super) fn lengths_of(frequencies: &[u32], longest: usize, lengths: &mut [u8]
     symbols.sort_unstable();
     // Leaves in their order and nodes in the order of their making are both sorted by weight.
     let leaves = symbols.len();
-    let mut weights: Vec<u64> = symbols.iter().map(|(frequency, _)| u64::from(*frequency)).collect();
+    let mut weights: Vec<u64> = symbols
+        .iter()
+        .map(|(frequency, _)| u64::from(*frequency))
+        .collect();
     let mut parents = vec![0usize; 2 * leaves - 1];
     let (mut leaf, mut node) = (0, leaves);
     while weights.len() < 2 * leaves - 1 {
         let mut weight = 0;
         for _ in 0..2 {
-            let lightest = if leaf < leaves && (node >= weights.len() || weights[leaf] <= weights[node]) {
-                leaf += 1;
-                leaf - 1
-            } else {
-                node += 1;
-                node - 1
-            };
+            let lightest =
+                if leaf < leaves && (node >= weights.len() || weights[leaf] <= weights[node]) {
+                    leaf += 1;
+                    leaf - 1
+                } else {
+                    node += 1;
+                    node - 1
+                };
             weight += weights[lightest];
             parents[lightest] = weights.len();
         }
@@ -212,7 +220,9 @@ pub(super) fn lengths_of(frequencies: &[u32], longest: usize, lengths: &mut [u8]
         }
     }
     // What was cut to the longest length has to be made up for: Kraft's sum must not be more than 1.
-    let mut sum: usize = (1..=longest).map(|length| counts[length] << (longest - length)).sum();
+    let mut sum: usize = (1..=longest)
+        .map(|length| counts[length] << (longest - length))
+        .sum();
     while sum > 1 << longest {
         counts[longest] -= 1;
         if let Some(length) = (1..longest).rev().find(|length| counts[*length] > 0) {

@@ -158,11 +158,7 @@ pub struct Recoder<W> {
 }
 
 /// A raw deflate stream as a source, and a recoder that writes parts of it into `out`.
-pub fn recode<R: Read, W: Write>(
-    deflate: R,
-    out: W,
-    limits: Limits,
-) -> (Source<R>, Recoder<W>) {
+pub fn recode<R: Read, W: Write>(deflate: R, out: W, limits: Limits) -> (Source<R>, Recoder<W>) {
     let trail = Rc::new(RefCell::new(Trail::default()));
     let source = Source {
         decoder: Some(Decoder::new(deflate)),
@@ -193,7 +189,11 @@ impl<W: Write> Recoder<W> {
     /// are headers resemble.
     pub fn insert(&mut self, bytes: &[u8]) -> io::Result<()> {
         let back = (self.length - self.inserted_at) as usize;
-        let before = if back <= WINDOW { &self.inserted[..] } else { &[] };
+        let before = if back <= WINDOW {
+            &self.inserted[..]
+        } else {
+            &[]
+        };
         let mut place = 0;
         while place < bytes.len() {
             let rest = &bytes[place..];
@@ -203,7 +203,10 @@ impl<W: Write> Recoder<W> {
             });
             let repeated = place.checked_sub(1).map_or(0, |last| {
                 let last = bytes[last];
-                rest.iter().take(LONGEST).take_while(|byte| **byte == last).count()
+                rest.iter()
+                    .take(LONGEST)
+                    .take_while(|byte| **byte == last)
+                    .count()
             });
             let (length, distance) = match repeated >= equal {
                 true => (repeated, 1),
@@ -278,7 +281,9 @@ impl<W: Write> Recoder<W> {
     /// Takes over sequences as they are while they lie within `bytes`, which begin at `start`, and refer to
     /// what was taken in the same piece.
     fn take_whole(&mut self, trail: &mut Trail, start: u64, bytes: &[u8]) {
-        let Some(last) = self.taken.back() else { return };
+        let Some(last) = self.taken.back() else {
+            return;
+        };
         let reachable = (start - last.start) as usize;
         let mut place = (trail.position - start) as usize;
         let before = trail.first;
@@ -344,7 +349,9 @@ impl<W: Write> Recoder<W> {
 
     /// A match of the source's at `position`: as far as what it refers to was taken over too.
     fn matching(&mut self, position: u64, distance: u16, mut bytes: &[u8]) {
-        let Some(last) = self.taken.back() else { return };
+        let Some(last) = self.taken.back() else {
+            return;
+        };
         let (start, to) = (last.start, last.to);
         let mut position = position;
         while !bytes.is_empty() {

@@ -34,7 +34,11 @@ fn content(length: usize, seed: u64) -> Vec<u8> {
 /// Raw deflate: in one run, or, with several levels, flushed where the level changes.
 fn deflated(content: &[u8], levels: &[u32], cut: usize) -> Vec<u8> {
     let mut deflated = Vec::new();
-    let cut = if levels.len() == 1 { content.len() } else { cut };
+    let cut = if levels.len() == 1 {
+        content.len()
+    } else {
+        cut
+    };
     let mut pieces = content.chunks(cut).enumerate().peekable();
     while let Some((number, piece)) = pieces.next() {
         let mut compress = Compress::new(Compression::new(levels[number % levels.len()]), false);
@@ -51,7 +55,9 @@ fn deflated(content: &[u8], levels: &[u32], cut: usize) -> Vec<u8> {
 
 fn inflated(segment: &[u8], summary: Summary) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Inflate::new(segment, summary).read_to_end(&mut bytes).unwrap();
+    Inflate::new(segment, summary)
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -107,10 +113,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1..2_000usize).prop_map(Step::Pass),
         2 => (0..513usize).prop_map(Step::Insert),
     ];
-    proptest::collection::vec(step, 1..12)
-        .prop_filter("something is read", |steps| {
-            steps.iter().any(|step| !matches!(step, Step::Insert(_)))
-        })
+    proptest::collection::vec(step, 1..12).prop_filter("something is read", |steps| {
+        steps.iter().any(|step| !matches!(step, Step::Insert(_)))
+    })
 }
 
 proptest! {
@@ -185,7 +190,10 @@ fn what_was_not_compressed_is_not_made_larger() {
     let content: Vec<u8> = content(1, 3)
         .into_iter()
         .chain((0..200_000u64).flat_map(|number| {
-            number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_mul(number | 1).to_le_bytes()
+            number
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_mul(number | 1)
+                .to_le_bytes()
         }))
         .collect();
     let deflate = deflated(&content, &[0], usize::MAX);
@@ -220,7 +228,10 @@ fn limits_hold() {
         let (mut source, _recoder) = recode(&deflate[..], Vec::new(), limits);
         io::copy(&mut source, &mut io::sink()).unwrap_err().kind()
     };
-    let few = Limits { bytes: 1 << 20, ..Limits::default() };
+    let few = Limits {
+        bytes: 1 << 20,
+        ..Limits::default()
+    };
     assert_eq!(limits(few), io::ErrorKind::FileTooLarge);
     // A bomb, by its ratio.
     assert_eq!(limits(Limits::default()), io::ErrorKind::FileTooLarge);
@@ -238,5 +249,8 @@ fn limits_hold() {
         io::copy(&mut source, &mut io::sink()).unwrap_err().kind(),
         io::ErrorKind::InvalidInput
     );
-    assert_eq!(recoder.take(1 << 40, b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(
+        recoder.take(1 << 40, b"x").unwrap_err().kind(),
+        io::ErrorKind::InvalidInput
+    );
 }

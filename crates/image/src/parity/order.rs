@@ -43,16 +43,36 @@ struct Walk<'p> {
 }
 
 impl Walk<'_> {
+    /// Visits a package and all that it needs. What is under way is kept in a list: a long chain of
+    /// dependencies must not use up the stack.
     fn visit(&mut self, place: usize) {
-        let Some(package) = self.packages.get(place).copied() else {
-            return;
-        };
+        let mut under_way = Vec::new();
+        under_way.extend(self.begin(place));
+        while let Some((place, needed)) = under_way.last_mut() {
+            match needed.next() {
+                Some(found) => under_way.extend(self.begin(found)),
+                None => {
+                    let place = *place;
+                    under_way.pop();
+                    self.above.remove(&place);
+                    if self.done.insert(place) {
+                        self.order.push(place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a package needs; none if it is done or under way.
+    fn begin(&mut self, place: usize) -> Option<(usize, std::vec::IntoIter<usize>)> {
+        let package = self.packages.get(place).copied()?;
         if self.done.contains(&place) || !self.above.insert(place) {
-            return;
+            return None;
         }
         let mut depends: Vec<String> = package.depends.iter().map(ToString::to_string).collect();
         depends.sort();
         depends.dedup();
+        let mut needed = Vec::new();
         for depend in depends {
             let name: &str = depend
                 .split(['=', '<', '>', '~', '@'])
@@ -68,13 +88,10 @@ impl Walk<'_> {
                 .get(name)
                 .and_then(|list| list.first().copied());
             if let (Some(found), false, false) = (found, own, depend.starts_with('!')) {
-                self.visit(found);
+                needed.push(found);
             }
         }
-        self.above.remove(&place);
-        if self.done.insert(place) {
-            self.order.push(place);
-        }
+        Some((place, needed.into_iter()))
     }
 }
 
@@ -104,5 +121,23 @@ mod tests {
             .map(|place| packages[place].name.as_str())
             .collect();
         assert_eq!(names, ["libz", "zlib", "a", "c", "b"]);
+    }
+
+    #[test]
+    fn a_long_chain_of_dependencies_fits_any_stack() {
+        let packages: Vec<PackageInfo> = (0..200_000)
+            .map(|number| PackageInfo {
+                name: format!("p{number:06}"),
+                version: "1-r0".to_owned(),
+                depends: vec![apk::dependency::Dependency::any(format!(
+                    "p{:06}",
+                    number + 1
+                ))],
+                ..PackageInfo::default()
+            })
+            .collect();
+        let packages: Vec<&PackageInfo> = packages.iter().collect();
+        let order = as_apko(&packages);
+        assert_eq!(order, (0..200_000).rev().collect::<Vec<usize>>());
     }
 }

@@ -1,14 +1,16 @@
 //! A repository of small packages, a store and a layout, in a folder that goes away.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use apk::dependency::Dependency;
 use apk::index::{Index, IndexEntry};
-use apk::package::{PackageContents, PackageInfo, Script};
+use apk::package::{Package, PackageContents, PackageInfo, Script};
 use apk::repository::{Access, AccessSettings, LoadedRepository, Repository};
 use apk::signature::{Keyring, Signer};
+use archive::gzip::{MemberWriter, Members};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
 use base::{Arch, Epoch, Silent, SourceText};
 use image::{BuiltImage, ImageConfiguration, ImagePlan, PlanError};
@@ -117,13 +119,62 @@ impl Bed {
             EPOCH,
         )
         .unwrap();
-        self.entries.push(IndexEntry::written(&written));
+        self.list(IndexEntry::written(&written))
+    }
+
+    fn list(&mut self, entry: IndexEntry) -> &mut Bed {
+        let folder = self.path("packages").join(ARCH.apk());
+        self.entries.push(entry);
         let mut index = Index::default();
         index.merge(self.entries.clone());
         index
             .write(&folder.join("APKINDEX.tar.gz"), [&*SIGNER], EPOCH)
             .unwrap();
         self
+    }
+
+    /// The same, as another program would write it: the data deflated in one run, at this level.
+    pub(crate) fn foreign_package(
+        &mut self,
+        info: PackageInfo,
+        tree: FileTree,
+        level: u32,
+    ) -> &mut Bed {
+        let path = self
+            .path("packages")
+            .join(ARCH.apk())
+            .join(info.file_name());
+        self.package(info, tree);
+        self.entries.pop();
+        let package = Package::open(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let mut members = Members::new(
+            &bytes[package.data_offset() as usize..],
+            archive::Limits::default(),
+        );
+        let mut tar = Vec::new();
+        members
+            .next()
+            .unwrap()
+            .unwrap()
+            .read_to_end(&mut tar)
+            .unwrap();
+        let mut data = MemberWriter::new(Vec::new(), level);
+        data.write_all(&tar).unwrap();
+        let data = data.finish().unwrap();
+        let datahash = |hash: &base::Digest| format!("datahash = {}", hash.hex());
+        let old = datahash(&package.info().datahash.unwrap());
+        let pkginfo = package
+            .pkginfo()
+            .replace(&old, &datahash(&base::Digest::of(&data)));
+        assert_ne!(pkginfo, package.pkginfo());
+        let mut control = archive::tar::Writer::new(Vec::new());
+        let header = archive::tar::Header::file(".PKGINFO", pkginfo.len() as u64);
+        control.append(&header, pkginfo.as_bytes()).unwrap();
+        let control = archive::gzip::compress(&control.into_inner());
+        std::fs::write(&path, [control, data].concat()).unwrap();
+        let package = Package::open(&path).unwrap();
+        self.list(IndexEntry::of(&package))
     }
 
     /// A base, and a program with a link, a hard link and an SBOM that names its source.

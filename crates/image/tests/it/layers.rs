@@ -152,9 +152,110 @@ fn the_same_tar_however_it_is_compressed() {
     }
 }
 
+/// Text of some length that compresses as programs' files do.
+fn long_text(seed: u32, lines: u32) -> String {
+    let mut state = seed;
+    let mut text = String::new();
+    for line in 0..lines {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text += &format!("line {line} says {:x} to {}\n", state >> 12, state % 97);
+    }
+    text
+}
+
+/// With packages that others wrote: compressed well, hardly and not at all.
+fn with_foreign() -> Bed {
+    let mut bed = Bed::with_hello();
+    for (name, level) in [("well", 9), ("hardly", 1), ("not", 0)] {
+        let (text, library) = (long_text(level, 40_000), long_text(level + 50, 3_000));
+        let entries = [
+            (format!("usr/lib/{name}/text"), self::text(&text)),
+            (format!("usr/lib/{name}/text2"), self::text(&text[9..])),
+            (
+                format!("usr/share/{name}/same"),
+                crate::bed::hard_link(&format!("usr/lib/{name}/text")),
+            ),
+            (format!("usr/share/{name}/small"), self::text("small")),
+            (format!("usr/share/{name}/text"), self::text(&library)),
+            (
+                format!("usr/share/{name}/{}", "long".repeat(40)),
+                self::text(&library),
+            ),
+        ];
+        let tree = tree(
+            entries
+                .each_ref()
+                .map(|(path, node)| (path.as_str(), node.clone())),
+        );
+        bed.foreign_package(info(name), tree, level);
+    }
+    bed
+}
+
+const FOREIGN: &str = "contents: {packages: [hello, well, hardly, not]}\narchs: [x86_64]\n";
+
+#[test]
+fn what_others_compressed_is_taken_over() {
+    let bed = with_foreign();
+    let image = bed.build(FOREIGN);
+    let store = bed.store();
+    let tar = tar_of(&store, &image.layers[0].digest);
+    assert_eq!(Digest::of(&tar), image.layers[0].diff_id);
+    let paths = paths(&tar);
+    let unique: BTreeSet<&String> = paths.iter().collect();
+    assert_eq!(unique.len(), paths.len());
+    // Apk's checksums are of use in packages alone.
+    let checksums = |name: &str| {
+        let mut reader = tar::Reader::new(&tar[..], Limits::default()).strict();
+        let mut found = Vec::new();
+        while let Some(entry) = reader.next().unwrap() {
+            if entry.header().path.contains(name) {
+                found.push(entry.header().checksum.is_some());
+            }
+        }
+        found
+    };
+    assert_eq!(checksums("hello/words"), [true]);
+    assert!(checksums("well").len() > 5 && !checksums("well").contains(&true));
+    // Only the one that was not compressed is compressed here.
+    let kept = std::fs::read_dir(bed.path("store/records/layer-segment")).unwrap();
+    assert_eq!(kept.count(), 1);
+    // Each as small as its author made it.
+    for (name, least, most) in [("well", 0, 101), ("hardly", 0, 101), ("not", 0, 50)] {
+        let alone = bed.build(&format!("contents: {{packages: [{name}]}}\n"));
+        let package = std::fs::metadata(bed.path(&format!("packages/x86_64/{name}-1.0-r0.apk")));
+        let share = alone.layers[0].size * 100 / package.unwrap().len();
+        assert!((least..=most).contains(&share), "{name}: {share} %");
+    }
+}
+
+#[test]
+fn a_foreign_package_that_is_no_good_is_told_as_before() {
+    let bed = with_foreign();
+    let path = bed.path("packages/x86_64/well-1.0-r0.apk");
+    let good = std::fs::read(&path).unwrap();
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        std::fs::write(&path, bad).unwrap();
+        let error = bed.try_build(FOREIGN).unwrap_err();
+        std::fs::write(&path, &good).unwrap();
+        std::error::Error::source(&error)
+            .map_or_else(|| bed.shown(&error), |cause| bed.shown(cause))
+    };
+    let place = good.len() / 2;
+    let flipped = refused(&|bytes| bytes[place] ^= 4);
+    assert!(
+        flipped.contains("is not what its .PKGINFO says: datahash"),
+        "{flipped}"
+    );
+    bed.build(FOREIGN);
+}
+
 #[test]
 fn the_same_blobs_with_one_core_and_many_cold_and_warm() {
-    let (first, second) = (Bed::with_hello(), Bed::with_hello());
+    let (first, second) = (with_foreign(), with_foreign());
+    const PLAIN: &str = FOREIGN;
     let threads = |number: usize| {
         rayon::ThreadPoolBuilder::new()
             .num_threads(number)
