@@ -21,21 +21,25 @@ const PIECE: usize = 4 << 20;
 /// What skippable frames begin with: the first of their sixteen magic numbers.
 const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 
+/// A compressor of a level, and where frames are made: their length is not known before.
+type Kept = (i32, Compressor<'static>, Vec<u8>);
+
 thread_local! {
     /// Making one costs more than a small frame does.
-    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
 /// `bytes` as one frame, which says how long they are.
 pub fn frame(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|kept| match kept {
-        Some((of, compressor)) if *of == level => compressor.compress(bytes),
-        _ => {
-            let mut compressor = Compressor::new(level)?;
-            let framed = compressor.compress(bytes);
-            *kept = Some((level, compressor));
-            framed
-        }
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let (_, compressor, framed) = match kept {
+            Some(kept) if kept.0 == level => kept,
+            _ => kept.insert((level, Compressor::new(level)?, Vec::new())),
+        };
+        framed.clear();
+        framed.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        compressor.compress_to_buffer(bytes, framed)?;
+        Ok(framed.clone())
     })
 }
 
@@ -60,6 +64,8 @@ pub struct Framer<W> {
     level: i32,
     filling: Vec<u8>,
     under_way: Ordered<io::Result<Framed>>,
+    /// Pieces that are compressed, to be filled again: large pieces of memory are given back late.
+    spare: Vec<Vec<u8>>,
     crc: crc32fast::Hasher,
     length: u64,
     compressed: u64,
@@ -69,6 +75,7 @@ struct Framed {
     bytes: Vec<u8>,
     crc: crc32fast::Hasher,
     length: u64,
+    piece: Vec<u8>,
 }
 
 impl<W: Write> Framer<W> {
@@ -79,6 +86,7 @@ impl<W: Write> Framer<W> {
             level,
             filling: Vec::new(),
             under_way: Ordered::default(),
+            spare: Vec::new(),
             crc: crc32fast::Hasher::new(),
             length: 0,
             compressed: 0,
@@ -92,7 +100,7 @@ impl<W: Write> Framer<W> {
             self.write_frame(framed?)?;
         }
         if !last.is_empty() {
-            let framed = compress(&last, self.level)?;
+            let framed = compress(last, self.level)?;
             self.write_frame(framed)?;
         }
         let summary = Summary {
@@ -107,6 +115,7 @@ impl<W: Write> Framer<W> {
         self.crc.combine(&framed.crc);
         self.length += framed.length;
         self.compressed += framed.bytes.len() as u64;
+        self.spare.push(framed.piece);
         self.out.write_all(&framed.bytes)
     }
 }
@@ -116,9 +125,12 @@ impl<W: Write> Write for Framer<W> {
         let count = bytes.len().min(PIECE - self.filling.len());
         self.filling.extend_from_slice(&bytes[..count]);
         if self.filling.len() == PIECE {
-            let piece = std::mem::replace(&mut self.filling, Vec::with_capacity(PIECE));
+            let mut next = self.spare.pop().unwrap_or_default();
+            next.clear();
+            next.reserve(PIECE);
+            let piece = std::mem::replace(&mut self.filling, next);
             let level = self.level;
-            if let Some(framed) = self.under_way.push(move || compress(&piece, level)) {
+            if let Some(framed) = self.under_way.push(move || compress(piece, level)) {
                 self.write_frame(framed?)?;
             }
         }
@@ -132,13 +144,14 @@ impl<W: Write> Write for Framer<W> {
     }
 }
 
-fn compress(piece: &[u8], level: i32) -> io::Result<Framed> {
+fn compress(piece: Vec<u8>, level: i32) -> io::Result<Framed> {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(piece);
+    crc.update(&piece);
     Ok(Framed {
-        bytes: frame(piece, level)?,
+        bytes: frame(&piece, level)?,
         crc,
         length: piece.len() as u64,
+        piece,
     })
 }
 

@@ -4,7 +4,7 @@
 //! Put one after the other, segments are one stream whose CRC-32 is combined from theirs. So an image
 //! layer is stitched from its packages' segments, and none of them is compressed again.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -374,6 +374,9 @@ fn without_zeros(both: u32, zeros: u32, count: u32) -> u32 {
     crc
 }
 
+/// Bytes of a segment that are copied at a time.
+const COPIED: usize = 256 << 10;
+
 /// Writes segments as one gzip member.
 pub struct Splicer<W> {
     out: W,
@@ -399,7 +402,18 @@ impl<W: Write> Splicer<W> {
 
     /// Copies a segment's bytes from `deflate`, which must yield as many as `summary` says.
     pub fn append_from(&mut self, summary: &Summary, deflate: impl Read) -> io::Result<()> {
-        let copied = io::copy(&mut deflate.take(summary.deflated), &mut self.out)?;
+        let mut deflate = BufReader::with_capacity(COPIED, deflate.take(summary.deflated));
+        let mut copied = 0;
+        loop {
+            let bytes = deflate.fill_buf()?;
+            if bytes.is_empty() {
+                break;
+            }
+            let count = bytes.len();
+            self.out.write_all(bytes)?;
+            deflate.consume(count);
+            copied += count as u64;
+        }
         if copied != summary.deflated {
             let reason = format!("a segment of {} bytes has only {copied}", summary.deflated);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));

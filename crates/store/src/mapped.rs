@@ -1,8 +1,9 @@
 use std::fs::File;
+use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::WriteError;
 
@@ -24,6 +25,22 @@ impl MappedFile {
         )]
         let map = unsafe { Mmap::map(&file) };
         map.map(MappedFile).map_err(WriteError::at("read", path))
+    }
+
+    /// Maps a part of such a file, all of which is brought in at once: to read a large file without copying
+    /// it, and without holding more than this part of it.
+    ///
+    /// # Errors
+    /// The part can't be mapped.
+    pub fn part(file: &File, offset: u64, length: usize) -> io::Result<MappedFile> {
+        let mut options = MmapOptions::new();
+        options.offset(offset).len(length).populate();
+        #[allow(
+            unsafe_code,
+            reason = "only files that are renamed into place and never changed afterwards are mapped"
+        )]
+        let map = unsafe { options.map(file) };
+        map.map(MappedFile)
     }
 }
 

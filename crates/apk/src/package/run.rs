@@ -151,7 +151,8 @@ impl<R: Read> Read for Shared<R> {
 /// What writes a run.
 struct Writing<'f> {
     out: BufWriter<&'f mut File>,
-    crc: crc32fast::Hasher,
+    /// Where nobody else sums up the same bytes.
+    crc: Option<crc32fast::Hasher>,
     length: u64,
     contents: Vec<u64>,
     buffer: Box<[u8]>,
@@ -159,11 +160,19 @@ struct Writing<'f> {
 
 impl<'f> Writing<'f> {
     fn new(file: &'f mut File) -> io::Result<Writing<'f>> {
+        let writing = Writing::without_sum(file)?;
+        Ok(Writing {
+            crc: Some(crc32fast::Hasher::new()),
+            ..writing
+        })
+    }
+
+    fn without_sum(file: &'f mut File) -> io::Result<Writing<'f>> {
         file.rewind()?;
         file.set_len(0)?;
         Ok(Writing {
             out: BufWriter::with_capacity(PIECE, file),
-            crc: crc32fast::Hasher::new(),
+            crc: None,
             length: 0,
             contents: Vec::new(),
             buffer: vec![0; PIECE].into(),
@@ -171,7 +180,9 @@ impl<'f> Writing<'f> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.crc.update(bytes);
+        if let Some(crc) = &mut self.crc {
+            crc.update(bytes);
+        }
         self.length += bytes.len() as u64;
         self.out.write_all(bytes)
     }
@@ -229,7 +240,7 @@ impl<'f> Writing<'f> {
             manifest,
             contents: self.contents,
             length: self.length,
-            crc32: self.crc.finalize(),
+            crc32: self.crc.map_or(0, crc32fast::Hasher::finalize),
             deflated,
         })
     }
@@ -353,8 +364,8 @@ impl Package {
             .zip(&recorded)
             .all(|(entry, recorded)| entry.checksum == recorded.map(Identity::Sha1));
         let summary = segments.files.summary();
-        let is_segment =
-            (writing.crc.clone().finalize(), writing.length) == (summary.crc32, summary.length);
+        let crc32 = writing.crc.clone().map(crc32fast::Hasher::finalize);
+        let is_segment = (crc32, writing.length) == (Some(summary.crc32), summary.length);
         if digest != recorded_datahash || !are_directories_first || !is_so || !is_segment {
             return Err(Otherwise);
         }
@@ -379,7 +390,7 @@ impl Package {
         };
         let mut input = DigestReader::new(self.range(self.data_offset(), self.size()));
         io::copy(&mut Read::by_ref(&mut input).take(head), &mut io::sink())?;
-        let mut writing = Writing::new(run)?;
+        let mut writing = Writing::without_sum(run)?;
         beside.rewind()?;
         beside.set_len(0)?;
         let (mut source, mut recoder) = recode(
@@ -429,10 +440,13 @@ impl Package {
             Deflated::No
         };
         let written = writing.finish(manifest, deflated)?;
-        if (written.length, written.crc32) != (length, summary.crc32) {
-            return Err(Otherwise);
+        match written.length == length {
+            true => Ok(Run {
+                crc32: summary.crc32,
+                ..written
+            }),
+            false => Err(Otherwise),
         }
-        Ok(written)
     }
 
     fn manifest_of(&self, datahash: Digest, length: u64, entries: Vec<Entry>) -> Manifest {

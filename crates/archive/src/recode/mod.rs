@@ -40,7 +40,12 @@ struct Trail {
 const MOST_WAITING: usize = 1 << 19;
 
 impl Trail {
-    fn add(&mut self, sequences: &[Sequence]) -> io::Result<()> {
+    fn add(&mut self, sequences: &mut Vec<Sequence>) -> io::Result<()> {
+        if self.first == self.sequences.len() {
+            self.first = 0;
+            std::mem::swap(&mut self.sequences, sequences);
+            return Ok(());
+        }
         if self.first > 0 {
             self.sequences.drain(..self.first);
             self.first = 0;
@@ -103,7 +108,7 @@ impl<R: Read> Source<R> {
         self.meter.compressed = decoder.read;
         self.meter.decompressed += decoder.chunk().len() as u64;
         self.meter.check(&self.limits)?;
-        self.trail.borrow_mut().add(&decoder.sequences)?;
+        self.trail.borrow_mut().add(&mut decoder.sequences)?;
         if decoder.chunk().is_empty() {
             self.stored = decoder.stored;
             if let Some(decoder) = self.decoder.take() {

@@ -54,6 +54,8 @@ struct PackedChunk {
 /// What was compressed on its own.
 struct Unit {
     bytes: Vec<u8>,
+    /// What it was made of.
+    spent: Vec<u8>,
     /// Of a piece of a file: which file, and its sums.
     piece: Option<(usize, Digest, u64)>,
 }
@@ -71,6 +73,7 @@ pub(super) fn pack(
         files: Vec::new(),
         position: 0,
         opened: Opened::default(),
+        spare: Vec::new(),
     };
     let mut between = Vec::new();
     for item in items {
@@ -98,6 +101,7 @@ struct Packing<'o, W> {
     files: Vec<PackedFile>,
     position: u64,
     opened: Opened,
+    spare: Vec<Vec<u8>>,
 }
 
 impl<W: Write> Packing<'_, W> {
@@ -118,7 +122,11 @@ impl<W: Write> Packing<'_, W> {
                 hasher.update(&piece);
                 crc64 = tar_split::crc64(crc64, &piece);
             }
-            self.push(piece, Some(place))
+            self.push(piece, Some(place))?;
+            // Large pieces of memory are given back late: they are filled again.
+            let mut spare = self.spare.pop().unwrap_or_default();
+            spare.clear();
+            Ok(spare)
         })?;
         self.opened = opened;
         if is_several {
@@ -137,6 +145,7 @@ impl<W: Write> Packing<'_, W> {
             Ok(Unit {
                 bytes: compression.unit(&bytes)?,
                 piece: file.map(|file| (file, Digest::of(&bytes), tar_split::crc64(0, &bytes))),
+                spent: bytes,
             })
         });
         match oldest {
@@ -147,6 +156,9 @@ impl<W: Write> Packing<'_, W> {
 
     fn write(&mut self, unit: Unit) -> Result<(), LayerError> {
         let offset = self.position;
+        if unit.spent.capacity() >= CHUNK {
+            self.spare.push(unit.spent);
+        }
         self.out.write_all(&unit.bytes)?;
         self.position += unit.bytes.len() as u64;
         if let Some((place, digest, crc64)) = unit.piece

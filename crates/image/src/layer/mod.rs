@@ -27,7 +27,7 @@ use base::{Digest, DigestWriter, Sha256Hasher};
 use oci::Descriptor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::{MappedFile, Store, StoreError};
 
 use crate::filesystem::{Filesystem, Placed};
 pub use compression::Compression;
@@ -478,6 +478,9 @@ fn segment(
     }))
 }
 
+/// Bytes of a run that are mapped at a time.
+const MAPPED: u64 = 4 << 20;
+
 /// Writes a part as tar: the run of a whole package out of its one file.
 fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
     let Source::Package {
@@ -487,22 +490,18 @@ fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
     else {
         return run::write(&part.items, out);
     };
-    // Not mapped: what is mapped counts as memory, and a run may be very large.
-    let mut file = File::open(package.file())?;
-    let mut buffer = vec![0; 256 << 10];
-    let mut length = 0;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) if length == package.run.length => return Ok(()),
-            Ok(0) => return Err(shortened(&package.digest)),
-            Ok(count) => {
-                length += count as u64;
-                out.write_all(buffer.get(..count).unwrap_or_default())?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
+    let file = File::open(package.file())?;
+    if file.metadata()?.len() != package.run.length {
+        return Err(shortened(&package.digest));
     }
+    let mut place = 0;
+    while place < package.run.length {
+        // What is mapped counts as memory, and a run may be very large.
+        let length = MAPPED.min(package.run.length - place);
+        out.write_all(&MappedFile::part(&file, place, length as usize)?)?;
+        place += length;
+    }
+    Ok(())
 }
 
 /// All of the tar but its end.

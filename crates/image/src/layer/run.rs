@@ -40,12 +40,13 @@ impl Item<'_> {
         (size.next_multiple_of(BLOCK) - size) as usize
     }
 
-    /// Reads the content in pieces of this size, the last of which may be shorter.
+    /// Reads the content in pieces of this size, the last of which may be shorter. `take` gives back memory
+    /// for the next.
     pub(super) fn pieces(
         &self,
         opened: &mut Opened,
         size: usize,
-        mut take: impl FnMut(Vec<u8>) -> Result<(), LayerError>,
+        mut take: impl FnMut(Vec<u8>) -> Result<Vec<u8>, LayerError>,
     ) -> Result<(), LayerError> {
         let Some(content) = self.content else {
             return Ok(());
@@ -53,11 +54,12 @@ impl Item<'_> {
         let failed = |source| unreadable(&self.header, source);
         let mut left = self.header.kind.size();
         let mut content = opened.open(content).map_err(failed)?;
+        let mut piece = Vec::new();
         while left > 0 {
-            let mut piece = vec![0; left.min(size as u64) as usize];
+            piece.resize(left.min(size as u64) as usize, 0);
             content.read_exact(&mut piece).map_err(failed)?;
             left -= piece.len() as u64;
-            take(piece)?;
+            piece = take(piece)?;
         }
         match content.read(&mut [0]).map_err(failed)? {
             0 => Ok(()),
