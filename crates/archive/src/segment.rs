@@ -87,6 +87,9 @@ pub struct Deflater<W> {
     filling: Piece,
     /// The pieces before it.
     under_way: Ordered<io::Result<Deflated>>,
+    /// Memory of pieces that are done: asking the system for it again would cost more than deflating
+    /// a good part of one.
+    spare: Vec<Vec<u8>>,
     crc: crc32fast::Hasher,
     length: u64,
     deflated: u64,
@@ -100,6 +103,7 @@ impl<W: Write> Deflater<W> {
             level,
             filling: Piece::default(),
             under_way: Ordered::default(),
+            spare: Vec::new(),
             crc: crc32fast::Hasher::new(),
             length: 0,
             deflated: 0,
@@ -127,7 +131,7 @@ impl<W: Write> Deflater<W> {
 
     /// Hands the full piece to any core that is free, and starts the next.
     fn dispatch(&mut self) -> io::Result<()> {
-        let next = self.filling.next();
+        let next = self.filling.next(self.spare.pop().unwrap_or_default());
         let piece = std::mem::replace(&mut self.filling, next);
         let level = self.level;
         match self.under_way.push(move || piece.deflate(level)) {
@@ -141,6 +145,7 @@ impl<W: Write> Deflater<W> {
         self.crc.combine(&deflated.crc);
         self.length += deflated.length;
         self.deflated += deflated.bytes.len() as u64;
+        self.spare.push(deflated.content);
         self.out.write_all(&deflated.bytes)
     }
 }
@@ -174,10 +179,11 @@ impl Piece {
         self.bytes.len() - self.window
     }
 
-    /// An empty piece that follows this one.
-    fn next(&self) -> Piece {
+    /// An empty piece that follows this one, in the memory of `bytes`.
+    fn next(&self, mut bytes: Vec<u8>) -> Piece {
         let before = &self.bytes[self.bytes.len().saturating_sub(WINDOW)..];
-        let mut bytes = Vec::with_capacity(WINDOW + PIECE);
+        bytes.clear();
+        bytes.reserve_exact(WINDOW + PIECE);
         bytes.extend_from_slice(before);
         Piece {
             window: before.len(),
@@ -185,19 +191,22 @@ impl Piece {
         }
     }
 
-    fn deflate(&self, level: u32) -> io::Result<Deflated> {
+    fn deflate(self, level: u32) -> io::Result<Deflated> {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&self.bytes[self.window..]);
         Ok(Deflated {
             bytes: deflate_piece(&self.bytes, self.window, level)?,
             crc,
             length: self.length() as u64,
+            content: self.bytes,
         })
     }
 }
 
 struct Deflated {
     bytes: Vec<u8>,
+    /// What was deflated, whose memory can be used again.
+    content: Vec<u8>,
     crc: crc32fast::Hasher,
     length: u64,
 }

@@ -128,6 +128,19 @@ fn plan<'s>(
     })
 }
 
+/// What places the sources of a build, and its other steps among them.
+pub(crate) fn steps_of(
+    recipe: &ResolvedRecipe,
+    sources: &Sources,
+) -> Result<Vec<PlannedStep>, PlanError> {
+    let subpackages = recipe.subpackages.iter().flat_map(|sub| &sub.steps);
+    let mut steps = Vec::new();
+    for step in recipe.steps.iter().chain(subpackages) {
+        flatten(step, sources, &mut steps)?;
+    }
+    Ok(steps)
+}
+
 /// A step and those within it, in the order they run.
 fn flatten(step: &Step, sources: &Sources, into: &mut Vec<PlannedStep>) -> Result<(), PlanError> {
     let name = step.name.clone();

@@ -296,9 +296,11 @@ impl Workspace {
     }
 }
 
-/// The text of the file at `path` beneath the folder `workspace`, if it is a text of at most a MiB.
+/// Bytes of a text; what is longer is read by nobody.
+pub(crate) const LONGEST_TEXT: u64 = 1 << 20;
+
+/// The text of the file at `path` beneath the folder `workspace`, if it is one.
 pub(crate) fn text(workspace: &Path, path: &str) -> Option<String> {
-    const LONGEST: u64 = 1 << 20;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(workspace, flags, Mode::empty()).ok()?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -310,8 +312,8 @@ pub(crate) fn text(workspace: &Path, path: &str) -> Option<String> {
         return None;
     }
     let mut text = String::new();
-    let length = file.take(LONGEST + 1).read_to_string(&mut text).ok()? as u64;
-    (length <= LONGEST).then_some(text)
+    let length = file.take(LONGEST_TEXT + 1).read_to_string(&mut text).ok()? as u64;
+    (length <= LONGEST_TEXT).then_some(text)
 }
 
 /// A path of the guest as one relative to the workspace, plain: no `.`, no `..`, no empty

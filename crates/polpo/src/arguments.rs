@@ -71,6 +71,13 @@ pub(crate) enum Command {
     Test(Test),
     /// Check finished packages
     Lint(lint::Lint),
+    /// Compare what recipes and packages say of licences with the texts in sources and packages
+    #[command(after_help = "\
+Examples:
+  polpo license-check os/packages/zlib.yaml            # its sources are fetched; no step runs
+  polpo license-check packages/x86_64/zlib-*.apk
+  polpo license-check --scan-type deep ./sources --format json")]
+    LicenseCheck(LicenseCheck),
     /// Analyse finished packages again: what they need and provide
     Scan(lint::Scan),
     /// Read, compile and ask recipes
@@ -610,6 +617,30 @@ pub(crate) struct SourceImport {
         default_value = "0"
     )]
     pub(crate) source_date_epoch: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LicenseCheck {
+    /// Recipes, packages (files or URLs) or folders of sources
+    #[arg(required = true, value_name = "PLACE")]
+    pub(crate) places: Vec<String>,
+    /// How far is looked
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) scan_type: lint::ScanType,
+    /// End with exit code 1 if a text is of a licence that is named nowhere
+    #[arg(long)]
+    pub(crate) fail: bool,
+    #[command(flatten)]
+    pub(crate) mirrors: Mirrors,
+    /// Folder of pipeline definitions that go before the built-in ones; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
+    /// Architecture that recipes are read for [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: crate::output::Format,
 }
 
 #[derive(Debug, Args)]

@@ -57,6 +57,16 @@ pub(crate) struct Lint {
     pub(crate) format: LintFormat,
 }
 
+/// Which texts of licences are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ScanType {
+    /// Of sources those at the top and one level below, of packages those where licences are installed
+    #[default]
+    Shallow,
+    /// All but those of what others wrote
+    Deep,
+}
+
 /// How findings are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LintFormat {

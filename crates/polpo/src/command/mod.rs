@@ -23,6 +23,7 @@ mod image_show;
 mod image_source;
 mod image_tags;
 mod key_generate;
+mod license_check;
 mod lint;
 mod login;
 mod logout;
@@ -116,6 +117,9 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
         }
         Command::Scan(arguments) => return scan::run(&arguments, session).await,
         Command::Lint(arguments) => return lint::run(&arguments, session).await,
+        Command::LicenseCheck(arguments) => {
+            return license_check::run(&arguments, session).await;
+        }
         Command::Recipe(Recipe::Show(arguments)) => recipe_show::run(&arguments, session)?,
         Command::Recipe(Recipe::Compile(arguments)) => recipe_compile::run(&arguments, session)?,
         Command::Recipe(Recipe::Query(arguments)) => recipe_query::run(&arguments)?,

@@ -150,6 +150,99 @@ fn packages_are_indexed_and_signed() {
     assert_eq!(fs::read(scene.path(HELLO)).unwrap(), once);
 }
 
+/// What people write at the top of their licence.
+const ISC: &str = "Copyright 2020 A. Person
+
+Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee
+is hereby granted, provided that the above copyright notice and this permission notice appear in all
+copies.
+
+THE SOFTWARE IS PROVIDED \"AS IS\" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE
+INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE
+FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS
+OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING
+OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+";
+
+#[test]
+fn licences_are_checked() {
+    let scene = Scene::new();
+    let sources = scene.path("sources/hello-1.0");
+    fs::create_dir_all(sources.join("a/b")).unwrap();
+    fs::write(sources.join("COPYING"), ISC).unwrap();
+    fs::write(sources.join("a/b/LICENSE"), "All rights reserved.").unwrap();
+    // A folder.
+    let says = scene.says(&["license-check", "sources/hello-1.0"]);
+    assert_eq!(says.trim(), "sources/hello-1.0: COPYING: ISC");
+    let deep = scene.says(&["license-check", "sources/hello-1.0", "--scan-type=deep"]);
+    insta::assert_snapshot!(deep, @"
+    sources/hello-1.0: COPYING: ISC
+    sources/hello-1.0: a/b/LICENSE: no licence that is known
+    ");
+    // A package.
+    package("texts", "1-r0")
+        .file("usr/share/licenses/texts/COPYING", ISC)
+        .file("usr/lib/other/COPYING", ISC)
+        .write(&scene.path("packages/x86_64"));
+    let says = scene.says(&["license-check", "packages/x86_64/texts-1-r0.apk"]);
+    insta::assert_snapshot!(says, @"
+    packages/x86_64/texts-1-r0.apk: usr/share/licenses/texts/COPYING: ISC
+    warning: texts: `usr/share/licenses/texts/COPYING` holds the text of ISC, and the recipe names no licence
+    ");
+    // A recipe, whose sources are unpacked where its steps have them; no step runs.
+    let archive = scene.path("hello.tar");
+    let tar = std::process::Command::new("tar")
+        .args(["-C", "sources", "-cf", "hello.tar", "hello-1.0"])
+        .current_dir(scene.path(""))
+        .status();
+    assert!(tar.unwrap().success());
+    let hash = base::Digest::of(&fs::read(&archive).unwrap())
+        .hex()
+        .to_string();
+    let mirror = scene.path("mirror");
+    fs::create_dir(&mirror).unwrap();
+    fs::rename(archive, mirror.join(format!("sha256:{hash}"))).unwrap();
+    let recipe = |licence: &str| {
+        RECIPE.replace("license: MIT", &format!("license: {licence}")).replace(
+            "pipeline:\n  - runs: 'true'\n",
+            &format!(
+                "pipeline:\n  - uses: fetch\n    with: {{uri: 'https://example.invalid/hello.tar', expected-sha256: {hash}}}\n  - runs: exit 1\n"
+            ),
+        )
+    };
+    fs::write(scene.path("licensed.yaml"), recipe("MIT")).unwrap();
+    let words = |more: &[&'static str]| {
+        let given = ["license-check", "licensed.yaml", "--source-mirror=mirror"];
+        [&given[..], more].concat()
+    };
+    let check = |more| {
+        let mut program = testkit::Program::new(env!("CARGO_BIN_EXE_polpo"));
+        program = program
+            .env("POLPO_STORE", scene.path("store"))
+            .env("POLPO_PROGRESS", "lines");
+        program.args(&words(more)).folder(&scene.path("")).run()
+    };
+    insta::assert_snapshot!(check(&[]).success().stdout, @"
+    licensed.yaml: COPYING: ISC
+    warning: hello: `COPYING` holds the text of ISC, and the recipe says MIT
+    ");
+    check(&["--fail"]).code(1);
+    fs::write(scene.path("licensed.yaml"), recipe("ISC")).unwrap();
+    let agrees = check(&["--fail"]).success().stdout;
+    assert_eq!(agrees.trim(), "licensed.yaml: COPYING: ISC");
+    // What melange would write into the recipe is a person's to decide.
+    let refused = scene
+        .run(&["license-check", "licensed.yaml", "--fix"])
+        .code(1);
+    assert!(refused.stderr.contains("--fix"), "{}", refused.stderr);
+    let neither = scene.run(&["license-check", "mirror/none"]).code(1);
+    assert!(
+        neither.stderr.contains("neither a recipe"),
+        "{}",
+        neither.stderr
+    );
+}
+
 #[test]
 fn packages_are_checked() {
     let scene = Scene::new();

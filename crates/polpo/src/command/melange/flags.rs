@@ -363,6 +363,25 @@ pub(super) const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        name: "license-check",
+        about: "Compare a recipe or a package with the licences' texts in its sources",
+        operands: "FILE",
+        count: (1, usize::MAX),
+        done_by: "polpo license-check",
+        flags: &[
+            &[
+                value("scan-type", Fate::Same),
+                value("workdir", Fate::Nothing(STORED)),
+                switch(
+                    "fix",
+                    Fate::Own("refused if true: what to write is a person's decision"),
+                ),
+                value("format", Fate::Nothing("it is about `--fix`")),
+            ],
+            GLOBAL,
+        ],
+    },
+    Command {
         name: "rebuild",
         about: "Build a package again and say where it differs",
         operands: "PACKAGE…",

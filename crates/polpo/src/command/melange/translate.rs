@@ -70,6 +70,18 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             line.extend(given.operands());
             one(words(&line, given.passed_on()))
         }
+        "license-check" => {
+            if given.is_on("fix") {
+                return Err(usage(
+                    "--fix: a text tells a licence, not what it is for; correct `copyright` of the \
+                     recipe by what is reported without it"
+                        .to_owned(),
+                ));
+            }
+            let mut line = vec!["license-check"];
+            line.extend(given.operands());
+            one(words(&line, given.passed_on()))
+        }
         "rebuild" => {
             let each = given.operands().into_iter();
             let more = || given.passed_on().into_iter().chain(runner(given)).collect();
