@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write as _};
 
 use archive::erofs::ErofsOptions;
 use archive::tar::{EntryKind, Header};
-use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
+use archive::tree::{Content, FileTree, Node, TreePath};
 use base::{DigestWriter, Epoch};
 use oci::media_type;
 use store::Store;
@@ -48,42 +48,14 @@ pub(crate) fn of_entries<'e>(
 }
 
 fn node(header: &Header, content: Option<&Content>) -> Result<Node, LayerError> {
-    let kind = match &header.kind {
-        EntryKind::File { size } => NodeKind::File {
-            content: content
-                .cloned()
-                .unwrap_or_else(|| Content::Bytes(Vec::new().into())),
-            size: *size,
+    let content = content.cloned();
+    let content = content.unwrap_or_else(|| Content::Bytes(Vec::new().into()));
+    Node::holding(header.clone(), content).map_err(|_| LayerError::Link {
+        path: header.path.clone(),
+        target: match &header.kind {
+            EntryKind::HardLink { target } => target.clone(),
+            _ => String::new(),
         },
-        EntryKind::Directory => NodeKind::Directory,
-        EntryKind::Symlink { target } => NodeKind::Symlink {
-            target: target.clone(),
-        },
-        EntryKind::HardLink { target } => NodeKind::HardLink {
-            target: TreePath::new(target).map_err(|_| LayerError::Link {
-                path: header.path.clone(),
-                target: target.clone(),
-            })?,
-        },
-        EntryKind::CharDevice { major, minor } => NodeKind::CharDevice {
-            major: *major,
-            minor: *minor,
-        },
-        EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
-            major: *major,
-            minor: *minor,
-        },
-        EntryKind::Fifo => NodeKind::Fifo,
-    };
-    Ok(Node {
-        kind,
-        mode: header.mode,
-        uid: header.uid,
-        gid: header.gid,
-        user: header.user.clone(),
-        group: header.group.clone(),
-        mtime: header.mtime,
-        xattrs: header.xattrs.clone(),
     })
 }
 

@@ -103,8 +103,10 @@ pub fn flatten(
                 }
                 continue;
             }
-            let kind = match &header.kind {
-                EntryKind::File { size } => {
+            let mut linked = None;
+            let mut content = Content::Bytes(Vec::new().into());
+            match &header.kind {
+                EntryKind::File { .. } => {
                     number += 1;
                     let place = scratch.join(number.to_string());
                     let copied = File::create(&place)
@@ -114,51 +116,26 @@ pub fn flatten(
                         failure = Some(FlattenError::Write(error));
                         return Ok(());
                     }
-                    NodeKind::File {
-                        content: Content::Disk(place),
-                        size: *size,
-                    }
+                    content = Content::Disk(place);
                 }
-                EntryKind::Directory => NodeKind::Directory,
-                EntryKind::Symlink { target } => NodeKind::Symlink {
-                    target: target.clone(),
-                },
                 EntryKind::HardLink { target } => {
                     let node = own.get(target).or_else(|| tree.get(target));
-                    match node.filter(|node| !node.is_directory()) {
-                        Some(node) => node.kind.clone(),
-                        None => {
-                            failure = Some(FlattenError::Dangling {
-                                path: header.path.clone(),
-                                target: target.clone(),
-                            });
-                            return Ok(());
-                        }
-                    }
+                    let Some(node) = node.filter(|node| !node.is_directory()) else {
+                        failure = Some(FlattenError::Dangling {
+                            path: header.path.clone(),
+                            target: target.clone(),
+                        });
+                        return Ok(());
+                    };
+                    linked = Some(node.kind.clone());
                 }
-                EntryKind::CharDevice { major, minor } => NodeKind::CharDevice {
-                    major: *major,
-                    minor: *minor,
-                },
-                EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
-                    major: *major,
-                    minor: *minor,
-                },
-                EntryKind::Fifo => NodeKind::Fifo,
-            };
-            own.insert(
-                path,
-                Node {
-                    kind,
-                    mode: header.mode,
-                    uid: header.uid,
-                    gid: header.gid,
-                    user: header.user,
-                    group: header.group,
-                    mtime: header.mtime,
-                    xattrs: header.xattrs,
-                },
-            );
+                _ => {}
+            }
+            // What is no path was told from one above, and what a link names is there.
+            if let Ok(mut node) = Node::holding(header, content) {
+                node.kind = linked.unwrap_or(node.kind);
+                own.insert(path, node);
+            }
         }
         for (path, only_below) in hidden {
             let folder = tree.get(path.as_str()).cloned();

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::Sha1;
 use sha1::Digest as _;
@@ -274,11 +274,20 @@ impl Node {
     /// # Errors
     /// [`UnsafePath`] of the path, or of what a hard link names.
     pub fn of(header: tar::Header, unpacked: &Path) -> Result<Node, UnsafePath> {
+        let content = match header.kind {
+            EntryKind::File { .. } => unpacked.join(TreePath::new(&header.path)?.as_str()),
+            _ => PathBuf::new(),
+        };
+        Node::holding(header, Content::Disk(content))
+    }
+
+    /// What a tar header speaks of. If it is a file, this is what it holds.
+    ///
+    /// # Errors
+    /// [`UnsafePath`] of what a hard link names.
+    pub fn holding(header: tar::Header, content: Content) -> Result<Node, UnsafePath> {
         let kind = match header.kind {
-            EntryKind::File { size } => NodeKind::File {
-                content: Content::Disk(unpacked.join(TreePath::new(&header.path)?.as_str())),
-                size,
-            },
+            EntryKind::File { size } => NodeKind::File { content, size },
             EntryKind::Directory => NodeKind::Directory,
             EntryKind::Symlink { target } => NodeKind::Symlink { target },
             EntryKind::HardLink { target } => NodeKind::HardLink {

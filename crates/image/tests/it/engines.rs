@@ -2,11 +2,25 @@
 
 use base::Silent;
 use image::Compression;
-use testkit::Program;
+use testkit::{Finished, Program};
 
 use crate::bed::{Bed, EPOCH, wait};
 
 const HELLO: &str = "contents: {packages: [hello]}\nentrypoint: {command: /usr/bin/hello}\n";
+
+/// podman with a storage of its own, in the bed's folder: it names images by their folders, which have to
+/// be in lower case then.
+fn podman(bed: &Bed, arguments: &[&str]) -> Finished {
+    let mut program = Program::new("podman").args(["--storage-driver", "vfs"]);
+    for (option, folder) in [("--root", "podman"), ("--runroot", "podman-run")] {
+        program = program.arg(option).arg(bed.path(folder));
+    }
+    program
+        .folder(&bed.path(""))
+        .args(arguments)
+        .run()
+        .success()
+}
 
 #[test]
 fn skopeo_umoci_and_podman_read_a_signed_layout() {
@@ -50,19 +64,7 @@ fn skopeo_umoci_and_podman_read_a_signed_layout() {
     let hello = std::fs::read(bundle.join("rootfs/usr/bin/hi")).unwrap();
     assert_eq!(hello, b"#!/bin/hello\n");
 
-    let podman = |arguments: &[&str]| {
-        let mut program = Program::new("podman").args(["--storage-driver", "vfs"]);
-        for (option, folder) in [("--root", "podman"), ("--runroot", "podman-run")] {
-            program = program.arg(option).arg(bed.path(folder));
-        }
-        // podman names the image by the folder, which has to be in lower case then.
-        program
-            .folder(&bed.path(""))
-            .args(arguments)
-            .run()
-            .success()
-    };
-    let pulled = podman(&["pull", "--quiet", "oci:layout:latest"]);
+    let pulled = podman(&bed, &["pull", "--quiet", "oci:layout:latest"]);
     let config = &image.manifest.config.digest;
     assert_eq!(pulled.stdout.trim(), config.hex());
 }
@@ -98,22 +100,14 @@ fn skopeo_and_podman_read_layers_however_they_are_compressed() {
                 "{compression}"
             );
         }
-        let podman = |arguments: &[&str]| {
-            let mut program = Program::new("podman").args(["--storage-driver", "vfs"]);
-            for (option, folder) in [("--root", "podman"), ("--runroot", "podman-run")] {
-                program = program.arg(option).arg(bed.path(folder));
-            }
-            program
-                .folder(&bed.path(""))
-                .args(arguments)
-                .run()
-                .success()
-        };
-        let pulled = podman(&["pull", "--quiet", &format!("oci:{name}:latest")]);
+        let pulled = podman(&bed, &["pull", "--quiet", &format!("oci:{name}:latest")]);
         let id = pulled.stdout.trim();
         assert_eq!(id, image.manifest.config.digest.hex());
-        let listed = podman(&["image", "inspect", "--format", "{{len .RootFS.Layers}}", id]);
+        let listed = podman(
+            &bed,
+            &["image", "inspect", "--format", "{{len .RootFS.Layers}}", id],
+        );
         assert_eq!(listed.stdout.trim(), "3");
-        podman(&["image", "rm", id]);
+        podman(&bed, &["image", "rm", id]);
     }
 }

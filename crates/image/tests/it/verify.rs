@@ -5,7 +5,7 @@ use attest::bundle::Bundle;
 use attest::intoto::{Statement, Subject};
 use attest::trust::Trust;
 use base::{Digest, Silent};
-use image::verify::{Grounds, Standing, VerifyReport, VerifyRequest, verify};
+use image::verify::{Grounds, Standing, VerifyError, VerifyReport, VerifyRequest, verify};
 use image::{Attaching, BuiltImage, Form, SIGNATURE, Signer};
 use key::{Algorithm, PrivateKey};
 use oci::{Companion, Descriptor, Layout, Manifest, media_type};
@@ -54,6 +54,10 @@ fn attach<P: serde::Serialize>(
 }
 
 fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
+    verified(bed, layout, key).unwrap()
+}
+
+fn verified(bed: &Bed, layout: &Layout, key: &PrivateKey) -> Result<VerifyReport, VerifyError> {
     let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
     wait(verify(&VerifyRequest {
@@ -69,7 +73,6 @@ fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
             reporter: &Silent,
         },
     }))
-    .unwrap()
 }
 
 fn key() -> PrivateKey {
@@ -359,21 +362,7 @@ fn what_is_remembered_hides_nothing() {
     assert_eq!(resolved.descriptor.digest, image.descriptor.digest);
     let layer = &resolved.manifest.layers[0];
     damage(&layout.root().join("blobs/sha256").join(layer.digest.hex()));
-    let trust = Trust::of_keys(vec![key.public().unwrap()]);
-    let store = bed.store();
-    let refused = wait(verify(&VerifyRequest {
-        policy: None,
-        layout: &layout,
-        tag: Some("latest"),
-        arch: ARCH,
-        grounds: Grounds {
-            trust: &trust,
-            repositories: &bed.repositories(),
-            access: &access(&store),
-            keyring: &bed.keyring(),
-            reporter: &Silent,
-        },
-    }));
+    let refused = verified(&bed, &layout, &key);
     let message = refused.unwrap_err().to_string();
     assert!(message.contains(&layer.digest.to_string()), "{message}");
 }

@@ -15,7 +15,7 @@ use key::{Algorithm, PrivateKey};
 use tempfile::TempDir;
 use testkit::{Finished, Program, Registry};
 
-use crate::world::{checkout, polpo, world};
+use crate::world::{checkout, polpo_in, world};
 use crate::yard::json;
 
 const EPOCH: Epoch = Epoch(1_700_000_000);
@@ -126,20 +126,7 @@ impl Shelf {
     }
 
     pub(crate) fn polpo(&self, words: &[&str]) -> Program {
-        let mut program = polpo(&self.path("store"))
-            .args(words)
-            .env("HOME", self.path("home"))
-            .folder(self.folder.path());
-        for name in [
-            "DOCKER_CONFIG",
-            "REGISTRY_AUTH_FILE",
-            "XDG_RUNTIME_DIR",
-            "XDG_CONFIG_HOME",
-            "SOURCE_DATE_EPOCH",
-        ] {
-            program.command().env_remove(name);
-        }
-        program
+        polpo_in(self.folder.path(), words)
     }
 
     /// Builds an image of a repository into the layout `name`.

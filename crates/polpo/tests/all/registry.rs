@@ -11,6 +11,8 @@ use oci::{ImageConfig, Index, Layout, Manifest, Platform, media_type};
 use tempfile::TempDir;
 use testkit::{Fault, FaultProxy, Finished, Program, Registry, RegistryOptions};
 
+use crate::world::polpo_in;
+
 /// A folder with a home of its own.
 struct Desk {
     folder: TempDir,
@@ -30,19 +32,7 @@ impl Desk {
     }
 
     fn polpo(&self, words: &[&str]) -> Program {
-        let mut program = crate::world::polpo(&self.path("store"))
-            .args(words)
-            .env("HOME", self.path("home"))
-            .folder(self.folder.path());
-        for name in [
-            "DOCKER_CONFIG",
-            "REGISTRY_AUTH_FILE",
-            "XDG_RUNTIME_DIR",
-            "XDG_CONFIG_HOME",
-        ] {
-            program.command().env_remove(name);
-        }
-        program
+        polpo_in(self.folder.path(), words)
     }
 
     fn run(&self, words: &[&str]) -> Finished {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use testkit::Program;
+use testkit::{Program, Registry};
 
 /// The recipes that are built, in order.
 pub(crate) const RECIPES: [&str; 4] = ["baselayout", "hello", "zlib", "busybox"];
@@ -32,6 +32,24 @@ pub(crate) fn polpo(store: &Path) -> Program {
         .env("POLPO_STORE", store)
         .env("POLPO_PROGRESS", "lines")
         .env("NO_COLOR", "1")
+}
+
+/// polpo for somebody who has this folder and nothing else: a store, a home and the files in it.
+pub(crate) fn polpo_in(folder: &Path, words: &[&str]) -> Program {
+    let mut program = polpo(&folder.join("store"))
+        .args(words)
+        .env("HOME", folder.join("home"))
+        .folder(folder);
+    for name in [
+        "DOCKER_CONFIG",
+        "REGISTRY_AUTH_FILE",
+        "XDG_RUNTIME_DIR",
+        "XDG_CONFIG_HOME",
+        "SOURCE_DATE_EPOCH",
+    ] {
+        program.command().env_remove(name);
+    }
+    program
 }
 
 pub(crate) fn world() -> &'static World {
@@ -125,6 +143,23 @@ impl World {
             .arg(self.seed())
             .arg("-k")
             .arg(self.keys())
+    }
+
+    /// The image, without what refers to it, in a registry under a name of its own; by digest.
+    pub(crate) fn push(&self, registry: &Registry, name: &str) -> String {
+        let reference = registry.name(&format!("{name}:v1"));
+        self.polpo()
+            .args(["image", "copy"])
+            .arg(format!("oci:{}:latest", self.layout().display()))
+            .args([&reference, "--without-referrers"])
+            .run()
+            .success();
+        let found = Program::new("skopeo")
+            .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+            .arg(format!("docker://{reference}"))
+            .run()
+            .success();
+        format!("{}@{}", registry.name(name), found.stdout.trim())
     }
 
     fn make(&self) {

@@ -44,16 +44,7 @@ impl Bench {
 
     /// The world's image, without what refers to it, under a name of its own; by digest.
     fn image(&self, name: &str) -> String {
-        let reference = self.registry.name(&format!("{name}:v1"));
-        let source = format!("oci:{}:latest", world().layout().display());
-        self.polpo(&["image", "copy", &source, &reference, "--without-referrers"])
-            .success();
-        let found = Program::new("skopeo")
-            .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
-            .arg(format!("docker://{reference}"))
-            .run()
-            .success();
-        format!("{}@{}", self.registry.name(name), found.stdout.trim())
+        world().push(&self.registry, name)
     }
 
     fn polpo(&self, words: &[&str]) -> Finished {
