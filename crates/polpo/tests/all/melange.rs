@@ -220,7 +220,7 @@ fn licences_are_checked() {
         program = program
             .env("POLPO_STORE", scene.path("store"))
             .env("POLPO_PROGRESS", "lines");
-        program.args(&words(more)).folder(&scene.path("")).run()
+        program.args(words(more)).folder(&scene.path("")).run()
     };
     insta::assert_snapshot!(check(&[]).success().stdout, @"
     licensed.yaml: COPYING: ISC
