@@ -385,15 +385,18 @@ struct KnownFile {
     bytes: Option<String>,
 }
 
-/// What layers are, whatever they are called.
+/// What layers are, whatever they are called, and how they were read: a reader that looks at more has
+/// another number.
 fn key(image: &ResolvedImage) -> Digest {
+    let mut words = vec!["1".to_owned(), image.manifest.layers.len().to_string()];
+    for layer in &image.manifest.layers {
+        words.extend([layer.media_type.clone(), layer.digest.hex()]);
+    }
+    words.extend(image.config.rootfs.diff_ids.iter().map(Digest::hex));
     let mut hasher = Sha256Hasher::default();
-    let layers = image.manifest.layers.iter();
-    for (layer, diff_id) in layers.zip(&image.config.rootfs.diff_ids) {
-        for word in [&layer.media_type, &layer.digest.hex(), &diff_id.hex()] {
-            hasher.update(&(word.len() as u64).to_le_bytes());
-            hasher.update(word.as_bytes());
-        }
+    for word in words {
+        hasher.update(&(word.len() as u64).to_le_bytes());
+        hasher.update(word.as_bytes());
     }
     hasher.finish()
 }

@@ -609,7 +609,9 @@ fn sweep(temporary: &Path) -> Result<(), StoreError> {
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
         });
         if !held {
-            remove(&path)?;
+            // What belongs to ids that only a build has can't be removed here: it is tried again the
+            // next time, and no store is unusable for it.
+            let _ = remove(&path);
         }
     }
     Ok(())

@@ -432,6 +432,9 @@ impl Package {
         let (out, summary) = recoder.finish()?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let manifest = self.manifest_of(digest, visited.length, visited.entries);
+        // What was made of a stranger's matches is read once as every reader of the layer will.
+        beside.rewind()?;
+        io::copy(&mut Inflate::new(&mut *beside, summary), &mut io::sink())?;
         let length = summary.length;
         let deflated = if is_worth_it(&summary, ended.stored) {
             Deflated::Beside(summary.deflated)

@@ -11,6 +11,9 @@ use super::huffman::{
 pub(super) const WINDOW: usize = 32 << 10;
 /// Output that is made at a time.
 const CHUNK: usize = 192 << 10;
+
+/// Sequences of one chunk: each byte has one at most, and blocks that hold none are few.
+const MAXIMUM_SEQUENCES: usize = 2 * CHUNK;
 /// What may be written behind a chunk: a match, in pieces of sixteen bytes.
 const SLACK: usize = 258 + 32;
 const INPUT: usize = 64 << 10;
@@ -104,6 +107,10 @@ impl<R: Read> Decoder<R> {
         self.sequences.clear();
         let full = kept + CHUNK;
         while self.filled < full {
+            // Blocks may be empty, and any number of them comes to nothing.
+            if self.sequences.len() > MAXIMUM_SEQUENCES {
+                return Err(io::Error::other("the stream has too many empty blocks"));
+            }
             match self.state {
                 State::Header => self.block()?,
                 State::Stored(left) => self.stored(left, full)?,

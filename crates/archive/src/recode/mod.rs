@@ -21,6 +21,9 @@ use crate::segment::Summary;
 use decode::{Decoder, Sequence, WINDOW};
 use encode::Encoder;
 
+/// Bytes that are gathered before they are written.
+const WRITTEN: usize = 1 << 16;
+
 /// The shortest match.
 const SHORTEST: usize = 3;
 /// The longest.
@@ -346,7 +349,7 @@ impl<W: Write> Recoder<W> {
             trail.first += 1;
         }
         trail.position += gone;
-        if self.encoder.bytes.len() >= 1 << 16 {
+        if self.encoder.bytes.len() >= WRITTEN {
             self.write_out()?;
         }
         Ok(())
@@ -392,7 +395,10 @@ impl<W: Write> Recoder<W> {
     fn account(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc.update(bytes);
         self.length += bytes.len() as u64;
-        Ok(())
+        match self.encoder.bytes.len() < WRITTEN {
+            true => Ok(()),
+            false => self.write_out(),
+        }
     }
 
     fn write_out(&mut self) -> io::Result<()> {

@@ -749,6 +749,9 @@ fn watch<'a>(
     }
 }
 
+/// Bytes of a text of the guest.
+const GUEST_TEXT: u64 = 16 << 20;
+
 /// A text of the guest as steps left it; empty if there is none.
 fn guest_text(root: &Root, layers: &Layers, name: &str) -> String {
     let written = match root {
@@ -757,7 +760,10 @@ fn guest_text(root: &Root, layers: &Layers, name: &str) -> String {
     };
     let below = || {
         let path = layers.find(name)?;
-        std::fs::read_to_string(path).ok()
+        // A package may have put a link there, which leads to a file of this machine.
+        let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let bytes = is_file.then(|| store::find_bounded(&path, GUEST_TEXT).ok().flatten())??;
+        String::from_utf8(bytes).ok()
     };
     let text = crate::workspace::text(&written, name).or_else(below);
     text.unwrap_or_default()

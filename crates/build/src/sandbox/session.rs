@@ -31,6 +31,9 @@ use crate::recipe::CapabilityChange;
 /// for a process of its own that is gone already, where nobody takes note of that.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The same where files have to be given back first, however many.
+const PATIENCE_OF_OWNERS: Duration = Duration::from_secs(60);
+
 /// What all steps of a build have in common.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -170,7 +173,7 @@ impl Session {
             Runner::Machine(_) => {
                 self.hand_in(watch)?;
                 let agent = self.agent()?;
-                agent.exchange(&Request::Give(everything), watch, &mut |_| {})?;
+                whole(agent.exchange(&Request::Give(everything), watch, &mut |_| {})?)?;
                 let size = agent.given;
                 machine::hand_out(&self.surroundings, size)?;
                 Ok(Vec::new())
@@ -178,7 +181,7 @@ impl Session {
             Runner::Bubblewrap { .. } if self.surroundings.gives_back() => {
                 let request = Request::Collect(output.to_owned());
                 let agent = self.agent()?;
-                agent.exchange(&request, watch, &mut |_| {})?;
+                whole(agent.exchange(&request, watch, &mut |_| {})?)?;
                 Ok(std::mem::take(&mut agent.collected))
             }
             Runner::Bubblewrap { .. } | Runner::Engine(_) => Ok(Vec::new()),
@@ -511,13 +514,31 @@ fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) 
     }
 }
 
+/// Whether what steps left was brought out as a whole.
+fn whole(ending: Ending) -> Result<(), SandboxError> {
+    let message = match ending {
+        Ending::Exited(0) => return Ok(()),
+        Ending::Exited(code) => format!("bringing out what was built ended with code {code}"),
+        Ending::TimedOut => "the time was up before all that was built was brought out".to_owned(),
+        Ending::Exceeded(_) => {
+            "a limit was reached before all that was built was brought out".to_owned()
+        }
+        Ending::Cancelled => "it was stopped before all that was built was brought out".to_owned(),
+    };
+    Err(SandboxError::Exchange { message })
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         if let Some(mut input) = self.running.input.take() {
             // If it can't be told, the end of its input tells it.
             let _ = Request::Quit.write(&mut input);
         }
-        if !self.running.ends_within(PATIENCE) {
+        let patience = match self.setup.give_back.is_empty() {
+            true => PATIENCE,
+            false => PATIENCE_OF_OWNERS,
+        };
+        if !self.running.ends_within(patience) {
             if let Some(stop) = &mut self.ends.stop {
                 let _ = stop.status();
             }

@@ -79,28 +79,14 @@ pub(super) fn serve(specification: &Specification) -> io::Result<()> {
         Err(trouble) => trouble.report(),
     };
     made.write(&mut output)?;
-    while let Some(request) = Request::read(&mut input)? {
-        let report = match request {
-            Request::Run(order) => match steward.run(&order, &mut input, &mut output) {
-                Ok(Some(report)) => report,
-                Ok(None) => break,
-                Err(trouble) => trouble.report(),
-            },
-            Request::Collect(folder) => match ownership::take_over(&folder) {
-                Ok(owned) => Report::Collected(owned),
-                Err(error) => Report::Refused(error.to_string()),
-            },
-            Request::Quit => break,
-            Request::Take(_) | Request::Give(_) | Request::Typed(_) | Request::Setup(_) => continue,
-        };
-        report.write(&mut output)?;
-    }
+    let served = steward.serve(&mut input, &mut output);
+    // Whatever went wrong: what steps gave away comes back.
     steward.end();
     for folder in &steward.setup.give_back {
         // What stays another's can't be removed, which is found out then.
-        let _ = ownership::take_over(folder);
+        drop(ownership::take_over(folder));
     }
-    Ok(())
+    served
 }
 
 struct Steward<'a> {
@@ -135,6 +121,32 @@ impl Sandbox {
 }
 
 impl Steward<'_> {
+    /// Answers until there is nothing more to be asked.
+    fn serve(&mut self, input: &mut (impl Read + AsFd), output: &mut impl Write) -> io::Result<()> {
+        while let Some(request) = Request::read(input)? {
+            let report = match request {
+                Request::Run(order) => match self.run(&order, input, output) {
+                    Ok(Some(report)) => report,
+                    Ok(None) => return Ok(()),
+                    Err(trouble) => trouble.report(),
+                },
+                Request::Collect(folder) => {
+                    let done = ownership::take_over(&folder);
+                    match done.failure {
+                        None => Report::Collected(done.owned),
+                        Some(error) => Report::Refused(error.to_string()),
+                    }
+                }
+                Request::Quit => return Ok(()),
+                Request::Take(_) | Request::Give(_) | Request::Typed(_) | Request::Setup(_) => {
+                    continue;
+                }
+            };
+            report.write(output)?;
+        }
+        Ok(())
+    }
+
     /// The sandbox, made now if there is none.
     fn sandbox(&mut self) -> Result<&Sandbox, Trouble> {
         if self.sandbox.is_none() {

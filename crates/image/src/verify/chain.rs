@@ -48,7 +48,7 @@ pub struct Grounds<'a> {
 }
 
 /// The record of what was found in a package, by the SHA-256 of its file.
-const FACTS: &str = "package-facts";
+const FACTS: &str = "package-facts-1";
 
 /// Bytes of a bill of materials in a package.
 const BILL: u64 = 64 << 20;
