@@ -55,21 +55,27 @@ pub fn format(source: &SourceText, style: &Style) -> Result<String, Vec<Problem>
 fn round(source: &SourceText, style: &Style, rounds: u32) -> Result<String, Vec<Problem>> {
     let text = source.text();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = SourceText::new(source.name(), text.replace("\r\n", "\n"));
+    let mut lines = text.replace("\r\n", "\n");
+    // A carriage return ends a line, too, if it stands alone.
+    let mut original = None;
+    if lines.contains('\r') {
+        original = Some(Document::parse(source.clone())?);
+        lines = lines.replace('\r', "\n");
+    }
     // Problems are told of the text as it is.
-    let mut document = match Document::parse(lines) {
+    let mut document = match Document::parse(SourceText::new(source.name(), lines)) {
         Ok(document) => document,
         Err(_) => Document::parse(source.clone())?,
     };
+    let mut is_kept = original.is_none_or(|original| says_the_same(&original.root, &document.root));
     let ordered = order::rewrite(&document, style);
-    let mut is_kept = true;
     if ordered != document.source.text() {
         let mut before = document.root;
         document = Document::parse(SourceText::new(source.name(), ordered))?;
         let mut after = document.root.clone();
         order::settle(&mut before, style);
         order::settle(&mut after, style);
-        is_kept = says_the_same(&before, &after);
+        is_kept &= says_the_same(&before, &after);
     }
     let refusal = |offset: usize| {
         let end = text[offset..]

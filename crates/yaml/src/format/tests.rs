@@ -160,6 +160,31 @@ fn lists_are_sorted_with_their_comments() {
 }
 
 #[test]
+fn every_kind_of_line_end_becomes_one() {
+    for (text, laid_out) in [
+        ("a: 1\rb:\r  - x\r", "a: 1\n\nb:\n  - x\n"),
+        ("# one\r# two\ra: 1", "# one\n# two\na: 1\n"),
+        ("\ra: >-\n  t!\n\n  u", "a: >-\n  t!\n\n  u\n"),
+        ("a: >-\r  t!\r\r  u\r", "a: >-\n  t!\n\n  u\n"),
+        (
+            "a: |\r\n  x\r\n  y\r\nb: 'q\r  r'",
+            "a: |\n  x\n  y\n\nb: 'q\n  r'\n",
+        ),
+        ("a: \"x\\ry\"\r", "a: \"x\\ry\"\n"),
+    ] {
+        let once = formatted_with(text, &style()).unwrap();
+        assert_eq!(once, laid_out, "{text:?}");
+        assert_eq!(formatted_with(&once, &style()).unwrap(), laid_out);
+    }
+    // A block of lines that is the whole file has no key to be laid out below.
+    let refused = formatted_with("\r>-\nt!", &style()).unwrap_err();
+    assert!(
+        refused.contains("can't be laid out without changing what it says"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_cannot_be_kept_is_refused() {
     for (text, problem) in [
         (
