@@ -12,14 +12,15 @@ use store::Store;
 use tokio::sync::mpsc;
 
 use super::script::{failed_command, quoted, wrapped};
+use super::shell::ShellFault;
 use super::{BuildOutput, ExecuteError, Executor, Owners, StepFailure};
 use crate::guest::{GuestMode, Layers};
 use crate::plan::{BuildPlan, FORMAT, Network, OUTPUT, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
     Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions,
-    OneIdentity, Root, Runner, RunnerKind, SandboxError, Session, Standard, Step, Surroundings,
-    User, Watch,
+    OneIdentity, Root, Runner, RunnerKind, SandboxError, Session, Stage, Standard, Step,
+    Surroundings, User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -193,6 +194,11 @@ impl Drop for Worker {
 /// The subfolder with the proxy's certificates.
 const CERTIFICATES: &str = "certificates";
 
+/// What bubblewrap says where it can't start the shell.
+const NO_SHELL: &str = "execvp /bin/sh";
+/// How the kernel's word for it ends, where it is started otherwise.
+const NOT_FOUND: &str = "(os error 2)";
+
 /// How many lines a failure shows.
 const LAST_LINES: usize = 20;
 /// A longer line is cut in two.
@@ -309,6 +315,7 @@ impl<'a> Build<'a> {
         let store = &self.executor.store;
         let mut steps = self.plan.steps.iter();
         let emulator = if steps.any(|step| matches!(step, PlannedStep::Run { .. })) {
+            super::shell::check(&layers, &self.executor.binds).map_err(ExecuteError::NoShell)?;
             super::foreign::emulator(self.plan.arch, &self.executor.runner)?
         } else {
             None
@@ -356,12 +363,6 @@ impl<'a> Build<'a> {
             .timeout
             .map(|seconds| started + Duration::from_secs(seconds));
         for (position, step) in self.plan.steps.iter().enumerate() {
-            if matches!(step, PlannedStep::Run { .. })
-                && layers.find("bin/sh").is_none()
-                && layers.find("usr/bin/sh").is_none()
-            {
-                return Err(ExecuteError::NoShell);
-            }
             self.output.begin_step(step.name());
             if let Some(proxy) = &self.proxy {
                 proxy.begin_step(step.name());
@@ -612,7 +613,20 @@ impl<'a> Build<'a> {
             self.plan,
         );
         let output = &mut self.output;
-        Ok(session.run(&step, &watch, &mut |bytes| output.take(bytes))?)
+        let ending = session.run(&step, &watch, &mut |bytes| output.take(bytes));
+        // It was there when the build began.
+        let shell_is_gone = |error: &SandboxError| match error {
+            SandboxError::Refused { message } => message.starts_with(NO_SHELL),
+            SandboxError::Init {
+                stage: Stage::Step,
+                reason,
+            } => reason.ends_with(NOT_FOUND),
+            _ => false,
+        };
+        ending.map_err(|error| match shell_is_gone(&error) {
+            true => ExecuteError::NoShell(ShellFault::Removed),
+            false => error.into(),
+        })
     }
 
     /// Whether the shell is what kept the first step from running.

@@ -5,6 +5,7 @@ mod foreign;
 mod local;
 mod owners;
 mod script;
+mod shell;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::workspace::{BuildFolder, WorkspaceError};
 
 pub use local::{Debug, LocalExecutor};
 pub use owners::{Owner, Owners};
+pub use shell::ShellFault;
 
 /// Carries out plans: here, or somewhere else. Nothing above it knows where.
 pub trait Executor: Send + Sync {
@@ -160,11 +162,9 @@ pub enum ExecuteError {
         /// What is missing, and what to do.
         missing: &'static str,
     },
-    /// The guest has no shell.
-    #[error(
-        "the guest has no /bin/sh: add a package that provides one, such as `busybox` or `bash`, to `environment.contents.packages`"
-    )]
-    NoShell,
+    /// The guest has no shell that can be started.
+    #[error("{0}")]
+    NoShell(ShellFault),
     /// The guest's shell is not up to it.
     #[error(
         "the guest's /bin/sh does not know `set -o pipefail`, which every step needs: let busybox or bash provide /bin/sh, not dash"

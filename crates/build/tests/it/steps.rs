@@ -94,7 +94,14 @@ fn a_guest_without_a_shell_is_named() {
     bench.build().unwrap();
     bench.step("true");
     let error = bench.build().unwrap_err();
-    assert!(matches!(error, ExecuteError::NoShell), "{error}");
+    insta::assert_snapshot!(error, @"the guest has no shell (/bin/sh): add a package that provides one, such as `busybox`, to `environment.contents.packages`");
+    assert!(bench.lines.text().is_empty());
+
+    let mut bench = Bench::new();
+    bench.step("rm -r /bin");
+    bench.step("true");
+    let error = bench.build().unwrap_err();
+    insta::assert_snapshot!(error, @"the guest's shell (/bin/sh) is gone: a step before this one removed it or what it needs");
 }
 
 #[test]
