@@ -2,6 +2,7 @@
 //! registries, and servers that fail as they are told.
 
 mod corpus;
+mod licence;
 #[cfg(feature = "object-store")]
 mod object_store;
 mod program;
@@ -13,6 +14,7 @@ mod sigstore;
 mod token;
 
 pub use corpus::corpus;
+pub use licence::ISC;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
 pub use program::{Finished, Program};

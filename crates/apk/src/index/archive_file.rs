@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use archive::Limits;
 use archive::gzip::{GzipError, Members};
 use archive::tar::{self, End, EntryKind};
-use base::Epoch;
+use base::{Digest, Epoch};
 
 use super::stamp::shortened;
 use super::{Index, TextError, v3};
@@ -149,14 +149,19 @@ impl Index {
         Index::from_bytes(path, &bytes_of(path)?, None)
     }
 
-    /// The name of the key of the keyring that signed the index at `path`.
+    /// SHA-256 of the index at `path`, and the name of the key of the keyring that signed it, or why it
+    /// counts as signed by none.
     ///
     /// # Errors
-    /// See [`IndexError`].
-    pub fn signer(path: &Path, keyring: &Keyring) -> Result<String, IndexError> {
+    /// It can't be read.
+    pub fn signer(
+        path: &Path,
+        keyring: &Keyring,
+    ) -> Result<(Digest, Result<String, IndexError>), IndexError> {
         let bytes = bytes_of(path)?;
-        let file = IndexFile::check(path, &bytes, Some(keyring))?;
-        Ok(file.signer.unwrap_or_default().to_owned())
+        let file = IndexFile::check(path, &bytes, Some(keyring));
+        let signer = file.map(|file| file.signer.unwrap_or_default().to_owned());
+        Ok((Digest::of(&bytes), signer))
     }
 
     /// Reads an index out of memory; `path` names it in errors. Without a keyring, signatures are

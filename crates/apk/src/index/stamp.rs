@@ -73,7 +73,7 @@ fn split(description: &str) -> (&str, Option<Stamp>) {
 }
 
 /// How the stamps of new indexes come about.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamping {
     /// Begin with stamps where there were none. Where there were, they go on in any case.
     pub begin: bool,

@@ -343,19 +343,39 @@ impl Package {
     /// # Errors
     /// The file can't be read, or was changed since.
     pub fn digest(&self) -> Result<Digest, PackageError> {
+        let mut hasher = Sha256Hasher::default();
+        hasher.update(&self.front()?);
+        self.take(self.data_offset, |bytes| hasher.update(bytes))?;
+        Ok(hasher.finish())
+    }
+
+    /// SHA-256 of all before the data, and of the size. All that bears the same, and holds the data whose
+    /// hash is written in it, is one file. None if no hash is, and in format 3.
+    ///
+    /// # Errors
+    /// The file can't be read, or was changed since.
+    pub fn head(&self) -> Result<Option<Digest>, PackageError> {
+        if self.adb.is_some() || self.info.datahash.is_none() {
+            return Ok(None);
+        }
+        let mut hasher = Sha256Hasher::default();
+        hasher.update(&self.front()?);
+        hasher.update(&self.size.to_le_bytes());
+        Ok(Some(hasher.finish()))
+    }
+
+    /// All before the data, with the control member that was read when this was opened.
+    fn front(&self) -> Result<Vec<u8>, PackageError> {
         let mut front = Vec::new();
         self.range(0, self.data_offset)
             .read_to_end(&mut front)
             .map_err(|source| self.unreadable(source))?;
-        if !front.ends_with(&self.control) {
-            return Err(PackageError::Changed {
+        match front.ends_with(&self.control) {
+            true => Ok(front),
+            false => Err(PackageError::Changed {
                 path: self.path.clone(),
-            });
+            }),
         }
-        let mut hasher = Sha256Hasher::default();
-        hasher.update(&front);
-        self.take(self.data_offset, |bytes| hasher.update(bytes))?;
-        Ok(hasher.finish())
     }
 
     /// Checks that a trusted key signed the control member or payload; gives the key's name.

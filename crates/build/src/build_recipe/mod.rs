@@ -470,7 +470,9 @@ pub(crate) async fn execute<E: Executor>(
     // Before a step runs: what they do changes nothing of what is stated.
     if let Some(signer) = options.signer {
         let facts = publish::facts(recipe, &plan, options);
-        signer.begin(&facts, options.keyring).map_err(sign_failed)?;
+        signer
+            .begin(&facts, options.keyring, options.stamping)
+            .map_err(sign_failed)?;
     }
     let output = executor
         .execute(&plan, &subject, reporter)

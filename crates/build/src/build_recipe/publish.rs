@@ -122,8 +122,9 @@ pub(super) fn publish(
             None => joined.to_bytes(None, options.epoch)?,
             Some(signer) => {
                 let failed = failed(&recipe.package.name);
+                let facts = facts(recipe, plan, options);
                 signer
-                    .begin(&facts(recipe, plan, options), options.keyring)
+                    .begin(&facts, options.keyring, options.stamping)
                     .map_err(&failed)?;
                 for (package, statement) in record.packages.iter().zip(&record.statements) {
                     let statement = blob(store, statement)?;
@@ -132,7 +133,7 @@ pub(super) fn publish(
                         .map_err(&failed)?;
                 }
                 signer
-                    .index(before.is_some().then_some(&*place), options.stamping)
+                    .index(before.is_some().then_some(&*place))
                     .map_err(&failed)?
             }
         }),

@@ -23,6 +23,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
@@ -106,7 +107,8 @@ struct UserNamespaces {
 struct Sandbox {
     bubblewrap: Child,
     first_process: OwnedFd,
-    number: u32,
+    /// Its root folder, whichever process has its number one day.
+    root: OwnedFd,
     /// What steps enter besides the process namespace.
     namespaces: ThreadNameSpaceType,
     /// Open as long as the first process is to wait.
@@ -116,7 +118,7 @@ struct Sandbox {
 impl Sandbox {
     /// A folder as it is seen inside.
     fn path(&self, inside: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{inside}", self.number))
+        PathBuf::from(format!("/proc/self/fd/{}{inside}", self.root.as_raw_fd()))
     }
 }
 
@@ -216,13 +218,24 @@ impl Steward<'_> {
             let message = last.strip_prefix("bwrap: ").unwrap_or(last).to_owned();
             return Err(Trouble::Refused(message));
         };
-        Ok(Sandbox {
-            namespaces: others(number).map_err(Trouble::at(Stage::Join))?,
+        let joining = Trouble::at(Stage::Join);
+        let root = rustix::fs::open(
+            format!("/proc/{number}/root"),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let sandbox = Sandbox {
+            namespaces: others(number).map_err(&joining)?,
+            root: root.map_err(|error| joining(error.into()))?,
             bubblewrap,
             first_process,
-            number,
             _wait: wait,
-        })
+        };
+        // All of this was the first process's, if it is still there.
+        match is_gone(&sandbox.first_process, Duration::ZERO) {
+            true => Err(lost()),
+            false => Ok(sandbox),
+        }
     }
 
     /// Runs one step: what it came to, or `None` when nobody wants it any more.
@@ -239,8 +252,9 @@ impl Steward<'_> {
         };
         let (printed, write) = io::pipe().map_err(&failed)?;
         let (failure, mut failing) = io::pipe().map_err(&failed)?;
+        let own = rustix::process::getpid();
         let process = forked(|| {
-            let attended = attend(sandbox, namespaces, &self.setup, order, write);
+            let attended = attend(own, sandbox, namespaces, &self.setup, order, write);
             attended.unwrap_or_else(|error| {
                 let failure = InitFailure::new(Stage::Step, &error);
                 if let Ok(json) = serde_json::to_vec(&failure) {
@@ -257,8 +271,9 @@ impl Steward<'_> {
         let Some(code) = watched.map_err(&failed)? else {
             return Ok(None);
         };
-        if step.was_killed() {
-            // What it was to end goes with the sandbox; the next step gets another.
+        if step.was_killed() || code == i32::from(INIT_FAILED) {
+            // What it was to end goes with the sandbox, and may hold on to what is drained here; the
+            // next step gets another.
             self.end();
         }
         step.drain(output).map_err(&failed)?;
@@ -308,7 +323,8 @@ impl UserNamespaces {
         let (mut done, made) = io::pipe()?;
         let (mapped, mut go_on) = io::pipe()?;
         let ids = Ids::here()?;
-        let outer = forked(|| i32::from(outer(&ids, uid, gid, made, mapped).is_err()))?;
+        let own = rustix::process::getpid();
+        let outer = forked(|| i32::from(outer(own, &ids, uid, gid, made, mapped).is_err()))?;
         let namespaces = (|| {
             let mut number = [0; 4];
             done.read_exact(&mut number)?;
@@ -332,6 +348,7 @@ impl UserNamespaces {
 /// In a process of its own: makes the outer user namespace, and in it the inner one. `mapped` tells
 /// when it has ids, and when both namespaces are taken.
 fn outer(
+    steward: Pid,
     ids: &Ids,
     uid: u32,
     gid: u32,
@@ -339,7 +356,8 @@ fn outer(
     mut mapped: PipeReader,
 ) -> io::Result<()> {
     enter::unshare(UnshareFlags::NEWUSER)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    dies_with(steward)?;
+    let own = rustix::process::getpid();
     made.write_all(&[0; 4])?;
     mapped.read_exact(&mut [0])?;
     // One more, and none in that.
@@ -349,7 +367,7 @@ fn outer(
     let inner = forked(|| {
         let mut run = || -> io::Result<()> {
             enter::unshare(UnshareFlags::NEWUSER)?;
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            dies_with(own)?;
             tell.write_all(&[1])?;
             ends.read_exact(&mut [0])
         };
@@ -446,13 +464,13 @@ fn is_gone(process: &OwnedFd, patience: Duration) -> bool {
     waited.is_ok() && !descriptors[0].revents().is_empty()
 }
 
-/// Those namespaces of a process that are not this one's, but for that of processes.
+/// Those namespaces of a process that are not this one's, but for that of processes, and that of what
+/// they share: each step has its own.
 fn others(process: u32) -> io::Result<ThreadNameSpaceType> {
     use std::os::unix::fs::MetadataExt;
     let mut kinds = ThreadNameSpaceType::USER;
     for (name, kind) in [
         ("mnt", ThreadNameSpaceType::MOUNT),
-        ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
         ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
         ("net", ThreadNameSpaceType::NETWORK),
         ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
@@ -468,13 +486,14 @@ fn others(process: u32) -> io::Result<ThreadNameSpaceType> {
 /// In a process of its own: starts the step, waits for it, and ends all that it has left behind. Gives
 /// its exit code.
 fn attend(
+    steward: Pid,
     sandbox: &Sandbox,
     namespaces: &UserNamespaces,
     setup: &Setup,
     order: &Order,
     write: PipeWriter,
 ) -> io::Result<i32> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    dies_with(steward)?;
     enter::restrict(&setup.restrictions)?;
     // Children are processes of the sandbox from here on.
     let kind = ThreadNameSpaceType::PROCESS_ID;
@@ -498,6 +517,15 @@ fn attend(
     let status = wait_for(child)?;
     end_the_rest(sandbox)?;
     Ok(exit_code(status))
+}
+
+/// Sees to it that this process ends when its parent does, which may have ended already.
+fn dies_with(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    match rustix::process::getppid() == Some(parent) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::BrokenPipe.into()),
+    }
 }
 
 fn wait_for(child: Pid) -> io::Result<WaitStatus> {
@@ -563,6 +591,7 @@ impl Enters {
         let _ = rustix::thread::set_thread_groups(&[]);
         let _ = rustix::process::setsid();
         move_into_thread_name_spaces(self.first_process.as_fd(), self.namespaces)?;
+        enter::unshare(UnshareFlags::NEWIPC)?;
         move_into_link_name_space(self.inner.as_fd(), Some(LinkNameSpaceType::User))?;
         confine(&self.setup)?;
         rustix::process::chdir("/")?;

@@ -18,7 +18,7 @@ use base::Digest;
 use key::{KeyError, PublicKey};
 
 use super::SIGNER_ARGUMENT;
-use super::protocol::{self, Answer, Frame, Purpose, Request};
+use super::protocol::{self, Answer, Frame, IndexTerms, Purpose, Request};
 use crate::provenance::BuildFacts;
 use crate::recording::Recording;
 
@@ -212,17 +212,26 @@ impl SigningProcess {
     }
 
     /// Commits to what is going to be carried out; `keyring` tells who may have signed the index
-    /// that the packages join.
+    /// that the packages join, and `stamping` what the next one is stamped with. These two are the
+    /// same each time, or the signer refuses.
     ///
     /// # Errors
     /// See [`SigningError`].
-    pub fn begin(&self, facts: &BuildFacts, keyring: &Keyring) -> Result<(), SigningError> {
+    pub fn begin(
+        &self,
+        facts: &BuildFacts,
+        keyring: &Keyring,
+        stamping: Stamping,
+    ) -> Result<(), SigningError> {
+        let keys = keyring.keys();
         let request = Request::Begin {
             facts: Box::new(facts.clone()),
-            keyring: keyring
-                .keys()
-                .map(|(name, key)| (name.to_owned(), key.to_pem()))
-                .collect(),
+            terms: IndexTerms {
+                keyring: keys
+                    .map(|(name, key)| (name.to_owned(), key.to_pem()))
+                    .collect(),
+                stamping,
+            },
         };
         self.done(&request, &[], None)
     }
@@ -266,13 +275,9 @@ impl SigningProcess {
     ///
     /// # Errors
     /// See [`SigningError`].
-    pub fn index(
-        &self,
-        before: Option<&Path>,
-        stamping: Stamping,
-    ) -> Result<Vec<u8>, SigningError> {
+    pub fn index(&self, before: Option<&Path>) -> Result<Vec<u8>, SigningError> {
         let before = before.map(open).transpose()?;
-        self.made(&Request::Index { stamping }, before.as_ref())
+        self.made(&Request::Index, before.as_ref())
     }
 
     /// The signed statement that the package at `path`, with this digest, was built again, a line

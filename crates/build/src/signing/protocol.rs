@@ -59,8 +59,7 @@ pub(super) enum Request {
     /// This is going to be carried out. What was committed to before is over.
     Begin {
         facts: Box<BuildFacts>,
-        /// Who may have signed an index that packages join, in PEM by name.
-        keyring: Vec<(String, String)>,
+        terms: IndexTerms,
     },
     /// This is what steps got from the network, in a build that records it.
     Recorded(Box<Recording>),
@@ -69,13 +68,22 @@ pub(super) enum Request {
     /// With a package that came out of the same build earlier, and the statement of it.
     Known,
     /// Perhaps with the index that is there.
-    Index { stamping: Stamping },
+    Index,
     /// With a package that was built again, the digest of what was compared, and its file's name.
     Rebuilt {
         digest: Digest,
         file_name: String,
         signature: Signature,
     },
+}
+
+/// On what terms indexes are signed. They hold for as long as the signer runs, so that no step can
+/// have others taken in their place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct IndexTerms {
+    /// Who may have signed an index that packages join, in PEM by name.
+    pub(super) keyring: Vec<(String, String)>,
+    pub(super) stamping: Stamping,
 }
 
 /// What the signer says.

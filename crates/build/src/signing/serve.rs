@@ -18,7 +18,7 @@ use key::{KeyError, PublicKey};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::SIGNER_ARGUMENT;
-use super::protocol::{self, Answer, Frame, Purpose, Request};
+use super::protocol::{self, Answer, Frame, IndexTerms, Purpose, Request};
 use crate::build_recipe::joined;
 use crate::emit::{EmitError, RECIPE_FILE, recipe_record};
 use crate::plan::Network;
@@ -62,6 +62,10 @@ enum RefusedError {
     OtherStatement { package: String },
     #[error("what was handed over is not the {file_name} that was compared")]
     OtherBytes { file_name: String },
+    #[error(
+        "an index was to be joined by the keys, and stamped with the time, that were named first; these are others"
+    )]
+    OtherTerms,
     #[error("a key of the keyring can't be used: {0}")]
     Keyring(KeyError),
     #[error("the file that was handed over can't be read: {0}")]
@@ -142,6 +146,7 @@ fn serve(line: &UnixStream, purpose: Purpose, opened: Result<Signer, String>) ->
     let mut opened = opened.map(|signer| Service {
         signer,
         purpose,
+        terms: None,
         committed: None,
     });
     while let Some(frame) = protocol::read(line)? {
@@ -159,6 +164,8 @@ fn serve(line: &UnixStream, purpose: Purpose, opened: Result<Signer, String>) ->
 struct Service {
     signer: Signer,
     purpose: Purpose,
+    /// What was named at the first beginning, before any step ran.
+    terms: Option<IndexTerms>,
     committed: Option<Committed>,
 }
 
@@ -167,6 +174,7 @@ struct Committed {
     facts: BuildFacts,
     /// Who may have signed the index that is there.
     keyring: Keyring,
+    stamping: Stamping,
     /// The packages' entries in an index, by name.
     entries: BTreeMap<String, IndexEntry>,
 }
@@ -187,16 +195,22 @@ impl Service {
                 name: self.signer.key_name().to_owned(),
                 public: self.signer.public().to_pem(),
             }),
-            Request::Begin { facts, keyring } => {
+            Request::Begin { facts, terms } => {
                 self.committed = None;
-                let mut trusted = self.signer.keyring();
-                for (name, pem) in keyring {
-                    let key = PublicKey::from_pem(&pem).map_err(RefusedError::Keyring)?;
-                    trusted.add(name, key);
+                if self.terms.as_ref().is_some_and(|first| *first != terms) {
+                    return Err(RefusedError::OtherTerms);
                 }
+                let mut trusted = self.signer.keyring();
+                for (name, pem) in &terms.keyring {
+                    let key = PublicKey::from_pem(pem).map_err(RefusedError::Keyring)?;
+                    trusted.add(name.clone(), key);
+                }
+                let stamping = terms.stamping;
+                self.terms = Some(terms);
                 self.committed = Some(Committed {
                     facts: *facts,
                     keyring: trusted,
+                    stamping,
                     entries: BTreeMap::new(),
                 });
                 done(Answer::Done)
@@ -216,7 +230,7 @@ impl Service {
                 self.known(handed_over(frame.file)?, &frame.tail)?;
                 done(Answer::Done)
             }
-            Request::Index { stamping } => Ok((Answer::Made, self.index(frame.file, stamping)?)),
+            Request::Index => Ok((Answer::Made, self.index(frame.file)?)),
             Request::Rebuilt {
                 digest,
                 file_name,
@@ -274,7 +288,7 @@ impl Service {
     }
 
     /// The index that is there, with what came out.
-    fn index(&mut self, before: Option<File>, stamping: Stamping) -> Result<Vec<u8>, RefusedError> {
+    fn index(&mut self, before: Option<File>) -> Result<Vec<u8>, RefusedError> {
         let committed = self.committed.as_ref().ok_or(RefusedError::Uncommitted)?;
         let before = match before {
             None => None,
@@ -292,7 +306,7 @@ impl Service {
             }
         };
         let entries = committed.entries.values().cloned();
-        let joined = joined(before.as_ref(), entries, stamping);
+        let joined = joined(before.as_ref(), entries, committed.stamping);
         let index = joined.or(before).unwrap_or_default();
         Ok(index.to_bytes([&self.signer], committed.facts.parameters.epoch())?)
     }

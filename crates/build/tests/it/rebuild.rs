@@ -16,6 +16,7 @@ use polpo_build::executor::LocalExecutor;
 use polpo_build::plan::PlannedStep;
 use polpo_build::provenance::{BuildFacts, ProvenanceError, Voucher, beside};
 use polpo_build::rebuild::{RebuildError, RebuildOptions, RebuildReport, Verdict, rebuild};
+use polpo_build::recipe::ResolvedRecipe;
 use polpo_build::signing::SigningProcess;
 use store::Store;
 
@@ -74,6 +75,19 @@ fn again(
 fn package_of(workshop: &Workshop) -> PathBuf {
     let folder = workshop.path("out").join(Arch::host().apk());
     folder.join("hello-1.0-r2.apk")
+}
+
+/// The package that was built without a key, with its provenance beside it.
+fn unsigned(workshop: &Workshop, recipe: &ResolvedRecipe) -> (PathBuf, Digest) {
+    workshop
+        .build_with(recipe, |options| {
+            options.provenance = true;
+            options.signer = None;
+        })
+        .unwrap();
+    let package = package_of(workshop);
+    let digest = Digest::of(&fs::read(&package).unwrap());
+    (package, digest)
 }
 
 #[test]
@@ -161,14 +175,7 @@ fn a_statement_says_how_a_package_was_made() {
 fn statements_about_something_else_are_refused() {
     let workshop = Workshop::new();
     let recipe = workshop.recipe("");
-    workshop
-        .build_with(&recipe, |options| {
-            options.provenance = true;
-            options.signer = None;
-        })
-        .unwrap();
-    let package = package_of(&workshop);
-    let digest = Digest::of(&fs::read(&package).unwrap());
+    let (package, digest) = unsigned(&workshop, &recipe);
     let path = beside(&package);
     let (facts, voucher) = BuildFacts::read(&path, &digest, &[]).unwrap();
     assert_eq!(voucher, Voucher::Nobody);
@@ -358,14 +365,7 @@ fn what_differs_is_named() {
 fn a_guest_package_is_what_its_identity_says_whatever_blob_a_statement_names() {
     let workshop = Workshop::new();
     let recipe = workshop.recipe("");
-    workshop
-        .build_with(&recipe, |options| {
-            options.provenance = true;
-            options.signer = None;
-        })
-        .unwrap();
-    let package = package_of(&workshop);
-    let digest = Digest::of(&fs::read(&package).unwrap());
+    let (package, digest) = unsigned(&workshop, &recipe);
     let path = beside(&package);
     let (mut facts, _) = BuildFacts::read(&path, &digest, &[]).unwrap();
     // Another busybox lies in the store, as whoever can fetch anything into it can have it.

@@ -21,6 +21,7 @@ use polpo_build::signing::{Purpose, SigningProcess};
 use polpo_build::test_run::{TestOptions, TestReport, test_recipe};
 use store::{Mirror, Origins, Store};
 use tempfile::TempDir;
+use testkit::ISC;
 
 use crate::support::{Lines, busybox_tree, init_program, listing, runtime, signer_program};
 
@@ -815,19 +816,6 @@ pipeline:
     ");
     assert!(!Path::new("/etc/hello").exists());
 }
-
-const ISC: &str = "Copyright 2020 A. Person
-
-Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee
-is hereby granted, provided that the above copyright notice and this permission notice appear in all
-copies.
-
-THE SOFTWARE IS PROVIDED \"AS IS\" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE
-INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE
-FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS
-OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING
-OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
-";
 
 #[test]
 fn a_licence_among_the_sources_is_compared_with_the_recipes() {

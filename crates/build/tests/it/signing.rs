@@ -9,7 +9,7 @@ use std::process::Command;
 
 use apk::index::{FILE_NAME, Index, Stamp, Stamping};
 use apk::package::{Package, PackageContents};
-use apk::signature::Signer;
+use apk::signature::{Keyring, Signer};
 use archive::tree::FileTree;
 use attest::dsse::Envelope;
 use attest::intoto::Statement;
@@ -101,7 +101,10 @@ fn steps_reach_neither_key_nor_signer() {
         /home/build/attack $process kill
       done
       kill -9 -1 2>&1 || true
-      echo END"
+      echo END
+      /home/build/attack leave
+  - name: what the step before left
+    runs: /home/build/attack leave"
     ));
     let built = build(&workshop, &recipe).unwrap();
     let text = workshop.lines.text();
@@ -396,11 +399,15 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
         other => panic!("{other:?}"),
     };
     let seal = |path: &Path| signer.seal(path).map(|_| ());
+    let stamping = Stamping {
+        begin: true,
+        now: EPOCH,
+    };
     let mut said = vec![refused(seal(&package))];
-    said.push(refused(signer.index(None, Stamping::default()).map(|_| ())));
+    said.push(refused(signer.index(None).map(|_| ())));
 
     // Another package, another architecture, another recipe, another time, other data.
-    signer.begin(&facts, keyring).unwrap();
+    signer.begin(&facts, keyring, stamping).unwrap();
     let opened = Package::open(&package).unwrap();
     let folder = workshop.path("unpacked");
     fs::create_dir(&folder).unwrap();
@@ -442,8 +449,10 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
     said.push(refused(seal(&other)));
     // Signed already; then, itself; then once more.
     let signed = repository(&workshop).join(PACKAGE);
-    workshop.build_with(&workshop.recipe(""), |_| {}).unwrap();
-    signer.begin(&facts, keyring).unwrap();
+    workshop
+        .build_with(&workshop.recipe(""), |options| options.stamping = stamping)
+        .unwrap();
+    signer.begin(&facts, keyring, stamping).unwrap();
     said.push(refused(seal(&signed)));
     let sealed = signer.seal(&package).unwrap();
     let whole = [sealed.signature.clone(), fs::read(&package).unwrap()].concat();
@@ -452,7 +461,7 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
     said.push(refused(seal(&package)));
 
     // What was signed before counts by the statement about it, and no other.
-    signer.begin(&facts, keyring).unwrap();
+    signer.begin(&facts, keyring, stamping).unwrap();
     said.push(refused(signer.known(&package, &sealed.statement)));
     let unsigned = facts.line(PACKAGE, sealed.digest, "1", None).unwrap();
     said.push(refused(signer.known(&signed, &unsigned)));
@@ -463,11 +472,11 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
     signer.known(&signed, &sealed.statement).unwrap();
     let mut elsewhere = facts.clone();
     elsewhere.plan.guest.clear();
-    signer.begin(&elsewhere, keyring).unwrap();
+    signer.begin(&elsewhere, keyring, stamping).unwrap();
     said.push(refused(signer.known(&signed, &sealed.statement)));
 
     // An index of strangers' packages is not made one's own; one's own is carried on.
-    signer.begin(&facts, keyring).unwrap();
+    signer.begin(&facts, keyring, stamping).unwrap();
     signer.known(&signed, &sealed.statement).unwrap();
     let key = PrivateKey::generate(Algorithm::Rsa4096).unwrap();
     let stranger = Signer::new("test.rsa.pub", key).unwrap();
@@ -479,20 +488,21 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
     let seed_index = Index::read(&seed, keyring).unwrap();
     for signer_of_it in [None, Some(&stranger)] {
         seed_index.write(&index, signer_of_it, EPOCH).unwrap();
-        said.push(refused(
-            signer.index(Some(&index), Stamping::default()).map(|_| ()),
-        ));
+        said.push(refused(signer.index(Some(&index)).map(|_| ())));
     }
-    let stamping = Stamping {
-        begin: true,
-        now: EPOCH,
-    };
-    let bytes = signer.index(Some(&seed), stamping).unwrap();
+    let bytes = signer.index(Some(&seed)).unwrap();
     let made = Index::from_bytes(Path::new(FILE_NAME), &bytes, Some(keyring)).unwrap();
     let names: Vec<&str> = made.entries.iter().map(|entry| &*entry.info.name).collect();
     assert_eq!(names, ["busybox", "git", "hello"]);
     assert_eq!(made.entries[2].size, whole.len() as u64);
     assert_eq!(Stamp::of(&made.description).unwrap().serial, 1);
+    // Whom it joins, and when it was, was said once.
+    said.push(refused(signer.begin(&facts, &Keyring::default(), stamping)));
+    let mut later = stamping;
+    later.now.0 += 1;
+    said.push(refused(signer.begin(&facts, keyring, later)));
+    signer.begin(&facts, keyring, stamping).unwrap();
+    signer.known(&signed, &sealed.statement).unwrap();
     let recording = polpo_build::recording::Recording::default();
     said.push(refused(signer.recorded(&recording)));
     let wrong = signer.rebuilt(
@@ -522,6 +532,8 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
         the statement about hello-1.0-r2.apk is not what this key stated of this very build
         index APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
         index APKINDEX.tar.gz: the signature by test.rsa.pub is wrong: the file was changed after it was signed, or another key of that name signed it; get both again from their source
+        an index was to be joined by the keys, and stamped with the time, that were named first; these are others
+        an index was to be joined by the keys, and stamped with the time, that were named first; these are others
         the plan that was committed to records nothing, or all that was recorded is known
         this key was opened for something else
         ");
@@ -643,7 +655,7 @@ fn neighbours_of_the_same_user_get_nothing_of_the_signer() {
     }
     // It serves all the same.
     assert!(matches!(
-        signer.index(None, Stamping::default()),
+        signer.index(None),
         Err(SigningError::Refused { .. })
     ));
 }

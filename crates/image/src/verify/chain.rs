@@ -1,7 +1,6 @@
 //! From a package back to what it was built from and with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use apk::dependency::Identity;
 use apk::index::IndexEntry;
@@ -50,6 +49,9 @@ pub struct Grounds<'a> {
 /// The record of what was found in a package, by the SHA-256 of its file.
 const FACTS: &str = "package-facts-1";
 
+/// The record of the SHA-256 that the file has which begins with a head (see [`Package::head`]).
+const HEADS: &str = "package-heads-1";
+
 /// Bytes of a bill of materials in a package.
 const BILL: u64 = 64 << 20;
 
@@ -80,15 +82,8 @@ struct Billed {
 }
 
 impl Looked {
-    /// Reads the package at `path`, which `is_wanted` must be content with. What was once found in a file
-    /// with its SHA-256 is not looked for again.
-    pub(super) fn read(
-        path: &Path,
-        store: &Store,
-        is_wanted: impl FnOnce(&Package) -> Result<(), PackageError>,
-    ) -> Result<Looked, LookError> {
-        let package = Package::open(path)?;
-        is_wanted(&package)?;
+    /// Reads a package. What was once found in a file with its SHA-256 is not looked for again.
+    pub(super) fn whole(package: Package, store: &Store) -> Result<Looked, LookError> {
         let digest = package.digest()?;
         let facts = match store.record_get(FACTS, &digest)? {
             Some(facts) => facts,
@@ -103,6 +98,26 @@ impl Looked {
             facts,
             digest,
         })
+    }
+
+    /// What the head of a package stands for: once the whole was seen, the data is not read again. This is
+    /// for what was made of the package, and says nothing of how its file is now.
+    fn meant(package: Package, store: &Store) -> Result<Looked, LookError> {
+        let Some(head) = package.head()? else {
+            return Looked::whole(package, store);
+        };
+        if let Some(digest) = store.record_get(HEADS, &head)?
+            && let Some(facts) = store.record_get(FACTS, &digest)?
+        {
+            return Ok(Looked {
+                package,
+                facts,
+                digest,
+            });
+        }
+        let looked = Looked::whole(package, store)?;
+        store.record_put(HEADS, &head, &looked.digest)?;
+        Ok(looked)
     }
 }
 
@@ -221,7 +236,7 @@ impl<'a> Grounds<'a> {
         findings
     }
 
-    /// Brings the package that an index lists, and looks at it as a whole.
+    /// Brings the package that an index lists, and looks at what it is meant to be.
     pub(super) async fn look(
         &self,
         repository: &LoadedRepository,
@@ -232,7 +247,11 @@ impl<'a> Grounds<'a> {
             .package(repository, entry, self.reporter)
             .await?;
         let (store, wanted) = (self.access.store().clone(), entry.clone());
-        let read = move || Looked::read(&brought, &store, |package| package.check_entry(&wanted));
+        let read = move || {
+            let package = Package::open(&brought)?;
+            package.check_entry(&wanted)?;
+            Looked::meant(package, &store)
+        };
         let looked = tokio::task::spawn_blocking(read).await;
         looked
             .unwrap_or(Err(LookError::BrokenOff))

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use apk::database::{Database, DatabaseError, InstalledPackage};
 use apk::dependency::Dependency;
-use apk::index::IndexEntry;
+use apk::index::{IndexEntry, IndexError};
 use apk::package::{Manifest, PackageError, PackageInfo};
 use apk::repository::RepositoryError;
 use apk::signature::Keyring;
@@ -79,6 +79,9 @@ pub enum VerifyError {
     #[error("the check was broken off")]
     BrokenOff,
     /// It is no index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A repository can't be read.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// It, or a file beside it, can't be read.
@@ -254,7 +257,7 @@ async fn installed<'i>(
         Err(refused) => parts.push(Finding::failed(refused.to_string())),
         Ok(looked) => {
             parts.push(Finding::proven(format!(
-                "its file {} is what the index names, and its data has the hashes it names",
+                "the index names the file {} whose data has the hashes it names",
                 looked.digest
             )));
             if looked.package.scripts() != &installed.scripts {

@@ -1,7 +1,5 @@
 //! Packages and indexes by themselves, as files of this machine.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use apk::index::{Freshness, Index};
@@ -10,7 +8,7 @@ use apk::repository::{Layout, LoadedRepository, Location, Repository, Repository
 use apk::signature::SignatureError;
 use archive::Limits;
 use attest::slsa;
-use base::{Arch, Digest, DigestReader};
+use base::Arch;
 use store::WriteError;
 
 use super::chain::{Looked, counted, origins};
@@ -25,7 +23,7 @@ pub async fn verify_package(
     path: &Path,
     grounds: Grounds<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    let looked = Looked::read(path, grounds.access.store(), |_| Ok(()))?;
+    let looked = Looked::whole(Package::open(path)?, grounds.access.store())?;
     let package = &looked.package;
     let mut findings = vec![Finding::proven(
         "its control part and its data have the hashes that name them".to_owned(),
@@ -38,6 +36,17 @@ pub async fn verify_package(
         }
         Some((_, Err(unreadable))) => {
             findings.push(Finding::failed(unreadable.to_string()));
+            None
+        }
+        // Rebuilders state what they do about what an index lists.
+        None if grounds
+            .repositories
+            .iter()
+            .any(|other| other.proof.is_some()) =>
+        {
+            let message =
+                "no signed index that was given lists it, so nobody states a rebuild of it";
+            findings.push(Finding::failed(message.to_owned()));
             None
         }
         None if grounds.repositories.is_empty() => None,
@@ -103,14 +112,15 @@ pub fn verify_index(
     freshness: Freshness,
     grounds: Grounds<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    let digest = digest_of(path)?;
     let repository = Repository {
         location: Location::Folder(path.to_owned()),
         layout: Layout::Index,
         tag: None,
     };
-    let signer = Index::signer(path, grounds.keyring);
-    let loaded = repository.open(arch, None, Some(grounds.access.store()))?;
+    let (digest, signer) = Index::signer(path, grounds.keyring)?;
+    // What is read again is held to the keys again.
+    let keyring = signer.is_ok().then_some(grounds.keyring);
+    let loaded = repository.open(arch, keyring, Some(grounds.access.store()))?;
     let stamp = loaded.stamp();
     let fresh = freshness.check(stamp, None);
     let findings = vec![
@@ -132,16 +142,6 @@ pub fn verify_index(
         slsa_level: None,
         findings,
     })
-}
-
-fn digest_of(path: &Path) -> Result<Digest, WriteError> {
-    let failed = WriteError::at("read", path);
-    let read = || {
-        let mut reader = DigestReader::new(File::open(path)?);
-        io::copy(&mut reader, &mut io::sink())?;
-        Ok(reader.finish().1)
-    };
-    read().map_err(failed)
 }
 
 /// The packages that an index lists, as far as they lie beside it.

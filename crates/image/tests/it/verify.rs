@@ -5,7 +5,9 @@ use attest::bundle::Bundle;
 use attest::intoto::{Statement, Subject};
 use attest::trust::Trust;
 use base::{Digest, Silent};
-use image::verify::{Grounds, Standing, VerifyError, VerifyReport, VerifyRequest, verify};
+use image::verify::{
+    Grounds, Standing, VerifyError, VerifyReport, VerifyRequest, verify, verify_package,
+};
 use image::{Attaching, BuiltImage, Form, SIGNATURE, Signer};
 use key::{Algorithm, PrivateKey};
 use oci::{Companion, Descriptor, Layout, Manifest, media_type};
@@ -58,20 +60,28 @@ fn report(bed: &Bed, layout: &Layout, key: &PrivateKey) -> VerifyReport {
 }
 
 fn verified(bed: &Bed, layout: &Layout, key: &PrivateKey) -> Result<VerifyReport, VerifyError> {
+    on_grounds(bed, key, async |grounds| {
+        verify(&VerifyRequest {
+            policy: None,
+            layout,
+            tag: Some("latest"),
+            arch: ARCH,
+            grounds,
+        })
+        .await
+    })
+}
+
+/// What is verified with the bed's repository and this key.
+fn on_grounds<T>(bed: &Bed, key: &PrivateKey, work: impl AsyncFnOnce(Grounds<'_>) -> T) -> T {
     let trust = Trust::of_keys(vec![key.public().unwrap()]);
     let store = bed.store();
-    wait(verify(&VerifyRequest {
-        policy: None,
-        layout,
-        tag: Some("latest"),
-        arch: ARCH,
-        grounds: Grounds {
-            trust: &trust,
-            repositories: &bed.repositories(),
-            access: &access(&store),
-            keyring: &bed.keyring(),
-            reporter: &Silent,
-        },
+    wait(work(Grounds {
+        trust: &trust,
+        repositories: &bed.repositories(),
+        access: &access(&store),
+        keyring: &bed.keyring(),
+        reporter: &Silent,
     }))
 }
 
@@ -114,13 +124,13 @@ fn an_honest_image() {
     ├─? 2 packages are installed
     │ ├─? base 1.0-r0
     │ │ ├─✓ a signed index lists it as Q1…
-    │ │ ├─✓ its file sha256:… is what the index names, and its data has the hashes it names
+    │ │ ├─✓ the index names the file sha256:… whose data has the hashes it names
     │ │ ├─✓ its file is signed by test.rsa.pub
     │ │ ├─? no provenance lies beside it: nobody says how it was built
     │ │ └─? it names no sources: to this check it is an opaque binary
     │ └─? hello 1.0-r0
     │   ├─✓ a signed index lists it as Q1…
-    │   ├─✓ its file sha256:… is what the index names, and its data has the hashes it names
+    │   ├─✓ the index names the file sha256:… whose data has the hashes it names
     │   ├─✓ its file is signed by test.rsa.pub
     │   ├─? no provenance lies beside it: nobody says how it was built
     │   └─✓ its SBOM names what it was built from
@@ -232,22 +242,7 @@ fn caught(layers: &[Vec<u8>]) -> String {
     let bed = Bed::with_hello();
     let key = key();
     let layout = stacked(&bed, &key, layers);
-    let trust = Trust::of_keys(vec![key.public().unwrap()]);
-    let store = bed.store();
-    let found = wait(verify(&VerifyRequest {
-        policy: None,
-        layout: &layout,
-        tag: None,
-        arch: ARCH,
-        grounds: Grounds {
-            trust: &trust,
-            repositories: &bed.repositories(),
-            access: &access(&store),
-            keyring: &bed.keyring(),
-            reporter: &Silent,
-        },
-    }));
-    match found {
+    match verified(&bed, &layout, &key) {
         Ok(report) => drawn(&report)
             .lines()
             .filter(|line| line.contains('✗'))
@@ -348,10 +343,21 @@ fn what_is_remembered_hides_nothing() {
         "the same is found again"
     );
 
-    // A package's file that was whole when it was looked at before.
+    // A package's file that was whole when it was looked at before: the image was made of what it was,
+    // and by itself it is no good any more. Cut off, it is not even what the index lists.
     let path = bed.path("packages/x86_64/hello-1.0-r0.apk");
+    let package = || {
+        on_grounds(&bed, &key, async |grounds| {
+            verify_package(&path, grounds).await
+        })
+    };
+    assert!(package().unwrap().is_good());
     let whole = std::fs::read(&path).unwrap();
     damage(&path);
+    assert_eq!(report(&bed, &layout, &key), first);
+    let refused = package().unwrap_err().to_string();
+    assert!(refused.contains("datahash"), "{refused}");
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let found = report(&bed, &layout, &key);
     assert!(!found.is_good(), "{found}");
     std::fs::write(&path, whole).unwrap();

@@ -40,6 +40,13 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
         .linters
         .levels()
         .map_err(|error| Failure::Usage(error.to_string()))?;
+    let stamping = Stamping {
+        begin: arguments.stamp_index,
+        now: match arguments.target.source_date_epoch {
+            0 => settings::now(),
+            given => Epoch(given),
+        },
+    };
     let mut dependencies = Vec::new();
     for Loaded {
         path,
@@ -63,13 +70,7 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             network,
             recording,
             out: &arguments.out_dir,
-            stamping: Stamping {
-                begin: arguments.stamp_index,
-                now: match arguments.target.source_date_epoch {
-                    0 => settings::now(),
-                    given => Epoch(given),
-                },
-            },
+            stamping,
             signer: signer.as_ref(),
             namespace: &arguments.namespace,
             recipe: Some(record),

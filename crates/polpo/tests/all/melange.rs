@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use archive::tree::Node;
-use testkit::{Finished, Program};
+use testkit::{Finished, ISC, Program};
 
 use crate::yard::{json, package};
 
@@ -149,20 +149,6 @@ fn packages_are_indexed_and_signed() {
     scene.says(&["sign", "-k", "melange.rsa", HELLO]);
     assert_eq!(fs::read(scene.path(HELLO)).unwrap(), once);
 }
-
-/// What people write at the top of their licence.
-const ISC: &str = "Copyright 2020 A. Person
-
-Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee
-is hereby granted, provided that the above copyright notice and this permission notice appear in all
-copies.
-
-THE SOFTWARE IS PROVIDED \"AS IS\" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE
-INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE
-FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS
-OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING
-OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
-";
 
 #[test]
 fn licences_are_checked() {

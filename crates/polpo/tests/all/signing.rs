@@ -108,6 +108,16 @@ fn secret(key: &PrivateKey) -> [Vec<u8>; 2] {
     [prime, reversed]
 }
 
+/// Builds the shop's package; by whose key is to follow.
+const BUILD: [&str; 6] = [
+    "build",
+    "hello.yaml",
+    "-r",
+    "seed",
+    "-k",
+    "keys/test.rsa.pub",
+];
+
 #[test]
 fn what_builds_has_neither_the_key_nor_its_password() {
     let shop = shop("sleep 300");
@@ -118,14 +128,7 @@ fn what_builds_has_neither_the_key_nor_its_password() {
     let mut build = polpo(&shop.path("store"))
         .folder(&shop.path(""))
         .env("POLPO_KEY_PASSWORD", PASSWORD)
-        .args([
-            "build",
-            "hello.yaml",
-            "-r",
-            "seed",
-            "-k",
-            "keys/test.rsa.pub",
-        ])
+        .args(BUILD)
         .args(["--signing-key", "sealed.rsa"]);
     let mut build = build
         .command()
@@ -227,14 +230,7 @@ fn the_signer_may_be_another_user() {
             .env("POLPO_STORE", shop.path("store"))
             .env("POLPO_PROGRESS", "lines")
             .folder(&shop.path(""))
-            .args([
-                "build",
-                "hello.yaml",
-                "-r",
-                "seed",
-                "-k",
-                "keys/test.rsa.pub",
-            ])
+            .args(BUILD)
             .args([
                 "--signing-key",
                 "keys/test.rsa",
