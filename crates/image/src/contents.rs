@@ -23,8 +23,11 @@ const KEPT: [&str; 4] = ["usr/lib/apk/db/", "lib/apk/db/", "etc/apk/", BILLS];
 /// The folder of packages' own bills of materials.
 const BILLS: &str = "var/lib/db/sbom/";
 
-/// The record of what layers hold, by their digests.
-const KNOWN: &str = "layer-contents";
+/// The record of what is kept of layers, by their digests.
+const KNOWN_KEPT: &str = "layer-kept";
+
+/// The record of the entries of layers, by their digests.
+const KNOWN_FILES: &str = "layer-files";
 
 /// The largest file that is kept in memory.
 const KEPT_LIMIT: u64 = 64 << 20;
@@ -173,11 +176,13 @@ impl Checksum {
     }
 }
 
+/// Entries by path; the root, if a layer has it, is `.`.
+pub(crate) type Files = BTreeMap<String, ImageFile>;
+
 /// What an image's layers hold together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
-    /// By path; the root, if a layer has it, is `.`.
-    pub(crate) files: BTreeMap<String, ImageFile>,
+    pub(crate) files: Files,
     /// apk's database and packages' SBOMs, with their bytes.
     pub(crate) kept: FileTree,
 }
@@ -375,19 +380,18 @@ pub(crate) fn read(layout: &Layout, image: &ResolvedImage) -> Result<Contents, C
     Ok(contents)
 }
 
-/// A file as it is remembered.
+/// A file or folder that is kept, as it is remembered.
 #[derive(Serialize, Deserialize)]
-struct KnownFile {
-    #[serde(flatten)]
-    file: ImageFile,
-    /// Its bytes, where they are kept.
+struct KnownNode {
+    path: String,
+    /// A file's bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<String>,
 }
 
 /// What layers are, whatever they are called, and how they were read: a reader that looks at more has
 /// another number.
-fn key(image: &ResolvedImage) -> Digest {
+pub(crate) fn key(image: &ResolvedImage) -> Digest {
     let mut words = vec!["1".to_owned(), image.manifest.layers.len().to_string()];
     for layer in &image.manifest.layers {
         words.extend([layer.media_type.clone(), layer.digest.hex()]);
@@ -401,30 +405,45 @@ fn key(image: &ResolvedImage) -> Digest {
     hasher.finish()
 }
 
-/// What layers of these digests hold, if they were read before; bills of materials are without their
-/// bytes. Whether the layers still are what their digests say is left to the caller.
-pub(crate) fn known(store: &Store, image: &ResolvedImage) -> Result<Option<Contents>, StoreError> {
-    let Some(known) = store.record_get::<Vec<KnownFile>>(KNOWN, &key(image))? else {
+/// Whether layers of these digests were read before.
+pub(crate) fn are_known(store: &Store, image: &ResolvedImage) -> bool {
+    let key = key(image);
+    store.has_record(KNOWN_KEPT, &key) && store.has_record(KNOWN_FILES, &key)
+}
+
+/// What is kept of layers of these digests, if they were read before, without bills of materials. Whether
+/// the layers still are what their digests say is left to the caller.
+pub(crate) fn known_kept(
+    store: &Store,
+    image: &ResolvedImage,
+) -> Result<Option<FileTree>, StoreError> {
+    let Some(known) = store.record_get::<Vec<KnownNode>>(KNOWN_KEPT, &key(image))? else {
         return Ok(None);
     };
-    let mut contents = Contents::default();
-    for KnownFile { file, bytes } in known {
-        let path = file.header.path.clone();
-        let keep = KEPT.iter().any(|folder| path.starts_with(folder));
-        let node = match (&file.header.kind, bytes) {
-            (EntryKind::Directory, _) if keep => Some(Node::new(NodeKind::Directory)),
-            (EntryKind::File { .. }, Some(bytes)) => match STANDARD.decode(bytes) {
-                Ok(bytes) => Some(Node::file(bytes)),
-                Err(_) => return Ok(None),
-            },
-            _ => None,
+    let mut kept = FileTree::default();
+    for KnownNode { path, bytes } in known {
+        let bytes = bytes.map(|bytes| STANDARD.decode(bytes)).transpose();
+        let (Ok(path), Ok(bytes)) = (TreePath::new(&path), bytes) else {
+            return Ok(None);
         };
-        if let (Some(node), Ok(path)) = (node, TreePath::new(&path)) {
-            contents.kept.insert(path, node);
-        }
-        contents.files.insert(path, file);
+        let folder = || Node::new(NodeKind::Directory);
+        kept.insert(path, bytes.map_or_else(folder, Node::file));
     }
-    Ok(Some(contents))
+    Ok(Some(kept))
+}
+
+/// The entries of layers of these digests, as [`known_kept`] gives what is kept of them.
+pub(crate) fn known_files(
+    store: &Store,
+    image: &ResolvedImage,
+) -> Result<Option<Files>, StoreError> {
+    let known = store.record_get::<Vec<ImageFile>>(KNOWN_FILES, &key(image))?;
+    Ok(known.map(|files| {
+        let by_path = files
+            .into_iter()
+            .map(|file| (file.header.path.clone(), file));
+        by_path.collect()
+    }))
 }
 
 /// Remembers what layers hold, once their digests were checked.
@@ -433,19 +452,20 @@ pub(crate) fn remember(
     image: &ResolvedImage,
     contents: &Contents,
 ) -> Result<(), StoreError> {
-    let files = contents.files.iter();
-    let known: Vec<KnownFile> = files
-        .map(|(path, file)| {
-            let node = contents.kept.get(path).filter(|_| !path.starts_with(BILLS));
-            let bytes = node.and_then(|node| match &node.kind {
-                NodeKind::File { content, .. } => content.read().ok(),
-                _ => None,
-            });
-            KnownFile {
-                file: file.clone(),
-                bytes: bytes.map(|bytes| STANDARD.encode(bytes)),
+    let key = key(image);
+    let mut kept = Vec::new();
+    for (path, node) in contents.kept.iter() {
+        let bytes = match &node.kind {
+            NodeKind::Directory => None,
+            NodeKind::File { content, .. } if !path.as_str().starts_with(BILLS) => {
+                Some(STANDARD.encode(content.read().map_err(StoreError::Input)?))
             }
-        })
-        .collect();
-    store.record_put(KNOWN, &key(image), &known)
+            _ => continue,
+        };
+        let path = path.as_str().to_owned();
+        kept.push(KnownNode { path, bytes });
+    }
+    store.record_put(KNOWN_KEPT, &key, &kept)?;
+    let files: Vec<&ImageFile> = contents.files.values().collect();
+    store.record_put(KNOWN_FILES, &key, &files)
 }

@@ -452,6 +452,11 @@ impl Store {
         Ok(file.commit()?)
     }
 
+    /// Whether there is a record of this kind about `key`, whatever it says.
+    pub fn has_record(&self, kind: &str, key: &Digest) -> bool {
+        self.record_path(kind, key).exists()
+    }
+
     fn record_path(&self, kind: &str, key: &Digest) -> PathBuf {
         let mut path = self.session.root.join("records");
         path.push(kind);

@@ -46,8 +46,12 @@ pub struct Grounds<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
-/// The record of what was found in a package, by the SHA-256 of its file.
-const FACTS: &str = "package-facts-1";
+/// The record of the entries of a package, by the SHA-256 of its file: every hash in it is right.
+const MANIFEST: &str = "package-entries";
+
+/// The record of what a package's own bill of materials says it was built from, if it has one. It is
+/// written last.
+const BILLED: &str = "package-billed";
 
 /// The record of the SHA-256 that the file has which begins with a head (see [`Package::head`]).
 const HEADS: &str = "package-heads-1";
@@ -55,20 +59,13 @@ const HEADS: &str = "package-heads-1";
 /// Bytes of a bill of materials in a package.
 const BILL: u64 = 64 << 20;
 
-/// A package that was looked at.
+/// A package that was looked at, with every hash in it.
 pub(super) struct Looked {
     pub(super) package: Package,
-    pub(super) facts: Facts,
-    /// SHA-256 of its file.
-    pub(super) digest: Digest,
-}
-
-/// What a package holds, every hash in it checked.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Facts {
-    pub(super) manifest: Manifest,
     /// What its own bill of materials says it was built from, if it has one.
     bill: Option<Vec<Billed>>,
+    /// SHA-256 of its file.
+    pub(super) digest: Digest,
 }
 
 /// Something that a package's own bill of materials names as a source.
@@ -85,17 +82,22 @@ impl Looked {
     /// Reads a package. What was once found in a file with its SHA-256 is not looked for again.
     pub(super) fn whole(package: Package, store: &Store) -> Result<Looked, LookError> {
         let digest = package.digest()?;
-        let facts = match store.record_get(FACTS, &digest)? {
-            Some(facts) => facts,
+        let known = match store.has_record(MANIFEST, &digest) {
+            true => store.record_get(BILLED, &digest)?,
+            false => None,
+        };
+        let bill = match known {
+            Some(bill) => bill,
             None => {
-                let facts = Facts::of(&package)?;
-                store.record_put(FACTS, &digest, &facts)?;
-                facts
+                let (manifest, bill) = contents(&package)?;
+                store.record_put(MANIFEST, &digest, &manifest)?;
+                store.record_put(BILLED, &digest, &bill)?;
+                bill
             }
         };
         Ok(Looked {
             package,
-            facts,
+            bill,
             digest,
         })
     }
@@ -107,11 +109,12 @@ impl Looked {
             return Looked::whole(package, store);
         };
         if let Some(digest) = store.record_get(HEADS, &head)?
-            && let Some(facts) = store.record_get(FACTS, &digest)?
+            && store.has_record(MANIFEST, &digest)
+            && let Some(bill) = store.record_get(BILLED, &digest)?
         {
             return Ok(Looked {
                 package,
-                facts,
+                bill,
                 digest,
             });
         }
@@ -121,29 +124,30 @@ impl Looked {
     }
 }
 
-impl Facts {
-    fn of(package: &Package) -> Result<Facts, PackageError> {
-        let info = package.info();
-        let wanted = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
-        let mut document = None;
-        let manifest = package.visit(&Limits::default(), |entry, content| {
-            let fits = matches!(entry.kind, EntryKind::File { size } if size <= BILL);
-            if fits && entry.path == wanted {
-                let mut bytes = Vec::new();
-                let read = content.read_to_end(&mut bytes);
-                read.map_err(|source| PackageError::Read {
-                    path: package.path().to_owned(),
-                    source,
-                })?;
-                document = Document::from_json(&bytes).ok();
-            }
-            Ok::<(), PackageError>(())
-        })?;
-        Ok(Facts {
-            manifest,
-            bill: document.as_ref().map(Billed::all),
-        })
-    }
+/// The entries of a package that was looked at before.
+pub(super) fn manifest(store: &Store, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
+    store.record_get(MANIFEST, digest)
+}
+
+/// Reads the whole package.
+fn contents(package: &Package) -> Result<(Manifest, Option<Vec<Billed>>), PackageError> {
+    let info = package.info();
+    let wanted = format!("{BILLS}/{}-{}.spdx.json", info.name, info.version);
+    let mut document = None;
+    let manifest = package.visit(&Limits::default(), |entry, content| {
+        let fits = matches!(entry.kind, EntryKind::File { size } if size <= BILL);
+        if fits && entry.path == wanted {
+            let mut bytes = Vec::new();
+            let read = content.read_to_end(&mut bytes);
+            read.map_err(|source| PackageError::Read {
+                path: package.path().to_owned(),
+                source,
+            })?;
+            document = Document::from_json(&bytes).ok();
+        }
+        Ok::<(), PackageError>(())
+    })?;
+    Ok((manifest, document.as_ref().map(Billed::all)))
 }
 
 impl Billed {
@@ -329,7 +333,7 @@ impl<'a> Grounds<'a> {
             Some((repository, entry)) => self.made(repository, entry, &looked.digest).await,
             None => Ok(None),
         };
-        origins(made, &looked.facts)
+        origins(made, looked)
     }
 
     /// Follows what packages were built with back to where nobody says how it came about.
@@ -442,7 +446,7 @@ impl Source {
 /// What is known of a package's making, by whoever is trusted and by the package itself.
 pub(super) fn origins(
     made: Result<Option<Made>, String>,
-    facts: &Facts,
+    looked: &Looked,
 ) -> (Vec<Finding>, Option<Made>) {
     let (provenance, made) = match made {
         Ok(Some(made)) => {
@@ -466,7 +470,7 @@ pub(super) fn origins(
             (Finding::unproven(message), None)
         }
     };
-    let sources = sources(facts.bill.as_deref(), made.as_ref());
+    let sources = sources(looked.bill.as_deref(), made.as_ref());
     (vec![provenance, sources], made)
 }
 

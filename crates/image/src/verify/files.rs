@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use apk::package::{Entry, EntryKind as PackageKind};
+use apk::package::{Entry, EntryKind as PackageKind, Manifest};
 use archive::tar::{EntryKind, Header};
+use base::Digest;
 
 use super::{Checked, Finding};
-use crate::contents::{Contents, ImageFile};
+use crate::contents::{Files, ImageFile};
 
 /// Files of packages that accounts and certificates of an image file add to.
 const AMENDED: [&str; 7] = [
@@ -82,8 +83,27 @@ fn is_key(path: &str) -> bool {
         .is_some_and(|name| !name.contains('/') && name.ends_with(".pub"))
 }
 
-/// Checks every file of the image against the package that the database says it is from.
-pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
+/// The record of what [`check`] found. What it says comes of what [`key`] is of alone, and of its code: when
+/// it looks at more, the record has another name.
+pub(super) const FOUND: &str = "files-found";
+
+/// What [`check`] goes by, of layers with the key `layers`: the database is in them.
+pub(super) fn key(layers: &Digest, checked: &[Checked<'_>]) -> Digest {
+    let packages = checked.iter().map(|package| {
+        let info = package.info();
+        (&info.name, &info.version, &package.original)
+    });
+    let words: Vec<_> = packages.collect();
+    Digest::of(format!("{layers} {words:?}").as_bytes())
+}
+
+/// Checks every file of the image against the package that the database says it is from. `manifests` are
+/// those of the packages whose original is known.
+pub(super) fn check(
+    files: &Files,
+    checked: &[Checked<'_>],
+    manifests: &BTreeMap<Digest, Manifest>,
+) -> Finding {
     let mut parts = Vec::new();
     let mut owned: BTreeSet<String> = BTreeSet::new();
     let mut directories: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
@@ -94,7 +114,8 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
         let originals: BTreeMap<&str, &Entry> = package
             .original
             .iter()
-            .flat_map(|(manifest, _)| &manifest.entries)
+            .filter_map(|digest| manifests.get(digest))
+            .flat_map(|manifest| &manifest.entries)
             .map(|entry| (entry.path.as_str(), entry))
             .collect();
         let mut listed: BTreeSet<String> = BTreeSet::new();
@@ -117,7 +138,7 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
                         "/{path} of {title} has another checksum in the installed database"
                     )));
                 }
-                match compare(&path, &originals, contents.files.get(&path)) {
+                match compare(&path, &originals, files.get(&path)) {
                     Ok(changes) if changes.is_empty() => equal += 1,
                     Ok(changes) => {
                         let changes = changes.join(" and ");
@@ -132,7 +153,7 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
         for entry in originals.values() {
             if entry.is_directory() {
                 directories.entry(&entry.path).or_default().push(entry);
-            } else if !contents.files.contains_key(&entry.path) && !listed.contains(&entry.path) {
+            } else if !files.contains_key(&entry.path) && !listed.contains(&entry.path) {
                 // What the package has and the database doesn't: another package must have it.
                 parts.push(Finding::failed(format!(
                     "/{} of {title} is missing",
@@ -140,10 +161,10 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
                 )));
             }
         }
-        owned.append(&mut listed);
+        owned.extend(listed);
     }
     for path in directories.keys() {
-        match contents.files.get(*path).map(|file| &file.header.kind) {
+        match files.get(*path).map(|file| &file.header.kind) {
             Some(EntryKind::Directory) => {}
             // A link to where another package has its directory is compared with its own package.
             Some(EntryKind::Symlink { .. }) if owned.contains(*path) => {}
@@ -155,13 +176,13 @@ pub(super) fn check(contents: &Contents, checked: &[Checked<'_>]) -> Finding {
     }
     let mut made = 0_u64;
     let mut others = Vec::new();
-    for (path, file) in &contents.files {
+    for (path, file) in files {
         if file.header.kind == EntryKind::Directory {
             let brought = directories.get(path.as_str()).map(Vec::as_slice);
             others.extend(directory(path, &file.header, brought.unwrap_or_default()));
             continue;
         }
-        if let Err(reason) = hard_link(file, contents) {
+        if let Err(reason) = hard_link(file, files) {
             parts.push(Finding::failed(format!("/{path} {reason}")));
         }
         if owned.contains(path) {
@@ -317,11 +338,11 @@ fn directory(path: &str, found: &Header, brought: &[&Entry]) -> Option<Finding> 
 
 /// A hard link has to name a file that is still the one it named, with its mode and owner: some
 /// programs give the file those of the link.
-fn hard_link(link: &ImageFile, contents: &Contents) -> Result<(), String> {
+fn hard_link(link: &ImageFile, files: &Files) -> Result<(), String> {
     let EntryKind::HardLink { target } = &link.header.kind else {
         return Ok(());
     };
-    let named = contents.files.get(target).filter(|file| {
+    let named = files.get(target).filter(|file| {
         matches!(
             file.header.kind,
             EntryKind::File { .. } | EntryKind::HardLink { .. }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use apk::database::{Database, DatabaseError, InstalledPackage};
 use apk::dependency::Dependency;
 use apk::index::{IndexEntry, IndexError};
-use apk::package::{Manifest, PackageError, PackageInfo};
+use apk::package::{PackageError, PackageInfo};
 use apk::repository::RepositoryError;
 use apk::signature::Keyring;
 use attest::spdx::Document;
@@ -25,7 +25,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use oci::{Layout, LayoutError};
 
-use crate::contents::{self, ContentsError};
+use crate::contents::{self, Contents, ContentsError};
 
 use chain::{LookError, Made};
 
@@ -105,8 +105,8 @@ struct Checked<'a> {
     installed: &'a InstalledPackage,
     /// What a signed index says of it, if one lists it.
     listed: Option<IndexEntry>,
-    /// The .apk's entries and SHA-256, if the repository has this very package.
-    original: Option<(Manifest, Digest)>,
+    /// The .apk's SHA-256, if the repository has this very package.
+    original: Option<Digest>,
 }
 
 impl Checked<'_> {
@@ -127,24 +127,27 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     let image = layout.image(request.tag, request.arch)?;
     let digest = image.descriptor.digest;
     let store = request.grounds.access.store();
-    let known = contents::known(store, &image)?;
     // What is known of layers with these digests holds for these if they have them.
-    let hashing = known.is_some().then(|| {
+    let hashing = contents::are_known(store, &image).then(|| {
         let (layout, layers) = (layout.clone(), image.manifest.layers.clone());
         tokio::task::spawn_blocking(move || {
             let mut layers = layers.iter();
             layers.try_for_each(|layer| layout.open_blob(layer).map(drop))
         })
     });
-    let contents = match known {
-        Some(contents) => contents,
+    let read = || -> Result<Contents, VerifyError> {
+        let contents = contents::read(layout, &image)?;
+        contents::remember(store, &image, &contents)?;
+        Ok(contents)
+    };
+    let (kept, files) = match contents::known_kept(store, &image)? {
+        Some(kept) => (kept, None),
         None => {
-            let contents = contents::read(layout, &image)?;
-            contents::remember(store, &image, &contents)?;
-            contents
+            let contents = read()?;
+            (contents.kept, Some(contents.files))
         }
     };
-    let database = Database::read(&contents.kept)?;
+    let database = Database::read(&kept)?;
 
     let layers = match image.manifest.layers.len() {
         1 => "the layer".to_owned(),
@@ -167,22 +170,38 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
         made.extend(stated);
     }
     drop(work);
-    if let Some(hashing) = hashing {
-        hashing.await.map_err(|_| VerifyError::BrokenOff)??;
-    }
     let title = match packages.len() {
         1 => "1 package is installed".to_owned(),
         count => format!("{count} packages are installed"),
     };
     findings.push(Finding::group(title, packages));
     findings.extend(request.grounds.built_with(&made).await);
-    findings.push(files::check(&contents, &checked));
+    let key = files::key(&contents::key(&image), &checked);
+    findings.push(match store.record_get(files::FOUND, &key)? {
+        Some(found) => found,
+        None => {
+            let known =
+                files.map_or_else(|| contents::known_files(store, &image), |it| Ok(Some(it)));
+            let files = known?.map_or_else(|| read().map(|contents| contents.files), Ok)?;
+            let mut manifests = BTreeMap::new();
+            for digest in checked.iter().filter_map(|package| package.original) {
+                let manifest = chain::manifest(store, &digest)?;
+                manifests.insert(digest, manifest.ok_or(VerifyError::BrokenOff)?);
+            }
+            let found = files::check(&files, &checked, &manifests);
+            store.record_put(files::FOUND, &key, &found)?;
+            found
+        }
+    });
     findings.push(keys(&database, request.grounds.keyring));
     findings.extend(sboms.iter().map(|sbom| same_packages(sbom, &checked)));
     if sboms.is_empty() {
         findings.push(Finding::failed(
             "no trusted SBOM says what is in the image".to_owned(),
         ));
+    }
+    if let Some(hashing) = hashing {
+        hashing.await.map_err(|_| VerifyError::BrokenOff)??;
     }
     Ok(VerifyReport {
         subject: Subject::Image(digest),
@@ -273,7 +292,7 @@ async fn installed<'i>(
             let (findings, found) = grounds.origins(of, &looked).await;
             parts.extend(findings);
             made = found;
-            checked.original = Some((looked.facts.manifest, looked.digest));
+            checked.original = Some(looked.digest);
         }
     }
     checked.listed = Some(entry);
@@ -358,7 +377,7 @@ fn same_packages(sbom: &Document, checked: &[Checked<'_>]) -> Finding {
             )));
             continue;
         };
-        if let Some((_, digest)) = &package.original {
+        if let Some(digest) = &package.original {
             let hex = digest.hex();
             let agrees = element
                 .checksums

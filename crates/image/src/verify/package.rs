@@ -61,7 +61,7 @@ pub async fn verify_package(
     let (said, made) = match beside {
         Some(bytes) => {
             let made = grounds.read_statements(&bytes, &looked.digest).map(Some);
-            origins(made, &looked.facts)
+            origins(made, &looked)
         }
         None => {
             let listed = listed.as_ref();

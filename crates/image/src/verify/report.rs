@@ -1,10 +1,10 @@
 use std::fmt;
 
 use base::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How far something holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Checked and true.
@@ -16,14 +16,14 @@ pub enum Standing {
 }
 
 /// One link of the chain, with the links it consists of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How far it holds: as far as the worst of its parts.
     pub standing: Standing,
     /// What was found, in words, without control characters.
     pub message: String,
     /// What it consists of.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Finding>,
 }
 
