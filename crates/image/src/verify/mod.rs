@@ -34,7 +34,7 @@ pub use package::{verify_index, verify_package};
 pub use policy::Policy;
 pub(crate) use report::plain;
 pub use report::{Finding, Standing, Subject, VerifyReport};
-pub use statements::{Stated, Statements};
+pub use statements::{ATTACHED_LIMIT, Stated, Statements};
 
 /// The folder of packages' own bills of materials.
 const BILLS: &str = "var/lib/db/sbom";

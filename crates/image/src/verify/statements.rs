@@ -21,7 +21,7 @@ use crate::attach::{LEGACY_SIGNATURE, SIGNATURE};
 const ENVELOPE_LIMIT: u64 = 128 << 20;
 
 /// Bytes of all that is attached to an image and read.
-const TOTAL_LIMIT: u64 = 512 << 20;
+pub const ATTACHED_LIMIT: u64 = 512 << 20;
 
 /// What somebody who is trusted says about an image.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Statements {
         let mut statements = Statements::default();
         let mut budget = Budget {
             seen: BTreeSet::new(),
-            left: TOTAL_LIMIT,
+            left: ATTACHED_LIMIT,
         };
         let mut take = |name: String, found: Result<Stated, String>| match found {
             Ok(statement) => statements.trusted.push(statement),
@@ -125,8 +125,8 @@ struct Budget {
 impl Budget {
     fn spend(&mut self, layer: &Descriptor) -> Result<(), String> {
         let left = self.left.checked_sub(layer.size);
-        self.left =
-            left.ok_or_else(|| format!("all that is attached is larger than {TOTAL_LIMIT} bytes"))?;
+        self.left = left
+            .ok_or_else(|| format!("all that is attached is larger than {ATTACHED_LIMIT} bytes"))?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Arch, Digest, Reporter};
 
-use super::{CopyError, CopyReport, CopySettings, Count, Origin};
+use super::{CopyError, CopyReport, CopySettings, Count, Origin, Referrers};
 use crate::registry::{Reference, RegistryError};
 use crate::{Companion, Descriptor, Document, Layout, LayoutError, Platform, REF_NAME, media_type};
 
@@ -95,7 +95,9 @@ pub(super) async fn gather(
         root = origin.document(&part, reporter).await?;
     }
     let listed = match origin {
-        Origin::Layout { layout, .. } if settings.referrers => Some(Listed::of(layout)?),
+        Origin::Layout { layout, .. } if settings.referrers != Referrers::None => {
+            Some(Listed::of(layout)?)
+        }
         _ => None,
     };
     let mut gatherer = Gatherer {
@@ -109,8 +111,11 @@ pub(super) async fn gather(
         tagged: Vec::new(),
     };
     gatherer.with_parts(root.clone(), false).await?;
-    if settings.referrers {
+    if settings.referrers != Referrers::None {
         gatherer.follow().await?;
+    }
+    if let Referrers::Within(limit) = settings.referrers {
+        gatherer.check_size(limit)?;
     }
     Ok(Gathered {
         root,
@@ -229,6 +234,26 @@ impl Gatherer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks how much refers to the image.
+    fn check_size(&self, limit: u64) -> Result<(), CopyError> {
+        let referrers = self.order.iter();
+        let referrers =
+            referrers.filter(|document| self.referrers.contains(&document.descriptor.digest));
+        let parts: BTreeMap<Digest, u64> = referrers
+            .flat_map(|document| document.blobs().into_iter().chain([&document.descriptor]))
+            .map(|part| (part.digest, part.size))
+            .collect();
+        let found = parts.into_values().fold(0, u64::saturating_add);
+        match found <= limit {
+            true => Ok(()),
+            false => Err(CopyError::TooLarge {
+                what: self.origin.shown(),
+                found,
+                limit,
+            }),
+        }
     }
 
     fn too_many(&self) -> CopyError {

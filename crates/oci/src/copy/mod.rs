@@ -39,11 +39,23 @@ pub enum Origin {
     },
 }
 
+/// Whether what refers to an image is copied: signatures, SBOMs, provenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referrers {
+    /// Nothing of it.
+    None,
+    /// All of it.
+    All,
+    /// All of it, if it has no more bytes together: anybody who may write to a repository can
+    /// attach what they like.
+    Within(u64),
+}
+
 /// What is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct CopySettings {
-    /// Also what refers to the image: signatures, SBOMs, provenance.
-    pub referrers: bool,
+    /// Also what refers to the image.
+    pub referrers: Referrers,
     /// The image of this architecture alone, of one that is made for several.
     pub arch: Option<Arch>,
     /// How many blobs are on their way at a time.
@@ -53,7 +65,7 @@ pub struct CopySettings {
 impl Default for CopySettings {
     fn default() -> CopySettings {
         CopySettings {
-            referrers: true,
+            referrers: Referrers::All,
             arch: None,
             parallel: 4,
         }
@@ -157,6 +169,18 @@ pub enum CopyError {
         what: String,
         /// The most that are copied.
         limit: usize,
+    },
+    /// What refers to an image is larger than is wanted.
+    #[error(
+        "what refers to {what} has {found} bytes, and no more than {limit} are looked at; remove from the repository what nobody needs, or copy the image without it"
+    )]
+    TooLarge {
+        /// The image.
+        what: String,
+        /// All its bytes.
+        found: u64,
+        /// The most that are wanted.
+        limit: u64,
     },
 }
 

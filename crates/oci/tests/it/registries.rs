@@ -1,7 +1,7 @@
 //! Debian's registry, skopeo and podman.
 
 use base::{Arch, Digest, Silent};
-use oci::copy::{CopySettings, Origin, to_layout};
+use oci::copy::{CopyError, CopySettings, Origin, Referrers, to_layout};
 use oci::registry::{Pushed, Reference, RegistryError, fallback_tag};
 use oci::{Descriptor, DocumentContents, Index, Layout, media_type};
 use testkit::{Fault, FaultProxy, Program, Registry, Reply, Server};
@@ -316,6 +316,29 @@ fn what_refers_to_an_image_goes_with_it() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0.digest, referrer.digest);
     }
+    // Whoever may write to the repository does not decide how much is brought.
+    let within = |limit, to: &str| {
+        let settings = CopySettings {
+            referrers: Referrers::Within(limit),
+            ..CopySettings::default()
+        };
+        let origin = bed.origin(&name);
+        let to = bed.path(to);
+        wait(to_layout(
+            &origin,
+            &to,
+            Some("copy"),
+            settings,
+            &bed.store,
+            &Silent,
+        ))
+    };
+    let Err(CopyError::TooLarge { found, .. }) = within(1000, "refused") else {
+        panic!("more was brought than was wanted");
+    };
+    assert!(!bed.path("refused").exists());
+    within(found - 1, "refused").unwrap_err();
+    assert_eq!(within(found, "brought").unwrap().referrers.all, 4);
     let other = Registry::start();
     let elsewhere = other.name("mirror/app:v1");
     let report = bed.send(&bed.origin(&name), &[&elsewhere]).unwrap();

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use base::{Arch, Epoch};
-use oci::copy::{CopyReport, CopySettings, Count, Origin, to_layout, to_registry};
+use oci::copy::{CopyReport, CopySettings, Count, Origin, Referrers, to_layout, to_registry};
 use oci::packed::{PackError, pack_docker, pack_layout, unpack_layout};
 use oci::{Layout, ResolvedImage};
 use store::Store;
@@ -50,7 +50,10 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
         .await
         .map_err(|refused| refused.into_failure(&format!("{} was not copied", arguments.source)))?;
     let settings = CopySettings {
-        referrers: !arguments.without_referrers,
+        referrers: match arguments.without_referrers {
+            true => Referrers::None,
+            false => Referrers::All,
+        },
         arch: arguments.arch,
         parallel: arguments.registries.parallel,
     };
@@ -99,7 +102,7 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
         | Place::Erofs(_) => {
             let arch = arguments.arch.unwrap_or(Arch::host());
             let settings = CopySettings {
-                referrers: false,
+                referrers: Referrers::None,
                 arch: Some(arch),
                 ..settings
             };

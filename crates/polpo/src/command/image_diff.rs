@@ -1,6 +1,8 @@
 use std::process::ExitCode;
 
 use image::diff::{DiffRequest, DiffSide, Differences, diff};
+use image::verify::ATTACHED_LIMIT;
+use oci::copy::Referrers;
 
 use super::image_source;
 use super::place::Place;
@@ -40,7 +42,7 @@ pub(crate) async fn run(arguments: &ImageDiff, session: &Session<'_>) -> Result<
         place,
         named,
         arch: arguments.arch,
-        referrers: true,
+        referrers: Referrers::Within(ATTACHED_LIMIT),
     };
     let registries = &arguments.registries;
     let one = wanted(places.0, &arguments.before);

@@ -1,5 +1,6 @@
 use base::Arch;
 use image::diff::{ListedFile, list, list_erofs, listing};
+use oci::copy::Referrers;
 
 use super::image_source;
 use super::place::Place;
@@ -22,7 +23,7 @@ pub(crate) async fn run(arguments: &ImageFiles, session: &Session<'_>) -> Result
             place,
             named: &arguments.image,
             arch: arguments.arch,
-            referrers: false,
+            referrers: Referrers::None,
         };
         let (layout, tag) = image_source::bring(
             wanted,

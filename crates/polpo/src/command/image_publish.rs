@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Parser as _;
-use oci::copy::{CopyReport, CopySettings, Origin, to_registry};
+use oci::copy::{CopyReport, CopySettings, Origin, Referrers, to_registry};
 use oci::registry::{Reference, RepositoryName};
 use serde::Serialize;
 
@@ -54,7 +54,10 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
         tag: arguments.tag.clone(),
     };
     let settings = CopySettings {
-        referrers: !arguments.without_referrers,
+        referrers: match arguments.without_referrers {
+            true => Referrers::None,
+            false => Referrers::All,
+        },
         arch: arguments.arch,
         parallel: arguments.registries.parallel,
     };

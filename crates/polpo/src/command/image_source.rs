@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use base::Arch;
 use oci::Layout;
-use oci::copy::{CopySettings, Origin, to_layout};
+use oci::copy::{CopySettings, Origin, Referrers, to_layout};
 use oci::packed::{PackError, unpack_docker};
 use oci::registry::Registry;
 
@@ -104,7 +104,7 @@ pub(super) struct Wanted<'w> {
     /// The image for this architecture alone.
     pub(super) arch: Option<Arch>,
     /// Also what refers to it.
-    pub(super) referrers: bool,
+    pub(super) referrers: Referrers,
 }
 
 /// The image in a layout of this machine, and its tag there; the folder `scratch` is used for it.

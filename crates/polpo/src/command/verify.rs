@@ -7,10 +7,11 @@ use attest::slsa::{Builder, ResourceDescriptor, VerificationSummary};
 use attest::trust::Trust;
 use base::{Arch, Epoch};
 use image::verify::{
-    Grounds, Policy, VerifyReport, VerifyRequest, verify, verify_index, verify_package,
+    ATTACHED_LIMIT, Grounds, Policy, VerifyReport, VerifyRequest, verify, verify_index,
+    verify_package,
 };
 use oci::Layout;
-use oci::copy::{CopySettings, Origin, to_layout};
+use oci::copy::{CopySettings, Origin, Referrers, to_layout};
 
 use super::place::Place;
 use super::signatory;
@@ -62,7 +63,7 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
             let root = folder.path().join("layout");
             let tag = "verified".to_owned();
             let settings = CopySettings {
-                referrers: true,
+                referrers: Referrers::Within(ATTACHED_LIMIT),
                 arch: None,
                 parallel: arguments.registries.parallel,
             };
