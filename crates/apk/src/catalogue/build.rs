@@ -1,6 +1,8 @@
 //! Making a catalogue's bytes, entry by entry.
 
 use std::hash::{BuildHasher, Hasher};
+use std::panic::resume_unwind;
+use std::thread;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -322,67 +324,6 @@ impl Builder {
         true
     }
 
-    /// Adds all that another builder was given, which were plain entries only.
-    pub(super) fn append(&mut self, other: Builder) {
-        let strings = &other.strings;
-        let text = |extent: &Extent| -> &str {
-            std::str::from_utf8(text_of(strings, extent)).unwrap_or_default()
-        };
-        // In this order, so that names stand in the order in which packages mention them.
-        let names: Vec<U32> = other
-            .names
-            .iter()
-            .map(|name| self.name(text(&name.text)))
-            .collect();
-        let name_of = |name: U32| names.get(name.get() as usize).copied().unwrap_or_default();
-        let terms: Vec<U32> = other
-            .terms
-            .iter()
-            .map(|term| self.term_again(term, text(&term.text), name_of(term.name)))
-            .collect();
-        let lists = number(self.lists.len());
-        let details = number(self.details.len());
-        let term_of = |place: &U32| terms.get(place.get() as usize).copied().unwrap_or_default();
-        self.lists.extend(other.lists.iter().map(term_of));
-        self.details.extend(&other.details);
-        for package in &other.packages {
-            let mut record = *package;
-            record.name = name_of(package.name);
-            for start in [
-                &mut record.depends,
-                &mut record.provides,
-                &mut record.install_if,
-            ] {
-                *start += lists;
-            }
-            record.details += details;
-            record.version = self.string(text(&package.version));
-            record.arch = self.arch(text(&package.arch));
-            record.origin = self.origin(text(&package.origin), record.name);
-            record.flags &= !PackageRecord::REPEATED;
-            self.place(record);
-        }
-    }
-
-    /// The place of a term that another builder has read.
-    fn term_again(&mut self, term: &TermRecord, text: &str, name: U32) -> U32 {
-        let next = short(self.terms.len());
-        let known = self.known(text.as_bytes());
-        if known.term != NONE {
-            return U32::new(known.term);
-        }
-        known.term = next;
-        let known = *known;
-        let behind = term.version - term.text.start;
-        self.terms.push(TermRecord {
-            name,
-            text: known.extent(),
-            version: behind + known.start,
-            ..*term
-        });
-        U32::new(next)
-    }
-
     /// Adds an entry, whatever it holds.
     pub(super) fn add(&mut self, entry: &IndexEntry) {
         let info = &entry.info;
@@ -474,17 +415,17 @@ impl Builder {
         };
         self.packages.push(end);
         self.names.push(NameRecord::default());
-        let (providers, conditional) = self.tables();
         let keys = keys(&sum(&self.strings));
-        let names = self.names.split_last().map_or(&[][..], |(_, most)| most);
-        let texts = names.iter().map(|name| text_of(&self.strings, &name.text));
-        let name_slots = slots(keys, names.len(), texts.enumerate());
-        let packages = self.packages.split_last();
-        let packages = packages.map_or(&[][..], |(_, most)| most);
-        let first = packages.iter().enumerate();
-        let first = first.filter(|(_, record)| !record.is(PackageRecord::REPEATED));
-        let identities = first.map(|(place, record)| (place, &record.identity[..SHORT_IDENTITY]));
-        let identity_slots = slots(keys, packages.len(), identities);
+        let (slots, (providers, conditional)) = thread::scope(|scope| {
+            let slots = scope.spawn(|| self.slots(keys));
+            let tables = self.tables();
+            (slots.join(), tables)
+        });
+        let [name_slots, identity_slots] = slots.unwrap_or_else(|panic| resume_unwind(panic));
+        for (place, name) in self.names.iter_mut().enumerate() {
+            name.providers = providers.start(place);
+            name.conditional = conditional.start(place);
+        }
         Made {
             description: description.to_owned(),
             name_pattern: name_pattern.to_owned(),
@@ -493,8 +434,8 @@ impl Builder {
             terms: self.terms,
             names: self.names,
             name_slots,
-            providers,
-            conditional,
+            providers: providers.items,
+            conditional: conditional.items,
             identity_slots,
             defects: self.defects,
             strings: self.strings,
@@ -504,8 +445,23 @@ impl Builder {
         .checked()
     }
 
+    /// The hash tables of names and identities, once all are there, and one record more of each.
+    fn slots(&self, keys: [u64; 2]) -> [Vec<U32>; 2] {
+        let names = self.names.split_last().map_or(&[][..], |(_, most)| most);
+        let texts = names.iter().map(|name| text_of(&self.strings, &name.text));
+        let packages = self.packages.split_last();
+        let packages = packages.map_or(&[][..], |(_, most)| most);
+        let first = packages.iter().enumerate();
+        let first = first.filter(|(_, record)| !record.is(PackageRecord::REPEATED));
+        let identities = first.map(|(place, record)| (place, &record.identity[..SHORT_IDENTITY]));
+        [
+            slots(keys, names.len(), texts.enumerate()),
+            slots(keys, packages.len(), identities),
+        ]
+    }
+
     /// The lists of the names: who has or provides each, and whose `install_if` speaks of it.
-    fn tables(&mut self) -> (Vec<U32>, Vec<U32>) {
+    fn tables(&self) -> (Table, Table) {
         let names = self.names.len();
         let mut providers = Table::new(names);
         let mut conditional = Table::new(names);
@@ -528,11 +484,7 @@ impl Builder {
             providers.turn(counting);
             conditional.turn(counting);
         }
-        for (place, name) in self.names.iter_mut().enumerate() {
-            name.providers = providers.start(place);
-            name.conditional = conditional.start(place);
-        }
-        (providers.items, conditional.items)
+        (providers, conditional)
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! header           what follows, and where
-//! block sums       BLAKE3 of each block of what follows
+//! block checks     CRC-32 of each block of what follows
 //! solver's part    packages, names, terms, strings: all that solving looks at
 //! details          descriptions, licences and the like, entry by entry
 //! ```
 //!
-//! Blocks are counted from the end of the sums, and the details begin with one, so that they
+//! Blocks are counted from the end of the checks, and the details begin with one, so that they
 //! need not be read before they are asked for. Numbers are little-endian. Offsets are checked at
 //! every use: bytes that somebody has forged may say nonsense, but nothing worse.
 
@@ -20,14 +20,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub(super) const MAGIC: [u8; 8] = *b"apkindex";
 
 /// Raised whenever the bytes come to mean something else.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
-/// What tells whether bytes are as they were written: BLAKE3, which takes a fraction of the time
-/// that SHA-256 does.
+/// What an index is known by, and the beginning of its catalogue is checked by: BLAKE3, which takes a
+/// fraction of the time that SHA-256 does.
 pub(super) type Sum = [u8; 32];
 
 pub(super) fn sum(bytes: &[u8]) -> Sum {
     *blake3::hash(bytes).as_bytes()
+}
+
+/// What tells whether a block is as it was written: CRC-32, of which all that the solver looks at costs
+/// nearly nothing. Whoever could forge it could write the sums of what is forged, too.
+pub(super) fn check(bytes: &[u8]) -> U32 {
+    U32::new(crc32fast::hash(bytes))
 }
 
 /// Bytes of a block.
@@ -105,7 +111,7 @@ pub(super) struct Header {
     pub(super) format: U32,
     /// How many blocks there are.
     pub(super) blocks: U32,
-    /// The sum of the rest of the header and the sums of the blocks.
+    /// The sum of the rest of the header and the checks of the blocks.
     pub(super) sum: Sum,
     /// Keys of the hash tables.
     pub(super) keys: [U64; 2],
@@ -269,12 +275,12 @@ impl Layout {
         start..end
     }
 
-    /// Whether a block has its sum.
+    /// Whether a block is as it was written.
     pub(super) fn is_block_whole(&self, bytes: &[u8], block: usize) -> bool {
-        let sums = bytes.get(size_of::<Header>()..self.body);
-        let sums = sums.and_then(|bytes| <[Sum]>::ref_from_bytes(bytes).ok());
-        let expected = sums.and_then(|sums| sums.get(block));
-        let actual = self.block(bytes, block).map(sum);
+        let checks = bytes.get(size_of::<Header>()..self.body);
+        let checks = checks.and_then(|bytes| <[U32]>::ref_from_bytes(bytes).ok());
+        let expected = checks.and_then(|checks| checks.get(block));
+        let actual = self.block(bytes, block).map(check);
         actual.is_some() && expected.copied() == actual
     }
 
@@ -286,5 +292,7 @@ impl Layout {
 
 /// Where the blocks begin if there are so many.
 pub(super) fn body(blocks: usize) -> Option<usize> {
-    blocks.checked_mul(32)?.checked_add(size_of::<Header>())
+    blocks
+        .checked_mul(size_of::<U32>())?
+        .checked_add(size_of::<Header>())
 }

@@ -121,12 +121,10 @@ impl<'s> Shelf<'s> {
         let path = self.path(Voucher::Nobody);
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(WriteError::at("create the folder", &folder))?;
-        let mut beside = self.store.temp_file()?;
-        made.write(beside.as_file_mut())
-            .and_then(|()| {
-                let file = beside.as_file();
-                file.set_permissions(Permissions::from_mode(0o444))
-            })
+        let beside = self.store.temp_file()?;
+        let file = beside.as_file();
+        made.write(file)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(0o444)))
             .map_err(WriteError::at("write", &path))?;
         beside
             .persist(&path)
@@ -210,10 +208,8 @@ impl Kept {
         if sum(&bytes) != self.sum {
             return None;
         }
-        let contents = index::IndexFile::check(&self.source, &bytes, None)
-            .and_then(|file| file.contents())
-            .ok()?;
-        make(contents).ok().map(Box::new)
+        let file = index::IndexFile::check(&self.source, &bytes, None).ok()?;
+        make(&file, &self.source, bytes.len()).ok().map(Box::new)
     }
 }
 

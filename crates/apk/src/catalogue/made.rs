@@ -1,13 +1,18 @@
 //! A catalogue that was just made, and how it is written.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::panic::resume_unwind;
+use std::thread;
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use super::format::{
     self, BLOCK, COVERED, DefectRecord, Extent, FORMAT, Header, MAGIC, NameRecord, PackageRecord,
-    Section, Sum, TermRecord, sum,
+    Section, TermRecord, check, sum,
 };
 
 /// Its parts, not yet in one piece.
@@ -86,71 +91,84 @@ impl Made {
         Some(header)
     }
 
-    /// Writes the whole from the beginning of `file` on, which is empty.
-    pub(super) fn write(&self, file: &mut (impl Write + Seek)) -> io::Result<()> {
+    /// Writes the whole into `file`, which is empty, on several threads.
+    pub(super) fn write(&self, file: &File) -> io::Result<()> {
         let Some(mut header) = self.header() else {
             return Err(io::ErrorKind::FileTooLarge.into());
         };
         let blocks = header.blocks.get() as usize;
         let body = format::body(blocks).unwrap_or_default();
-        file.seek(SeekFrom::Start(body as u64))?;
-        let mut writer = Blocks {
-            file,
-            block: Vec::with_capacity(BLOCK),
-            sums: Vec::with_capacity(blocks),
-        };
-        for section in Section::ALL {
-            writer.write(self.section(section))?;
-        }
-        writer.end_block(true)?;
-        writer.write(&self.details)?;
-        writer.end_block(false)?;
-        let sums = writer.sums;
-        let mut covered = header
-            .as_bytes()
-            .get(COVERED..)
-            .unwrap_or_default()
-            .to_vec();
-        covered.extend(sums.as_bytes());
-        header.sum = sum(&covered);
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(header.as_bytes())?;
-        file.write_all(sums.as_bytes())
-    }
-}
-
-/// Writes bytes and finds the sums of their blocks.
-struct Blocks<'f, F> {
-    file: &'f mut F,
-    block: Vec<u8>,
-    sums: Vec<Sum>,
-}
-
-impl<F: Write> Blocks<'_, F> {
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let room = (BLOCK - self.block.len()).min(bytes.len());
-            let (now, later) = bytes.split_at(room);
-            self.block.extend(now);
-            bytes = later;
-            if self.block.len() == BLOCK {
-                self.end_block(false)?;
+        let content = self.content();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = blocks.div_ceil(threads.min(MOST_THREADS)).max(1);
+        let shares = (0..blocks).step_by(share);
+        let shares = shares.map(|first| first..(first + share).min(blocks));
+        let write = |share| content.write(share, body, file);
+        let checks: Vec<U32> = thread::scope(|scope| {
+            let writing: Vec<_> = shares
+                .map(|share| scope.spawn(move || write(share)))
+                .collect();
+            let mut checks = Vec::with_capacity(blocks);
+            for thread in writing {
+                let written = thread.join();
+                checks.extend(written.unwrap_or_else(|panic| resume_unwind(panic))?);
             }
-        }
-        Ok(())
+            Ok::<_, io::Error>(checks)
+        })?;
+        let covered = header.as_bytes().get(COVERED..).unwrap_or_default();
+        header.sum = sum(&[covered, checks.as_bytes()].concat());
+        file.write_all_at(&[header.as_bytes(), checks.as_bytes()].concat(), 0)
     }
 
-    /// Ends a block that something is in; with zeros at its end if it is to be full.
-    fn end_block(&mut self, full: bool) -> io::Result<()> {
-        if self.block.is_empty() {
-            return Ok(());
+    /// What the blocks hold.
+    fn content(&self) -> Content<'_> {
+        let mut parts = Vec::with_capacity(Section::ALL.len() + 1);
+        let mut start = 0;
+        for section in Section::ALL {
+            let part = self.section(section);
+            parts.push((start, part));
+            start += part.len();
         }
-        if full {
-            self.block.resize(BLOCK, 0);
+        start = start.next_multiple_of(BLOCK);
+        parts.push((start, &self.details));
+        let length = start + self.details.len();
+        Content { parts, length }
+    }
+}
+
+/// Threads that write.
+const MOST_THREADS: usize = 4;
+
+/// Blocks that are written at once.
+const AT_ONCE: usize = 8;
+
+/// The content of the blocks: parts, by where they begin, and zeros between them.
+struct Content<'m> {
+    parts: Vec<(usize, &'m [u8])>,
+    length: usize,
+}
+
+impl Content<'_> {
+    /// Writes some blocks where they belong, behind `body` bytes; gives their checks.
+    fn write(&self, blocks: Range<usize>, body: usize, file: &File) -> io::Result<Vec<U32>> {
+        let mut checks = Vec::with_capacity(blocks.len());
+        let mut bytes = Vec::new();
+        let end = (blocks.end * BLOCK).min(self.length);
+        for start in (blocks.start * BLOCK..end).step_by(AT_ONCE * BLOCK) {
+            let range = start..(start + AT_ONCE * BLOCK).min(end);
+            bytes.clear();
+            bytes.resize(range.len(), 0);
+            for (begin, part) in &self.parts {
+                let from = range.start.max(*begin);
+                let to = range.end.min(begin + part.len());
+                if from < to {
+                    bytes[from - range.start..to - range.start]
+                        .copy_from_slice(&part[from - begin..to - begin]);
+                }
+            }
+            checks.extend(bytes.chunks(BLOCK).map(check));
+            file.write_all_at(&bytes, (body + start) as u64)?;
         }
-        self.file.write_all(&self.block)?;
-        self.sums.push(sum(&self.block));
-        self.block.clear();
-        Ok(())
+        Ok(checks)
     }
 }

@@ -13,8 +13,11 @@ mod view;
 
 use std::fmt;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread;
 
 use base::{Digest, Sha1};
 use store::Store;
@@ -73,11 +76,56 @@ enum Contents {
     Kept(Box<Kept>),
 }
 
-fn make(contents: IndexContents) -> Result<Made, CatalogueError> {
-    match contents {
-        IndexContents::Text { description, text } => made_of_text(&description, &text),
+/// Pieces of a text that wait to be read.
+const WAITING: usize = 4;
+
+/// How much longer the text of an index is than its file, about.
+const TIMES: usize = 4;
+
+/// The most that memory is set aside for before it is known to be needed.
+const FORESEEN: usize = 64 << 20;
+
+/// Makes the compact form of the index at `path`, whose file has so many bytes: one thread inflates while
+/// another reads the text.
+fn make(file: &IndexFile<'_>, path: &Path, length: usize) -> Result<Made, IndexError> {
+    let failed = |source| match source {
+        CatalogueError::Text(source) => IndexError::Text {
+            path: path.to_owned(),
+            source,
+        },
+        source => IndexError::Catalogue {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let length = length.saturating_mul(TIMES).min(FORESEEN);
+    let (sender, pieces) = sync_channel(WAITING);
+    let (returning, returned) = channel();
+    let (contents, parsed) = thread::scope(|scope| {
+        let parsing = scope.spawn(move || {
+            // The one who inflates may be done.
+            text::parse_pieces(length, pieces, |piece| _ = returning.send(piece))
+        });
+        let contents = file.contents(|piece| {
+            // All pieces are taken, unless it panics, which joining tells.
+            let _ = sender.send(piece);
+            returned.try_recv().unwrap_or_default()
+        });
+        drop(sender);
+        (contents, parsing.join())
+    });
+    let parsed = parsed.unwrap_or_else(|panic| resume_unwind(panic));
+    match contents? {
         IndexContents::Index(index) => made_of_index(&index),
+        IndexContents::Text { description } => match parsed {
+            Ok(builder) => builder
+                .finish(&description, "")
+                .ok_or(CatalogueError::TooLarge),
+            Err(text::Fault::NotUtf8) => return Err(file.not_utf8()),
+            Err(text::Fault::Text(error)) => Err(error.into()),
+        },
     }
+    .map_err(failed)
 }
 
 fn made_of_text(description: &str, text: &str) -> Result<Made, CatalogueError> {
@@ -132,16 +180,7 @@ impl Catalogue {
             shelf.vouch(voucher)?;
             return Ok(Catalogue::holding(Contents::Kept(Box::new(kept))));
         }
-        let made = make(file.contents()?).map_err(|source| match source {
-            CatalogueError::Text(source) => IndexError::Text {
-                path: path.to_owned(),
-                source,
-            },
-            source => IndexError::Catalogue {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
+        let made = make(&file, path, bytes.len())?;
         if let Some(shelf) = &shelf {
             shelf.keep(&made)?;
             shelf.vouch(voucher)?;

@@ -1,4 +1,4 @@
-use std::io::Cursor;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -21,9 +21,21 @@ fn parse(text: &str) -> Result<Catalogue, TextError> {
     })
 }
 
-/// As long texts are read.
-fn parse_halves(text: &str) -> Result<Catalogue, TextError> {
-    let made = text::parse_halves(text)?.finish("about", "").unwrap();
+/// As files are read: in pieces, each but the last ended by a blank line.
+fn parse_pieces(text: &str) -> Result<Catalogue, TextError> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(gap) = rest.find("\n\n") {
+        let (piece, more) = rest.split_at(gap + 2);
+        pieces.push(piece.as_bytes().to_vec());
+        rest = more;
+    }
+    pieces.push(rest.as_bytes().to_vec());
+    let builder = text::parse_pieces(text.len(), pieces, drop).map_err(|fault| match fault {
+        text::Fault::Text(error) => error,
+        text::Fault::NotUtf8 => panic!("it is a text"),
+    })?;
+    let made = builder.finish("about", "").unwrap();
     Ok(Catalogue::holding(Contents::Made(Box::new(made))))
 }
 
@@ -35,10 +47,12 @@ fn names(catalogue: &Catalogue) -> Vec<&str> {
 }
 
 fn written(text: &str) -> Option<Vec<u8>> {
-    let mut file = Cursor::new(Vec::new());
+    let mut file = tempfile::tempfile().unwrap();
     let made = made_of_text("about", text).ok()?;
-    made.write(&mut file).unwrap();
-    Some(file.into_inner())
+    made.write(&file).unwrap();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    Some(bytes)
 }
 
 /// A catalogue of bytes that are kept for an index which is no longer there.
@@ -56,7 +70,7 @@ fn kept(bytes: &[u8]) -> Option<Catalogue> {
     kept.map(|kept| Catalogue::holding(Contents::Kept(Box::new(kept))))
 }
 
-/// Gives forged bytes the sums that they would have to have.
+/// Gives forged bytes the checks and the sum that they would have to have.
 fn seal(bytes: &mut [u8]) {
     let Some(layout) = Layout::of(bytes) else {
         return;
@@ -65,9 +79,9 @@ fn seal(bytes: &mut [u8]) {
     for block in 0..blocks {
         let body = format::body(blocks).unwrap();
         let start = body + block * BLOCK;
-        let sum = format::sum(&bytes[start..(start + BLOCK).min(bytes.len())]);
-        let place = size_of::<Header>() + 32 * block;
-        bytes[place..place + 32].copy_from_slice(&sum);
+        let check = format::check(&bytes[start..(start + BLOCK).min(bytes.len())]);
+        let place = size_of::<Header>() + 4 * block;
+        bytes[place..place + 4].copy_from_slice(&check.to_bytes());
     }
     let sum = format::sum(&bytes[format::COVERED..format::body(blocks).unwrap()]);
     bytes[16..48].copy_from_slice(&sum);
@@ -486,12 +500,12 @@ proptest! {
                 holds(&kept(&written(&text).unwrap()).unwrap(), &entries);
                 let index = Index { entries, ..Index::default() };
                 holds(&Catalogue::of(&index).unwrap(), &index.entries);
-                let halves = parse_halves(&text).unwrap();
-                holds(&halves, &index.entries);
-                prop_assert_eq!(names(&halves), names(&catalogue));
+                let pieces = parse_pieces(&text).unwrap();
+                holds(&pieces, &index.entries);
+                prop_assert_eq!(names(&pieces), names(&catalogue));
             }
             (catalogue, entries) => {
-                prop_assert_eq!(parse_halves(&text).map(drop), entries.clone().map(drop));
+                prop_assert_eq!(parse_pieces(&text).map(drop), entries.clone().map(drop));
                 prop_assert_eq!(catalogue.map(drop), entries.map(drop));
             }
         }
@@ -502,12 +516,12 @@ proptest! {
         match (parse(&text), Index::parse(&text)) {
             (Ok(catalogue), Ok(entries)) => {
                 holds(&catalogue, &entries);
-                let halves = parse_halves(&text).unwrap();
-                holds(&halves, &entries);
-                prop_assert_eq!(names(&halves), names(&catalogue));
+                let pieces = parse_pieces(&text).unwrap();
+                holds(&pieces, &entries);
+                prop_assert_eq!(names(&pieces), names(&catalogue));
             }
             (catalogue, entries) => {
-                prop_assert_eq!(parse_halves(&text).map(drop), entries.clone().map(drop));
+                prop_assert_eq!(parse_pieces(&text).map(drop), entries.clone().map(drop));
                 prop_assert_eq!(catalogue.map(drop), entries.map(drop));
             }
         }

@@ -1,7 +1,6 @@
 //! From the text of an index into a catalogue, without entries in between.
 
-use std::panic::resume_unwind;
-use std::thread;
+use std::str;
 
 use super::build::{Builder, PlainEntry};
 use super::details::Texts;
@@ -10,60 +9,49 @@ use crate::index::{Index, TextError};
 /// The fields that a plain entry may have, each once.
 const PLAIN: &[u8] = b"CPVASITULomtckDpi";
 
-/// Bytes of text that two threads read faster than one.
-const WORTH_A_THREAD: usize = 1 << 20;
+/// Why a text can't be understood.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It is no text.
+    NotUtf8,
+    /// A line of it.
+    Text(TextError),
+}
 
 /// Reads records as [`Index::parse`] does. One with anything odd about it is left to that.
-///
-/// Of a long text the halves are read at once. What comes of it depends on the text alone.
 pub(super) fn parse(text: &str) -> Result<Builder, TextError> {
-    match text.len() < WORTH_A_THREAD {
-        true => parse_from(Builder::new(text.len()), text, 0),
-        false => parse_halves(text),
-    }
-}
-
-pub(super) fn parse_halves(text: &str) -> Result<Builder, TextError> {
-    let middle = middle(text);
-    let (first, second) = text.split_at(middle);
-    thread::scope(|scope| {
-        let second_half = scope.spawn(|| parse_plain(second));
-        let builder = parse_from(Builder::new(text.len()), first, 0);
-        let second_half = second_half.join();
-        let mut builder = builder?;
-        match second_half.unwrap_or_else(|panic| resume_unwind(panic)) {
-            Some(half) => builder.append(half),
-            None => {
-                let lines = memchr::memchr_iter(b'\n', first.as_bytes()).count();
-                builder = parse_from(builder, second, lines)?;
-            }
-        }
-        Ok(builder)
-    })
-}
-
-/// Where a record begins, about half way.
-fn middle(text: &str) -> usize {
-    let half = text.len() / 2;
-    let rest = text.as_bytes().get(half..).unwrap_or_default();
-    let gap = memchr::memmem::find(rest, b"\n\n");
-    gap.map_or(text.len(), |gap| half + gap + 2)
-}
-
-/// None if anything is odd about one of the records.
-fn parse_plain(text: &str) -> Option<Builder> {
     let mut builder = Builder::new(text.len());
-    each_record(text, |record| {
-        let plain = record.fields.plain_entry();
-        let added = plain.is_some_and(|entry| builder.add_plain(&entry));
-        added.then_some(()).ok_or(())
-    })
-    .ok()?;
-    Some(builder)
+    add(&mut builder, text, 0)?;
+    Ok(builder)
 }
 
-/// Adds the records of a text that so many lines come before.
-fn parse_from(mut builder: Builder, text: &str, lines: usize) -> Result<Builder, TextError> {
+/// The same of a text of about `length` bytes that comes in pieces, each but the last ended by a blank
+/// line. Takes all of them, whatever is wrong with one, and gives their memory back.
+pub(super) fn parse_pieces(
+    length: usize,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+    mut give_back: impl FnMut(Vec<u8>),
+) -> Result<Builder, Fault> {
+    let mut builder = Builder::new(length);
+    let mut lines = 0;
+    let mut result = Ok(());
+    for piece in pieces {
+        // That it is no text says more than a line of it.
+        match (str::from_utf8(&piece), &result) {
+            (Err(_), _) => result = Err(Fault::NotUtf8),
+            (Ok(text), Ok(())) => match add(&mut builder, text, lines) {
+                Ok(more) => lines += more,
+                Err(error) => result = Err(Fault::Text(error)),
+            },
+            (Ok(_), Err(_)) => {}
+        }
+        give_back(piece);
+    }
+    result.map(|()| builder)
+}
+
+/// Adds the records of a text that so many lines come before; gives how many it ends.
+fn add(builder: &mut Builder, text: &str, lines: usize) -> Result<usize, TextError> {
     each_record(text, |record| {
         let plain = record.fields.plain_entry();
         if !plain.is_some_and(|entry| builder.add_plain(&entry)) {
@@ -74,8 +62,7 @@ fn parse_from(mut builder: Builder, text: &str, lines: usize) -> Result<Builder,
             entries.iter().for_each(|entry| builder.add(entry));
         }
         Ok(())
-    })?;
-    Ok(builder)
+    })
 }
 
 struct Record<'t> {
@@ -85,10 +72,11 @@ struct Record<'t> {
     fields: Fields<'t>,
 }
 
+/// Gives how many lines are ended.
 fn each_record<'t, E>(
     text: &'t str,
     mut each: impl FnMut(Record<'t>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<usize, E> {
     let mut fields = Fields::default();
     let mut start = 0;
     let mut line = 0;
@@ -116,7 +104,7 @@ fn each_record<'t, E>(
         start = end + 1;
         first_line = line;
     }
-    Ok(())
+    Ok(line.saturating_sub(1))
 }
 
 /// The fields of a record, by their place in [`PLAIN`].

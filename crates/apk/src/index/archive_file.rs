@@ -223,7 +223,11 @@ impl Index {
 
 pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, IndexError> {
     let mut bytes = Vec::new();
-    read(path, |file| file.read_to_end(&mut bytes))?;
+    read(path, |file| {
+        let length = file.get_ref().metadata()?.len().min(MAXIMUM_INDEX);
+        bytes.reserve_exact(usize::try_from(length).unwrap_or_default() + 1);
+        file.read_to_end(&mut bytes)
+    })?;
     Ok(bytes)
 }
 
@@ -281,14 +285,12 @@ enum SignedPart<'b> {
     Adb(Head),
 }
 
-/// What an index holds, as far as reading its file goes.
+/// What an index holds beside the text of `APKINDEX`.
 pub(crate) enum IndexContents {
     /// Format 2.
     Text {
         /// The text of `DESCRIPTION`.
         description: String,
-        /// The text of `APKINDEX`.
-        text: String,
     },
     /// Format 3.
     Index(Index),
@@ -328,10 +330,15 @@ impl<'b> IndexFile<'b> {
 
     /// The index.
     pub(super) fn index(&self) -> Result<Index, IndexError> {
-        let (description, text) = match self.contents()? {
-            IndexContents::Text { description, text } => (description, text),
+        let mut text = Vec::new();
+        let description = match self.contents(|piece| {
+            text.extend_from_slice(&piece);
+            piece
+        })? {
+            IndexContents::Text { description } => description,
             IndexContents::Index(index) => return Ok(index),
         };
+        let text = String::from_utf8(text).map_err(|_| self.not_utf8())?;
         let entries = Index::parse(&text).map_err(|source| IndexError::Text {
             path: self.reader.path.to_owned(),
             source,
@@ -351,11 +358,61 @@ impl<'b> IndexFile<'b> {
         }
     }
 
-    /// What the signatures cover.
-    pub(crate) fn contents(&self) -> Result<IndexContents, IndexError> {
+    /// What the signatures cover. The text of `APKINDEX` goes to `take` while it is inflated, in pieces
+    /// that end with a record wherever that is possible; unless this succeeds, it counts for nothing.
+    pub(crate) fn contents(
+        &self,
+        take: impl FnMut(Vec<u8>) -> Vec<u8>,
+    ) -> Result<IndexContents, IndexError> {
         match &self.signed {
-            SignedPart::Members(members) => self.reader.contents(members),
+            SignedPart::Members(members) => self.reader.contents(members, take),
             SignedPart::Adb(head) => v3::index(self.reader.path, head).map(IndexContents::Index),
+        }
+    }
+
+    /// What is wrong with an `APKINDEX` that is no text.
+    pub(crate) fn not_utf8(&self) -> IndexError {
+        self.reader.not_an_index("its APKINDEX is not UTF-8")
+    }
+}
+
+/// Bytes of a text that are read at a time, where records end so often.
+const PIECE: usize = 256 << 10;
+
+/// Reads a text to its end, in pieces that end with a blank line wherever there is one.
+fn by_records(mut text: impl Read, take: &mut impl FnMut(Vec<u8>) -> Vec<u8>) -> io::Result<()> {
+    let (mut piece, mut rest) = (Vec::new(), Vec::new());
+    loop {
+        // A blank line may lie across what is there and what comes.
+        let searched = piece.len().saturating_sub(1);
+        let mut filled = piece.len();
+        let full = filled + PIECE;
+        piece.resize(full, 0);
+        let mut is_end = false;
+        while filled < full && !is_end {
+            match text.read(&mut piece[filled..]) {
+                Ok(count) => {
+                    filled += count;
+                    is_end = count == 0;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        piece.truncate(filled);
+        if is_end {
+            take(piece);
+            return Ok(());
+        }
+        if let Some(gap) = memchr::memmem::rfind(&piece[searched..], b"\n\n") {
+            let end = searched + gap + 2;
+            rest.clear();
+            rest.extend_from_slice(&piece[end..]);
+            piece.truncate(end);
+            let mut next = take(piece);
+            next.clear();
+            next.extend_from_slice(&rest);
+            piece = next;
         }
     }
 }
@@ -422,7 +479,11 @@ impl Reader<'_> {
         }
     }
 
-    fn contents(&self, bytes: &[u8]) -> Result<IndexContents, IndexError> {
+    fn contents(
+        &self,
+        bytes: &[u8],
+        mut take: impl FnMut(Vec<u8>) -> Vec<u8>,
+    ) -> Result<IndexContents, IndexError> {
         let limits = Limits {
             bytes: MAXIMUM_INDEX,
             ..Limits::control()
@@ -433,29 +494,30 @@ impl Reader<'_> {
         };
         let mut tar = tar::Reader::new(member, limits).ending(End::Segment);
         let mut description = String::new();
-        let mut text = None;
+        let mut has_text = false;
         while let Some(mut entry) = tar.next().map_err(|error| self.tar(error))? {
             let header = entry.header().clone();
-            let mut read = |contents: &mut Vec<u8>| {
-                entry
-                    .read_to_end(contents)
-                    .map_err(|error| self.tar(tar::ReadError::Io(error)))
-            };
             match header.path.as_str() {
                 "DESCRIPTION" if header.kind.size() <= DESCRIPTION_LIMIT as u64 => {
                     let mut bytes = Vec::new();
-                    read(&mut bytes)?;
+                    entry
+                        .read_to_end(&mut bytes)
+                        .map_err(|error| self.tar(tar::ReadError::Io(error)))?;
                     description = String::from_utf8_lossy(&bytes)
                         .trim_end_matches('\n')
                         .to_owned();
                 }
-                "APKINDEX" if text.is_some() => {
+                "APKINDEX" if has_text => {
                     return Err(self.not_an_index("it holds two APKINDEX"));
                 }
                 "APKINDEX" if !matches!(header.kind, EntryKind::File { .. }) => {
                     return Err(self.not_an_index("its APKINDEX is no file"));
                 }
-                "APKINDEX" => read(text.insert(Vec::new())).map(drop)?,
+                "APKINDEX" => {
+                    has_text = true;
+                    by_records(entry, &mut take)
+                        .map_err(|error| self.tar(tar::ReadError::Io(error)))?;
+                }
                 // apk tells packages from indexes by this.
                 name if name.starts_with('.') => {
                     return Err(self.not_an_index("it holds the control files of a package"));
@@ -467,10 +529,10 @@ impl Reader<'_> {
         if members.next().map_err(|error| self.gzip(error))?.is_some() {
             return Err(self.not_an_index("another gzip member follows its contents"));
         }
-        let text = text.ok_or_else(|| self.not_an_index("it holds no APKINDEX"))?;
-        let text =
-            String::from_utf8(text).map_err(|_| self.not_an_index("its APKINDEX is not UTF-8"))?;
-        Ok(IndexContents::Text { description, text })
+        match has_text {
+            true => Ok(IndexContents::Text { description }),
+            false => Err(self.not_an_index("it holds no APKINDEX")),
+        }
     }
 
     fn not_an_index(&self, reason: &'static str) -> IndexError {

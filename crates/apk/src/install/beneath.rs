@@ -16,7 +16,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// Symbolic links that are followed on the way to one directory; the kernel's own limit.
@@ -118,7 +118,10 @@ impl Beneath {
         {
             return Ok(directory.clone());
         }
-        let (_, directory) = self.follow(path)?;
+        let directory = match self.without_links(path) {
+            Some(directory) => directory,
+            None => self.follow(path)?.1,
+        };
         *self.last.borrow_mut() = Some((path.to_owned(), directory.clone()));
         Ok(directory)
     }
@@ -144,6 +147,13 @@ impl Beneath {
     pub(super) fn resolve(&self, path: &str) -> rustix::io::Result<PathBuf> {
         let (names, _) = self.follow(path)?;
         Ok(names.into_iter().collect())
+    }
+
+    /// The directory at `path` in one call, if no link leads there and the system knows that call.
+    fn without_links(&self, path: &str) -> Option<Arc<OwnedFd>> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = fs::openat2(&*self.root, path, DIRECTORY, Mode::empty(), resolve);
+        opened.ok().map(Arc::new)
     }
 
     /// The directory at `path`, and the names that lead to it from the root, none a link's.
