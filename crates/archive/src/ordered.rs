@@ -36,7 +36,9 @@ impl<T: Send + 'static> Ordered<T> {
         let job = Job::new(work);
         self.under_way.push_back(Arc::clone(&job));
         UNDER_WAY.fetch_add(1, Ordering::Relaxed);
-        rayon::spawn(move || job.run());
+        rayon::spawn(move || {
+            job.run();
+        });
         oldest
     }
 
@@ -44,8 +46,16 @@ impl<T: Send + 'static> Ordered<T> {
     pub fn take(&mut self) -> Option<T> {
         let job = self.under_way.pop_front()?;
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
-        // Helping is what keeps this from waiting for a core that waits for this one.
-        job.run();
+        // Helping is what keeps this from waiting for a core that waits for this one. Where another core
+        // is at it, the pieces behind it are to be done meanwhile.
+        if !job.run() {
+            for next in &self.under_way {
+                if job.is_done() {
+                    break;
+                }
+                next.run();
+            }
+        }
         Some(job.wait())
     }
 }
@@ -80,21 +90,26 @@ impl<T> Job<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the work unless somebody has begun to.
-    fn run(&self) {
+    fn is_done(&self) -> bool {
+        matches!(*self.state(), State::Done(_))
+    }
+
+    /// Does the work unless somebody has begun to; whether it did.
+    fn run(&self) -> bool {
         let work = {
             let mut state = self.state();
             match std::mem::replace(&mut *state, State::Running) {
                 State::Waiting(work) => work,
                 begun => {
                     *state = begun;
-                    return;
+                    return false;
                 }
             }
         };
         let result = work();
         *self.state() = State::Done(result);
         self.done.notify_one();
+        true
     }
 
     /// The result, once it is there: the work must have begun, and is waited for once.

@@ -101,6 +101,27 @@ fn the_bytes_do_not_depend_on_the_number_of_cores() {
     assert!(flate2_content(&member) == content);
 }
 
+#[test]
+fn memory_that_is_used_again_does_not_show() {
+    // Pieces that become very long and very short by turns.
+    let content: Vec<u8> = (0..12)
+        .flat_map(|number| match number % 3 {
+            0 => noise(PIECE - 100, number + 1),
+            1 => vec![b'x'; PIECE + 200],
+            _ => large()[..PIECE].to_vec(),
+        })
+        .collect();
+    let mut each = Vec::new();
+    for start in (0..content.len()).step_by(PIECE) {
+        let window = start.min(WINDOW);
+        let end = content.len().min(start + PIECE);
+        let mut deflated = Vec::new();
+        deflate_piece(&content[start - window..end], window, LEVEL, &mut deflated).unwrap();
+        each.extend(deflated);
+    }
+    assert!(deflate(&content[..], LEVEL).unwrap().deflate == each);
+}
+
 /// Bytes without any pattern.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;

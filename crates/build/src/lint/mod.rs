@@ -15,6 +15,7 @@ use std::io;
 
 use archive::tree::{FileTree, TreePath};
 use base::{Arch, Severity, did_you_mean};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::analyse::Elf;
@@ -192,8 +193,7 @@ pub(crate) fn lint_surveyed(
         linter(name)?;
     }
     let subject = Subject { package, survey };
-    let mut findings = Vec::new();
-    for linter in &LINTERS {
+    let run = |linter: &'static Linter| {
         let disabled = package.disabled.iter().any(|name| name == linter.name);
         let level = match (levels.of(linter), disabled) {
             (Level::Require, true) => Level::Warn,
@@ -201,20 +201,22 @@ pub(crate) fn lint_surveyed(
             (level, false) => level,
         };
         let severity = match level {
-            Level::Off => continue,
+            Level::Off => return Ok(Vec::new()),
             Level::Warn => Severity::Warning,
             Level::Require => Severity::Error,
         };
-        for found in (linter.check)(&subject)? {
-            findings.push(Finding {
-                linter,
-                severity,
-                message: found.message,
-                details: found.details,
-            });
-        }
-    }
-    Ok(findings)
+        let found = (linter.check)(&subject)?.into_iter();
+        let findings = found.map(|found| Finding {
+            linter,
+            severity,
+            message: found.message,
+            details: found.details,
+        });
+        Ok(findings.collect())
+    };
+    let findings = LINTERS.par_iter().map(run);
+    let findings = findings.collect::<Result<Vec<Vec<Finding>>, LintError>>()?;
+    Ok(findings.into_iter().flatten().collect())
 }
 
 /// A package and what its files tell.
