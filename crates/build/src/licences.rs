@@ -352,36 +352,43 @@ pub(crate) fn check(
 }
 
 /// A path as walking finds it.
-fn plain(path: &str) -> &str {
+pub(crate) fn plain(path: &str) -> &str {
     path.trim_start_matches("./")
+}
+
+/// What is said of a file: the entries that name it, or else all.
+pub(crate) fn about<'e>(entries: &[&'e Copyright], file: &LicenceFile) -> Vec<&'e Copyright> {
+    let of_file = entries
+        .iter()
+        .filter(|entry| plain(&entry.license_path) == file.path);
+    match of_file.clone().next() {
+        Some(_) => of_file.copied().collect(),
+        None => entries.to_vec(),
+    }
+}
+
+/// The licences in a file that nothing said `about` it names.
+pub(crate) fn unsaid<'f>(about: &[&Copyright], file: &'f LicenceFile) -> Vec<&'f str> {
+    let said: BTreeSet<String> = about
+        .iter()
+        .flat_map(|entry| identifiers(&entry.license))
+        .collect();
+    let overridden = about.iter().map(|entry| entry.detection_override.as_str());
+    let named: Vec<&str> = said.iter().map(String::as_str).chain(overridden).collect();
+    let is_named = |licence: &&str| {
+        named
+            .iter()
+            .any(|name| same_text(name) == same_text(licence))
+    };
+    let licences = file.licences.iter().map(String::as_str);
+    licences.filter(|licence| !is_named(licence)).collect()
 }
 
 fn compare(package: &str, entries: &[&Copyright], files: &[LicenceFile]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files {
-        let of_file = entries
-            .iter()
-            .filter(|entry| plain(&entry.license_path) == file.path);
-        let about: Vec<&&Copyright> = match of_file.clone().next() {
-            Some(_) => of_file.collect(),
-            None => entries.iter().collect(),
-        };
-        let said: BTreeSet<String> = about
-            .iter()
-            .flat_map(|entry| identifiers(&entry.license))
-            .collect();
-        let overridden = |licence: &str| {
-            let mut overrides = about.iter().map(|entry| entry.detection_override.as_str());
-            overrides.any(|other| same_text(other) == same_text(licence))
-        };
-        for licence in &file.licences {
-            if overridden(licence)
-                || said
-                    .iter()
-                    .any(|said| same_text(said) == same_text(licence))
-            {
-                continue;
-            }
+        let about = about(entries, file);
+        for licence in unsaid(&about, file) {
             let texts: BTreeSet<&str> = about.iter().map(|entry| entry.license.as_str()).collect();
             let texts: Vec<&str> = texts.into_iter().collect();
             let said = match texts.as_slice() {

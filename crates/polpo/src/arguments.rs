@@ -630,6 +630,16 @@ pub(crate) struct LicenseCheck {
     /// End with exit code 1 if a text is of a licence that is named nowhere
     #[arg(long)]
     pub(crate) fail: bool,
+    /// Correct `copyright` of recipes by the texts; everything else in the file stays as it is
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENTRIES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "flat"
+    )]
+    pub(crate) fix: Option<lint::CopyrightEntries>,
     #[command(flatten)]
     pub(crate) mirrors: Mirrors,
     /// Folder of pipeline definitions that go before the built-in ones; may be repeated

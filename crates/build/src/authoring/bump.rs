@@ -1,12 +1,13 @@
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use base::{Arch, Digest, Problem, Reporter, SourceText};
 use sha2::{Digest as _, Sha512};
 use store::{Origins, Store};
 
+pub use super::edits::Change;
+use super::edits::Edits;
 use crate::git::{self, GitError};
 use crate::recipe::written::PipelineStep;
 use crate::recipe::{
@@ -22,17 +23,6 @@ pub struct BumpRequest {
     pub version: String,
     /// The commit of checkouts whose tag follows the version; what their tags are, when not given.
     pub expected_commit: Option<String>,
-}
-
-/// A value that changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its key.
-    pub key: &'static str,
-    /// What it was.
-    pub before: String,
-    /// What it is.
-    pub after: String,
 }
 
 /// A recipe of another version.
@@ -313,52 +303,6 @@ fn uses(step: &PipelineStep, name: &str) -> bool {
 
 fn input<'s>(step: &'s PipelineStep, name: &str) -> Option<&'s Text> {
     step.with.as_ref()?.value.get(name)
-}
-
-/// Texts that take the place of others.
-struct Edits<'s> {
-    source: &'s SourceText,
-    made: Vec<(Range<usize>, String)>,
-}
-
-impl Edits<'_> {
-    /// Sets the text written for `text`, in the quotes it has.
-    fn set(&mut self, key: &'static str, text: &Text, after: &str, changes: &mut Vec<Change>) {
-        if text.value == after {
-            return;
-        }
-        let span = text.span();
-        let written = self.source.text().get(span.clone()).unwrap_or_default();
-        let quoted = match written.chars().next() {
-            Some(quote @ ('"' | '\'')) => format!("{quote}{after}{quote}"),
-            // A reader without our types would take it for a number.
-            _ if after.parse::<f64>().is_ok() => format!("\"{after}\""),
-            _ => after.to_owned(),
-        };
-        // An anchor's text may stand elsewhere, and be set already.
-        if !self.made.iter().any(|(range, _)| *range == span) {
-            self.made.push((span, quoted));
-        }
-        changes.push(Change {
-            key,
-            before: text.value.clone(),
-            after: after.to_owned(),
-        });
-    }
-
-    fn applied(mut self) -> String {
-        self.made.sort_by_key(|(range, _)| range.start);
-        let text = self.source.text();
-        let mut out = String::with_capacity(text.len());
-        let mut at = 0;
-        for (range, replacement) in &self.made {
-            out.push_str(&text[at..range.start]);
-            out.push_str(replacement);
-            at = range.end;
-        }
-        out.push_str(&text[at..]);
-        out
-    }
 }
 
 #[cfg(test)]

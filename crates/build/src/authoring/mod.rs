@@ -3,8 +3,11 @@
 
 /// New versions of recipes.
 pub mod bump;
+/// What recipes say of licences, corrected.
+pub mod copyright;
 /// Recipes to start from.
 pub mod create;
+mod edits;
 /// Rules for recipe files.
 pub mod lint;
 /// The JSON Schema of recipes.

@@ -67,6 +67,16 @@ pub(crate) enum ScanType {
     Deep,
 }
 
+/// What becomes of `copyright`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CopyrightEntries {
+    /// An entry for each text that nothing is said of, in the place of one that no text bears out; what is
+    /// right stays
+    Flat,
+    /// One entry that names all licences that were found
+    Simple,
+}
+
 /// How findings are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LintFormat {

@@ -129,6 +129,18 @@ pub(crate) struct RecipeLint {
     /// Rule to leave out; may be repeated
     #[arg(long = "skip-rule", value_name = "RULE", value_delimiter = ',')]
     pub(crate) skip_rules: Vec<String>,
+    /// Also expand what steps use: the pipelines of this folder, then those built in; may be repeated
+    #[arg(long = "pipeline-dir", value_name = "DIR")]
+    pub(crate) pipeline_dirs: Vec<PathBuf>,
+    /// Architecture to expand recipes for, where they are meant for it; may be repeated [default: this
+    /// machine's]
+    #[arg(
+        long = "arch",
+        value_name = "ARCH",
+        value_delimiter = ',',
+        requires = "pipeline_dirs"
+    )]
+    pub(crate) archs: Vec<Arch>,
     /// Least severity of what is shown
     #[arg(long, value_enum, default_value_t)]
     pub(crate) severity: LeastSeverity,

@@ -3,13 +3,14 @@ use std::process::ExitCode;
 
 use archive::Limits;
 use base::{Arch, Epoch, Problem};
+use build::authoring::copyright::{self, Entries};
 use build::licences::{self, Compared, LicenceFile, Scan};
 use build::published::Published;
 use build::source::Sources;
 use serde::Serialize;
 
 use crate::arguments::LicenseCheck;
-use crate::arguments::lint::ScanType;
+use crate::arguments::lint::{CopyrightEntries, ScanType};
 use crate::command::{interruptible, lint, recipes};
 use crate::output::Printer;
 use crate::output::failure::Failure;
@@ -23,6 +24,9 @@ struct Checked {
     files: Vec<LicenceFile>,
     /// What is said nowhere.
     differences: Vec<String>,
+    /// What was corrected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
 }
 
 pub(crate) async fn run(
@@ -37,10 +41,19 @@ pub(crate) async fn run(
     for name in &arguments.places {
         let path = Path::new(name);
         let ends_with = |end: &str| path.extension().is_some_and(|extension| extension == end);
+        let is_recipe = ends_with("yaml") || ends_with("yml");
+        if arguments.fix.is_some() && !is_recipe {
+            return Err(Failure::Usage(format!(
+                "--fix: {name} is no recipe (.yaml), and nothing else can be corrected"
+            )));
+        }
+        let mut changes = Vec::new();
         let compared = if ends_with("apk") {
             package(name, scan, session).await?
-        } else if ends_with("yaml") || ends_with("yml") {
-            recipe(path, scan, arguments, session).await?
+        } else if is_recipe {
+            let (compared, corrected) = recipe(path, scan, arguments, session).await?;
+            changes = corrected;
+            compared
         } else if path.is_dir() {
             folder(name, path, scan, session)?
         } else {
@@ -55,9 +68,11 @@ pub(crate) async fn run(
             differences: differences
                 .map(|problem: Problem| problem.message)
                 .collect(),
+            changes,
         });
     }
-    let differs = checked.iter().any(|place| !place.differences.is_empty());
+    let mut left = checked.iter().filter(|place| place.changes.is_empty());
+    let differs = left.any(|place| !place.differences.is_empty());
     Printer::new(arguments.format).print(&checked, |checked| text(checked))?;
     Ok(ExitCode::from(u8::from(differs && arguments.fail)))
 }
@@ -74,6 +89,9 @@ fn text(checked: &[Checked]) -> String {
         }
         for difference in &place.differences {
             text.push_str(&format!("warning: {difference}\n"));
+        }
+        for change in &place.changes {
+            text.push_str(&format!("{}: copyright: {change}\n", place.name));
         }
         if place.files.is_empty() {
             text.push_str(&format!("{}: no licence's text was found\n", place.name));
@@ -104,18 +122,20 @@ fn folder(name: &str, path: &Path, scan: Scan, session: &Session<'_>) -> Result<
     })
 }
 
+/// What is found of a recipe, and what was corrected in it.
 async fn recipe(
     path: &Path,
     scan: Scan,
     arguments: &LicenseCheck,
     session: &Session<'_>,
-) -> Result<Compared, Failure> {
+) -> Result<(Compared, Vec<String>), Failure> {
     let arch = arguments.arch.unwrap_or(Arch::host());
     let paths: [PathBuf; 1] = [path.to_owned()];
     let loaded = recipes::load(&paths, arch, &arguments.pipeline_dirs, None, None, session)?;
     let origins = recipes::origins(Some(&arguments.mirrors), session);
     let store = session.store()?;
     let mut whole = Compared::default();
+    let mut changes = Vec::new();
     for loaded in &loaded {
         let recipe = &loaded.recipe;
         let failed = |what: &str| format!("{what} of {}", recipe.package.name);
@@ -127,8 +147,20 @@ async fn recipe(
         let compared = licences::of_recipe(&store, recipe, &sources, scan).map_err(|error| {
             Failure::failed(failed("no licences can be found in the sources"), error)
         })?;
+        if let Some(entries) = arguments.fix {
+            let entries = match entries {
+                CopyrightEntries::Flat => Entries::Flat,
+                CopyrightEntries::Simple => Entries::Simple,
+            };
+            let source = recipes::read(path, "recipe")?;
+            let said = &recipe.package.licenses;
+            if let Some(corrected) = copyright::correct(&source, said, &compared.files, entries)? {
+                recipes::rewrite(path, &corrected.text)?;
+                changes = corrected.changes;
+            }
+        }
         whole.files.extend(compared.files);
         whole.problems.extend(compared.problems);
     }
-    Ok(whole)
+    Ok((whole, changes))
 }

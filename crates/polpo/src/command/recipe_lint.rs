@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use base::Severity;
 use build::authoring::lint::{self, LintOptions, RecipeFile};
 use build::authoring::style;
+use build::recipe::PipelineLibrary;
 
 use crate::arguments::recipe::{LeastSeverity, RecipeLint};
 use crate::command::recipes;
@@ -29,9 +30,12 @@ pub(crate) fn run(arguments: &RecipeLint, session: &Session<'_>) -> Result<ExitC
         LeastSeverity::Warning => Severity::Warning,
         LeastSeverity::Error => Severity::Error,
     };
+    let library = PipelineLibrary::new(arguments.pipeline_dirs.clone());
     let options = LintOptions {
         skip: arguments.skip_rules.iter().cloned().collect(),
         severity: Some(severity),
+        pipelines: (!arguments.pipeline_dirs.is_empty()).then_some(&library),
+        archs: arguments.archs.clone(),
     };
     problems.extend(lint::lint(&files, &options));
     let rules: Vec<KnownRule> = lint::RULES

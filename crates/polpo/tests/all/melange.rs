@@ -216,11 +216,36 @@ fn licences_are_checked() {
     fs::write(scene.path("licensed.yaml"), recipe("ISC")).unwrap();
     let agrees = check(&["--fail"]).success().stdout;
     assert_eq!(agrees.trim(), "licensed.yaml: COPYING: ISC");
-    // What melange would write into the recipe is a person's to decide.
+    // Corrected, with everything else as it was; what is right is left alone.
+    check(&["--fix"]).success();
+    assert_eq!(
+        fs::read_to_string(scene.path("licensed.yaml")).unwrap(),
+        recipe("ISC")
+    );
+    fs::write(scene.path("licensed.yaml"), recipe("MIT")).unwrap();
+    insta::assert_snapshot!(check(&["--fix", "--fail"]).success().stdout, @"
+    licensed.yaml: COPYING: ISC
+    warning: hello: `COPYING` holds the text of ISC, and the recipe says MIT
+    licensed.yaml: copyright: MIT → ISC (COPYING)
+    ");
+    assert_eq!(
+        fs::read_to_string(scene.path("licensed.yaml")).unwrap(),
+        recipe("ISC, license-path: COPYING")
+    );
+    fs::write(scene.path("licensed.yaml"), recipe("MIT")).unwrap();
+    check(&["--fix=simple"]).success();
+    assert_eq!(
+        fs::read_to_string(scene.path("licensed.yaml")).unwrap(),
+        recipe("ISC")
+    );
     let refused = scene
-        .run(&["license-check", "licensed.yaml", "--fix"])
+        .run(&["license-check", "sources/hello-1.0", "--fix"])
         .code(1);
-    assert!(refused.stderr.contains("--fix"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is no recipe"),
+        "{}",
+        refused.stderr
+    );
     let neither = scene.run(&["license-check", "mirror/none"]).code(1);
     assert!(
         neither.stderr.contains("neither a recipe"),

@@ -100,21 +100,28 @@ pub(super) fn hosts<'s>(subject: &'s Subject<'_>) -> Vec<(String, &'s Text)> {
 }
 
 pub(super) fn mimics(subject: &Subject<'_>, findings: &mut Findings) {
-    let mut seen: BTreeMap<&str, &str> = subject
-        .hosts
-        .seen
-        .iter()
-        .map(|(host, file)| (host.as_str(), file.as_str()))
-        .collect();
+    // Those of recipes before this one, and of its own steps before.
+    let before = subject.hosts.seen.iter();
+    let before = before.filter(|(_, (place, _))| *place < subject.place);
     let own = hosts(subject);
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (host, text) in &own {
-        if !seen.contains_key(host.as_str())
-            && let Some((other, file)) = seen.iter().find(|(other, _)| is_near(host, other))
-        {
-            findings.add(
-                format!("the host `{host}` is nearly `{other}` of {file}"),
-                subject.within(text, host),
-            );
+        let host = host.as_str();
+        let known = subject.hosts.seen.get(host);
+        let is_new = known.is_none_or(|(place, _)| *place >= subject.place);
+        if is_new {
+            let others = before.clone().map(|(other, (_, file))| (*other, *file));
+            let others = others.chain(seen.iter().map(|(other, file)| (*other, *file)));
+            // The first by name.
+            let near = others
+                .filter(|(other, _)| is_near(host, other))
+                .min_by_key(|(other, _)| *other);
+            if let Some((other, file)) = near {
+                findings.add(
+                    format!("the host `{host}` is nearly `{other}` of {file}"),
+                    subject.within(text, host),
+                );
+            }
         }
         seen.insert(host, "this recipe");
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use base::{Arch, Problem, Severity, SourceText, did_you_mean};
+use rayon::prelude::*;
 use yaml::Style;
 
 use crate::recipe::written::PipelineStep;
@@ -35,11 +36,16 @@ pub struct Rule {
 
 /// What is checked, and how strictly.
 #[derive(Debug, Default)]
-pub struct LintOptions {
+pub struct LintOptions<'l> {
     /// Rules that are left out.
     pub skip: BTreeSet<String>,
     /// Problems below this are left out.
     pub severity: Option<Severity>,
+    /// The pipelines that steps use. Without them, nobody looks at what steps use and give.
+    pub pipelines: Option<&'l PipelineLibrary>,
+    /// The architectures that recipes are expanded for with the pipelines, where they are meant for
+    /// them; none is this machine's.
+    pub archs: Vec<Arch>,
 }
 
 /// There is no rule of this name.
@@ -76,68 +82,133 @@ pub struct RecipeFile {
     pub style: Style,
 }
 
-/// Checks recipes: what makes them invalid, then every rule. Hosts are compared across all of them.
-pub fn lint(files: &[RecipeFile], options: &LintOptions) -> Vec<Problem> {
-    let mut problems = Vec::new();
+/// Checks recipes, on all cores: what makes them invalid, then every rule. Hosts are compared across all
+/// of them.
+pub fn lint(files: &[RecipeFile], options: &LintOptions<'_>) -> Vec<Problem> {
+    let read: Vec<Read<'_>> = files
+        .par_iter()
+        .map(|file| Read::new(file, options))
+        .collect();
     let mut hosts = Hosts::default();
-    for file in files {
-        problems.extend(lint_one(file, &mut hosts, options));
+    for (place, read) in read.iter().enumerate() {
+        for host in &read.hosts {
+            let first = || (place, read.file.source.name());
+            hosts.seen.entry(host).or_insert_with(first);
+        }
     }
+    let checked = read.par_iter().enumerate();
+    let checked = checked.map(|(place, read)| read.check(place, &hosts, options));
+    let mut problems: Vec<Problem> = checked.flatten_iter().collect();
     let least = options.severity.unwrap_or(Severity::Info);
     problems.retain(|problem| problem.severity >= least);
     problems
 }
 
-fn lint_one(file: &RecipeFile, hosts: &mut Hosts, options: &LintOptions) -> Vec<Problem> {
-    let recipe = match Recipe::parse(file.source.clone()) {
-        Ok(recipe) => recipe,
-        Err(problems) => return problems,
-    };
-    let library = PipelineLibrary::closed();
-    let arch = Arch::ALL.into_iter().find(|arch| recipe.targets(*arch));
-    let resolve_options = ResolveOptions::new(arch.unwrap_or(Arch::host()), &library);
-    // What resolving finds makes a recipe invalid, too.
-    let mut problems = match recipe.compile_with_warnings(&resolve_options) {
-        Ok((_, warnings)) => warnings,
-        Err(problems) => problems,
-    };
-    // The rule for versions says the same, and can be excused.
-    problems.retain(|problem| problem.rule != "invalid-version");
-    let mut told = Vec::new();
-    let scope = global_scope(&recipe, &resolve_options, &mut told);
-    let subject = Subject {
-        file,
-        recipe: &recipe,
-        scope,
-        hosts,
-    };
-    let excused = excused(file.source.text());
-    for rule in &RULES {
-        if options.skip.contains(rule.name) || excused.contains(rule.name) {
-            continue;
-        }
-        let mut findings = Findings::default();
-        (rule.check)(&subject, &mut findings);
-        problems.extend(findings.0.into_iter().map(|(message, span)| {
-            Problem {
-                severity: rule.severity,
-                ..Problem::error(rule.name, message)
-                    .at(&file.source, span, "")
-                    .help(rule.help)
+/// A recipe that was read, and what is wrong with it by itself.
+struct Read<'f> {
+    file: &'f RecipeFile,
+    problems: Vec<Problem>,
+    /// Nothing, if it can't be decoded.
+    recipe: Option<(Recipe, Scope<'static>)>,
+    /// The hosts of its sources.
+    hosts: Vec<String>,
+}
+
+impl Read<'_> {
+    fn new<'f>(file: &'f RecipeFile, options: &LintOptions<'_>) -> Read<'f> {
+        let mut read = Read {
+            file,
+            problems: Vec::new(),
+            recipe: None,
+            hosts: Vec::new(),
+        };
+        let recipe = match Recipe::parse(file.source.clone()) {
+            Ok(recipe) => recipe,
+            Err(problems) => {
+                read.problems = problems;
+                return read;
             }
-        }));
+        };
+        let library = PipelineLibrary::closed();
+        let arch = Arch::ALL.into_iter().find(|arch| recipe.targets(*arch));
+        let resolve_options = ResolveOptions::new(arch.unwrap_or(Arch::host()), &library);
+        // What resolving finds makes a recipe invalid, too.
+        read.problems = match options.pipelines {
+            Some(library) => expanded(&recipe, library, &options.archs),
+            None => match recipe.compile_with_warnings(&resolve_options) {
+                Ok((_, warnings)) => warnings,
+                Err(problems) => problems,
+            },
+        };
+        // The rule for versions says the same, and can be excused.
+        read.problems
+            .retain(|problem| problem.rule != "invalid-version");
+        let mut told = Vec::new();
+        let scope = global_scope(&recipe, &resolve_options, &mut told);
+        let subject = Subject {
+            file,
+            recipe: &recipe,
+            scope: &scope,
+            hosts: &Hosts::default(),
+            place: 0,
+        };
+        let hosts = deeds::hosts(&subject).into_iter();
+        read.hosts = hosts.map(|(host, _)| host).collect();
+        read.recipe = Some((recipe, scope));
+        read
     }
-    let found: Vec<String> = deeds::hosts(&subject)
-        .into_iter()
-        .map(|(host, _)| host)
-        .collect();
-    for host in found {
-        hosts
-            .seen
-            .entry(host)
-            .or_insert_with(|| file.source.name().to_owned());
+
+    /// Its problems, with those that rules find. `place` is its own among the files.
+    fn check(&self, place: usize, hosts: &Hosts<'_>, options: &LintOptions<'_>) -> Vec<Problem> {
+        let mut problems = self.problems.clone();
+        let Some((recipe, scope)) = &self.recipe else {
+            return problems;
+        };
+        let subject = Subject {
+            file: self.file,
+            recipe,
+            scope,
+            hosts,
+            place,
+        };
+        let excused = excused(self.file.source.text());
+        for rule in &RULES {
+            if options.skip.contains(rule.name) || excused.contains(rule.name) {
+                continue;
+            }
+            let mut findings = Findings::default();
+            (rule.check)(&subject, &mut findings);
+            problems.extend(findings.0.into_iter().map(|(message, span)| {
+                Problem {
+                    severity: rule.severity,
+                    ..Problem::error(rule.name, message)
+                        .at(&self.file.source, span, "")
+                        .help(rule.help)
+                }
+            }));
+        }
+        problems
     }
-    problems
+}
+
+/// What is wrong with a recipe, its pipelines' steps included, on any of the architectures that it is
+/// meant for.
+fn expanded(recipe: &Recipe, library: &PipelineLibrary, archs: &[Arch]) -> Vec<Problem> {
+    let usual = [Arch::host()];
+    let archs = if archs.is_empty() { &usual[..] } else { archs };
+    let mut all: Vec<Problem> = Vec::new();
+    for arch in archs.iter().filter(|arch| recipe.targets(**arch)) {
+        let found = match recipe.resolve_with_warnings(&ResolveOptions::new(*arch, library)) {
+            Ok((_, warnings)) => warnings,
+            Err(problems) => problems,
+        };
+        for problem in found {
+            if !all.contains(&problem) {
+                all.push(problem);
+            }
+        }
+    }
+    all
 }
 
 /// The rules that `#nolint:` lines name.
@@ -149,18 +220,19 @@ fn excused(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The hosts of sources so far, and the first file that has each.
+/// The hosts of sources, and the first file that has each: its place among the files, and its name.
 #[derive(Debug, Default)]
-struct Hosts {
-    seen: BTreeMap<String, String>,
+struct Hosts<'f> {
+    seen: BTreeMap<&'f str, (usize, &'f str)>,
 }
 
 /// What the rules look at.
 struct Subject<'r> {
     file: &'r RecipeFile,
     recipe: &'r Recipe,
-    scope: Scope<'static>,
-    hosts: &'r Hosts,
+    scope: &'r Scope<'static>,
+    hosts: &'r Hosts<'r>,
+    place: usize,
 }
 
 /// What a rule found: what is wrong, and where.

@@ -265,6 +265,41 @@ fn hosts_are_compared_across_recipes() {
 }
 
 #[test]
+fn what_steps_use_is_expanded_where_there_are_pipelines() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("own.yaml"),
+        "inputs:\n  needed:\n    required: true\npipeline:\n  - if: ${{build.arch}} == 'aarch64'\n    runs: ${{inputs.other}}\n",
+    )
+    .unwrap();
+    let library = PipelineLibrary::new(vec![folder.path().to_owned()]);
+    let text = recipe(("- runs: make", "- uses: own\n\n  - uses: strip"));
+    let files = [file("a.yaml", text)];
+    let told = |pipelines, archs: &[Arch]| {
+        let options = LintOptions {
+            pipelines,
+            archs: archs.to_vec(),
+            ..LintOptions::default()
+        };
+        let problems = lint(&files, &options);
+        let told: Vec<String> = problems.iter().map(|it| it.message.clone()).collect();
+        told.join("\n")
+    };
+    assert_eq!(told(None, &[]), "");
+    let all = told(Some(&library), &[Arch::X86_64, Arch::Aarch64]);
+    insta::assert_snapshot!(all, @"
+    the pipeline `own` requires the input `needed`
+    unknown variable `inputs.other`
+    ");
+    assert_eq!(told(Some(&library), &[Arch::Aarch64]), all);
+    let closed = PipelineLibrary::default();
+    assert_eq!(
+        told(Some(&closed), &[Arch::X86_64]),
+        "there is no pipeline `own`"
+    );
+}
+
+#[test]
 fn rules_can_be_left_out() {
     let text = recipe(("  epoch: 0\n", ""));
     let excused = format!("#nolint:uri-mimic,contains-epoch\n{text}");

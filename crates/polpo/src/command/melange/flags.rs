@@ -374,9 +374,9 @@ pub(super) const COMMANDS: &[Command] = &[
                 value("workdir", Fate::Nothing(STORED)),
                 switch(
                     "fix",
-                    Fate::Own("refused if true: what to write is a person's decision"),
+                    Fate::Own("`--fix`: what the texts bear out, comments and attestations stay"),
                 ),
-                value("format", Fate::Nothing("it is about `--fix`")),
+                value("format", Fate::Own("the value of `--fix`")),
             ],
             GLOBAL,
         ],

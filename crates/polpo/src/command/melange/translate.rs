@@ -71,15 +71,12 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
             one(words(&line, given.passed_on()))
         }
         "license-check" => {
-            if given.is_on("fix") {
-                return Err(usage(
-                    "--fix: a text tells a licence, not what it is for; correct `copyright` of the \
-                     recipe by what is reported without it"
-                        .to_owned(),
-                ));
-            }
             let mut line = vec!["license-check"];
             line.extend(given.operands());
+            let format = given.value("format").unwrap_or("flat");
+            let fix = format!("--fix={format}");
+            let more = given.is_on("fix").then_some(fix.as_str());
+            line.extend(more);
             one(words(&line, given.passed_on()))
         }
         "rebuild" => {
