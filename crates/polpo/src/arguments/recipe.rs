@@ -126,7 +126,7 @@ pub(crate) struct RecipeLint {
     /// Recipe files, or folders of them
     #[arg(value_name = "RECIPE|DIR", required = true)]
     pub(crate) recipes: Vec<PathBuf>,
-    /// Rule to leave out; may be repeated
+    /// Rule to leave out, or `all`: what makes a recipe invalid is told all the same; may be repeated
     #[arg(long = "skip-rule", value_name = "RULE", value_delimiter = ',')]
     pub(crate) skip_rules: Vec<String>,
     /// Also expand what steps use: the pipelines of this folder, then those built in; may be repeated

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use base::Severity;
@@ -11,9 +12,18 @@ use crate::output::failure::Failure;
 use crate::output::{KnownRule, print_problems};
 use crate::settings::Session;
 
+/// Stands for every rule.
+const ALL: &str = "all";
+
 pub(crate) fn run(arguments: &RecipeLint, session: &Session<'_>) -> Result<ExitCode, Failure> {
+    let mut skip = BTreeSet::new();
     for name in &arguments.skip_rules {
-        lint::rule(name).map_err(|error| Failure::Usage(error.to_string()))?;
+        if name == ALL {
+            skip.extend(lint::RULES.iter().map(|rule| rule.name.to_owned()));
+            continue;
+        }
+        let rule = lint::rule(name).map_err(|error| Failure::Usage(error.to_string()))?;
+        skip.insert(rule.name.to_owned());
     }
     let mut files = Vec::new();
     let mut problems = Vec::new();
@@ -32,7 +42,7 @@ pub(crate) fn run(arguments: &RecipeLint, session: &Session<'_>) -> Result<ExitC
     };
     let library = PipelineLibrary::new(arguments.pipeline_dirs.clone());
     let options = LintOptions {
-        skip: arguments.skip_rules.iter().cloned().collect(),
+        skip,
         severity: Some(severity),
         pipelines: (!arguments.pipeline_dirs.is_empty()).then_some(&library),
         archs: arguments.archs.clone(),

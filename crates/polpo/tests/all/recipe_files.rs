@@ -292,6 +292,8 @@ fn rules_that_recipes_break_are_told_in_three_ways() {
         .recipe(&["lint", "a b.yaml", "--skip-rule", &errors.join(",")])
         .run()
         .success();
+    let none = scene.recipe(&["lint", "a b.yaml", "--skip-rule", "all"]);
+    assert_eq!(none.run().success().stdout, "");
     let least = scene
         .recipe(&["lint", "excused.yaml", "--severity", "error"])
         .run()

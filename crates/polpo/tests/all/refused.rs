@@ -61,6 +61,66 @@ const RECIPES: &[(&str, &str, &str)] = &[
         "uses-and-runs: a step either uses a pipeline (`strip`) or runs a script, not both",
     ),
     (
+        "a name of nothing",
+        "!package:\n  name:\n  version: 1\n  epoch: 0\n",
+        "missing-key: `name` of package has no value",
+    ),
+    (
+        "a name with quotes",
+        "!package:\n  name: a-\"b\"\n  version: 1\n  epoch: 0\n",
+        "invalid-name: `a-\"b\"` can't be a package's name",
+    ),
+    (
+        "a name with quotes around what a range gives",
+        "data:\n  - name: r\n    items: {x: y}\nsubpackages:\n  - range: r\n    name: b-\"${{range.key}}\"\n",
+        "invalid-name: `b-\"x\"` can't be a package's name",
+    ),
+    (
+        "one name for all of a range",
+        "data:\n  - name: r\n    items: {x: '', y: ''}\nsubpackages:\n  - range: r\n    name: b\n",
+        "duplicate-name: two packages are called `b`",
+    ),
+    (
+        "keys of another place",
+        "environment:\n  repositories: [https://a.b/c]\n",
+        "unknown-key: unknown key `repositories` in environment",
+    ),
+    (
+        "a version with a suffix that apk doesn't know",
+        "!package:\n  name: a\n  version: 1.0.0_b6\n  epoch: 0\n",
+        "invalid-version: `1.0.0_b6` is no version in apk's grammar",
+    ),
+    (
+        "a version that leads away",
+        "!package:\n  name: a\n  version: 1.0-../../etc/cron.d/evil\n  epoch: 0\n",
+        "invalid-version: `1.0-../../etc/cron.d/evil` is no version in apk's grammar",
+    ),
+    (
+        "one licence text of several above the workspace",
+        "  copyright:\n    - {license: MIT, license-path: ./LICENSE}\n    - {license: Zlib, license-path: ../../x}\n    - license: 0BSD\n",
+        "license-path: `../../x` leads out of the workspace",
+    ),
+    (
+        "setcap unknown, among others",
+        "  setcap:\n    - {path: /a, add: {cap_net_raw: +ep}, reason: x}\n    - {path: /b, add: {cap_net_raw: +ep, cap_setfcap: +ep}, reason: x}\n",
+        "unknown-capability: files can't be given the capability `cap_setfcap`",
+    ),
+    (
+        "setcap reason of nothing",
+        "  setcap:\n    - {path: /a, add: {cap_net_raw: +ep}, reason: ''}\n",
+        "setcap-reason: the capabilities of `/a` have no `reason`",
+    ),
+    (
+        "schedule",
+        "update:\n  enabled: true\n  schedule: {period: yearly}\n",
+        "wrong-type: expected `daily`, `weekly` or `monthly`, found `yearly`",
+    ),
+    (
+        "an input where there are none",
+        "pipeline:\n  - runs: echo ${{inputs.baz-bah-boom}}\n",
+        "unknown-variable: unknown variable `inputs.baz-bah-boom`",
+    ),
+    (
         "odd indentation",
         "!package:\n  name: test-pkg\nversion: 1.0.0\n  epoch: 0\n",
         "yaml-syntax: YAML syntax: mapping values are not allowed in this context",
