@@ -460,6 +460,16 @@ impl<W: Write> Splicer<W> {
         Ok(())
     }
 
+    /// Accounts for a segment that the caller puts behind what was written so far.
+    pub fn append_elsewhere(&mut self, summary: &Summary) {
+        self.account(summary);
+    }
+
+    /// The stream beneath.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Deflates all of `content` and appends it.
     pub fn append_content(&mut self, mut content: impl Read, level: u32) -> io::Result<Summary> {
         self.append_with(level, |deflater| io::copy(&mut content, deflater).map(drop))

@@ -21,7 +21,7 @@ use crate::database::{self, DatabaseError};
 use crate::erofs_layer;
 use crate::filesystem::{Filesystem, FilesystemError};
 use crate::generate::{self, GenerateError};
-use crate::layer::{self, Layer, LayerError, Share, StoredPackage};
+use crate::layer::{self, Layer, LayerError, Share, StoredPackage, Target};
 use crate::layering::{self, MOST_LAYERS};
 use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
@@ -151,6 +151,21 @@ pub fn build(
     store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<BuiltImage, BuildError> {
+    let target = Target {
+        store,
+        layout: None,
+    };
+    build_for(target, plan, name, epoch, reporter)
+}
+
+fn build_for(
+    target: Target<'_>,
+    plan: &ImagePlan,
+    name: &str,
+    epoch: Epoch,
+    reporter: &dyn Reporter,
+) -> Result<BuiltImage, BuildError> {
+    let store = target.store;
     let key = Digest::of(&serde_json::to_vec(&(plan.digest(epoch)?, name))?);
     if plan.parity.is_none()
         && let Some(image) = store.record_get::<BuiltImage>(BUILT, &key)?
@@ -164,7 +179,7 @@ pub fn build(
             ..image
         });
     }
-    let image = build_anew(plan, name, epoch, store, reporter)?;
+    let image = build_anew(target, plan, name, epoch, reporter)?;
     if plan.parity.is_none() {
         store.record_put(BUILT, &key, &image)?;
     }
@@ -172,12 +187,13 @@ pub fn build(
 }
 
 fn build_anew(
+    target: Target<'_>,
     plan: &ImagePlan,
     name: &str,
     epoch: Epoch,
-    store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<BuiltImage, BuildError> {
+    let store = target.store;
     let task = Task::start(
         reporter,
         Verb::Unpack,
@@ -216,7 +232,7 @@ fn build_anew(
                 is_last: place + 1 == groups.len(),
             })
             .collect();
-        layer::build(store, &filesystem, &stored, &shares, plan.compression)?
+        layer::build(target, &filesystem, &stored, &shares, plan.compression)?
     };
     let config = config(plan, epoch, run_as, &layers)?;
     let config_descriptor = Descriptor::of(media_type::CONFIG, &config.to_bytes()?);
@@ -534,6 +550,32 @@ fn config(
     })
 }
 
+/// Builds the images of plans, each with its epoch, and writes them into the layout in the folder `root`
+/// under `tag`, as [`write_layout`] does. Layers are put there while others are still being made.
+///
+/// # Errors
+/// Those of [`build`], or the layout can't be written.
+pub fn build_layout(
+    plans: &[(&ImagePlan, Epoch)],
+    name: &str,
+    store: &Store,
+    reporter: &dyn Reporter,
+    (root, tag): (&Path, &str),
+) -> Result<(Vec<BuiltImage>, Descriptor), BuildError> {
+    Layout::fill(root, |layout| {
+        let target = Target {
+            store,
+            layout: Some(layout),
+        };
+        let images = plans
+            .iter()
+            .map(|(plan, epoch)| build_for(target, plan, name, *epoch, reporter))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tagged = write_tagged(&images, store, layout, tag)?;
+        Ok((images, tagged))
+    })
+}
+
 /// Writes images of one configuration into the layout in the folder `root`, under `tag`: one image
 /// as it is, several as an index by architecture. Gives the descriptor that has the tag.
 ///
@@ -545,27 +587,34 @@ pub fn write_layout(
     root: &Path,
     tag: &str,
 ) -> Result<Descriptor, BuildError> {
-    Layout::fill(root, |layout| {
-        let descriptors = write_images(images, store, layout)?;
-        let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
-            Ok([descriptor]) => descriptor,
-            Err(mut descriptors) => {
-                descriptors.sort_by_key(|descriptor| {
-                    descriptor
-                        .platform
-                        .as_ref()
-                        .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
-                });
-                let mut index = Index::new(descriptors);
-                if let Some(image) = images.first() {
-                    index.annotations = image.manifest.annotations.clone();
-                }
-                layout.put_index(&index)?
+    Layout::fill(root, |layout| write_tagged(images, store, layout, tag))
+}
+
+fn write_tagged(
+    images: &[BuiltImage],
+    store: &Store,
+    layout: &Layout,
+    tag: &str,
+) -> Result<Descriptor, BuildError> {
+    let descriptors = write_images(images, store, layout)?;
+    let tagged = match <[Descriptor; 1]>::try_from(descriptors) {
+        Ok([descriptor]) => descriptor,
+        Err(mut descriptors) => {
+            descriptors.sort_by_key(|descriptor| {
+                descriptor
+                    .platform
+                    .as_ref()
+                    .map(|platform| (platform.architecture.clone(), platform.variant.clone()))
+            });
+            let mut index = Index::new(descriptors);
+            if let Some(image) = images.first() {
+                index.annotations = image.manifest.annotations.clone();
             }
-        };
-        layout.tag(tag, &tagged)?;
-        Ok(tagged)
-    })
+            layout.put_index(&index)?
+        }
+    };
+    layout.tag(tag, &tagged)?;
+    Ok(tagged)
 }
 
 /// Writes the blobs and manifests of images into a layout. Gives their descriptors.

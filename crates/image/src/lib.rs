@@ -31,7 +31,7 @@ pub mod verify;
 pub use accounts::AccountError;
 pub use attach::{AttachError, Attaching, Form, PREDICATE_ANNOTATION, SIGNATURE, Signer};
 pub use base_image::{Base, BaseError};
-pub use build::{BuildError, BuiltImage, build, write_layout, write_parity_layout};
+pub use build::{BuildError, BuiltImage, build, build_layout, write_layout, write_parity_layout};
 pub use configuration::ImageConfiguration;
 pub use contents::{ContentsError, unpack_image};
 pub use database::DatabaseError;

@@ -289,7 +289,7 @@ async fn take(
 ) -> Result<Vec<PlannedPackage>, PlanError> {
     let store = access.store();
     let taken: Vec<Option<Digest>> = chosen
-        .iter()
+        .par_iter()
         .map(|(_, entry)| {
             let digest: Option<Digest> = store.record_get(TAKEN, &taken_key(entry))?;
             Ok(digest.filter(|digest| store.contains(digest)))

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::dependency::Identity;
 const PIECE: usize = 128 << 10;
 /// A gzip member's trailer.
 const TRAILER: usize = 8;
+/// What tars are made of.
+const BLOCK: u64 = 512;
 
 /// A package's entries but for its directories as tar without an end, written to a file; compressed, too,
 /// where that could be taken from how the package is compressed.
@@ -146,6 +150,49 @@ impl<R: Read> Read for Shared<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.borrow_mut().read(buffer)
     }
+}
+
+/// Content that is kept in a file as it is read.
+struct Kept<'f, R> {
+    content: R,
+    file: &'f File,
+}
+
+impl<R: Read> Read for Kept<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.file.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+/// Whether a run has between two contents what polpo writes there: zeros up to a whole block, then the next
+/// entry's header with its checksum.
+fn has_between(run: &File, place: Range<u64>, header: &tar::Header) -> io::Result<bool> {
+    let padding = (place.start.next_multiple_of(BLOCK) - place.start) as usize;
+    let mut expected = vec![0; padding];
+    expected.reserve(3 * BLOCK as usize);
+    let mut writer = tar::Writer::new(expected);
+    if writer.header(header).is_err() {
+        return Ok(false);
+    }
+    let expected = writer.into_inner();
+    if place.end - place.start != expected.len() as u64 {
+        return Ok(false);
+    }
+    let mut there = vec![0; expected.len()];
+    run.read_exact_at(&mut there, place.start)?;
+    Ok(there == expected)
+}
+
+/// Whether a run ends with these zeros: what fills the last block up.
+fn has_zeros(run: &File, place: Range<u64>) -> io::Result<bool> {
+    if place.start > place.end || place.end - place.start >= BLOCK {
+        return Ok(false);
+    }
+    let mut there = vec![0; (place.end - place.start) as usize];
+    run.read_exact_at(&mut there, place.start)?;
+    Ok(there.iter().all(|byte| *byte == 0))
 }
 
 /// What writes a run.
@@ -316,7 +363,8 @@ impl Package {
         }
     }
 
-    /// Of a package whose file has the run as a segment: what is read is that segment.
+    /// Of a package whose file has the run as a segment: what is read is that segment, and what it inflates
+    /// to is the run. Every byte of it that is no content is held to what polpo writes.
     fn run_within(&self, limits: &Limits, run: &mut File) -> Result<Run, Otherwise> {
         // The length as the trailer has it: not that of more than 4 GiB, whose run isn't taken over.
         let mut trailer = [0; 4];
@@ -333,22 +381,39 @@ impl Package {
         let head = segments.directories.offset - self.data_offset();
         io::copy(&mut input.clone().take(head), &mut io::sink())?;
         let inflate = |segment: &Segment| Inflate::new(input.clone(), segment.summary());
+        run.rewind()?;
+        run.set_len(0)?;
+        let run: &File = run;
+        let files = Kept {
+            content: inflate(&segments.files),
+            file: run,
+        };
         let data = inflate(&segments.directories)
-            .chain(inflate(&segments.files))
+            .chain(files)
             .chain(io::repeat(0).take(1024));
-        let mut writing = Writing::new(run)?;
+        let mut contents = Vec::new();
         let mut recorded: Vec<Option<Sha1>> = Vec::new();
-        let mut are_directories_first = true;
+        // Where the entry before has ended, but for its padding.
+        let mut end = 0;
+        let mut is_as_written = true;
         let visited = self.visit_data(
             limits,
             BufReader::with_capacity(PIECE, data),
-            |Visited { header, .. }, content| {
-                are_directories_first &=
-                    header.kind != tar::EntryKind::Directory || writing.length == 0;
+            |Visited { header, offset, .. }, _| {
                 recorded.push(header.checksum);
-                writing
-                    .entry(header, content, |_| Ok(()))
-                    .map_err(Otherwise::from)
+                if header.kind == tar::EntryKind::Directory {
+                    is_as_written &= end == 0;
+                    contents.push(0);
+                    return Ok::<(), Otherwise>(());
+                }
+                let Some(content) = offset.checked_sub(segments.directories.length) else {
+                    return Err(Otherwise);
+                };
+                is_as_written &= has_between(run, end..content, header)?;
+                let has_content = matches!(header.kind, tar::EntryKind::File { .. });
+                contents.push(if has_content { content } else { 0 });
+                end = content + header.kind.size();
+                Ok(())
             },
         )?;
         let mut input = input;
@@ -358,19 +423,24 @@ impl Package {
             .replace(DigestReader::new(self.range(0, 0)))
             .finish()
             .1;
-        let is_so = visited
+        let summary = segments.files.summary();
+        is_as_written &= has_zeros(run, end..summary.length)?;
+        is_as_written &= visited
             .entries
             .iter()
             .zip(&recorded)
             .all(|(entry, recorded)| entry.checksum == recorded.map(Identity::Sha1));
-        let summary = segments.files.summary();
-        let crc32 = writing.crc.clone().map(crc32fast::Hasher::finalize);
-        let is_segment = (crc32, writing.length) == (Some(summary.crc32), summary.length);
-        if digest != recorded_datahash || !are_directories_first || !is_so || !is_segment {
+        if digest != recorded_datahash || !is_as_written {
             return Err(Otherwise);
         }
         let manifest = self.manifest_of(digest, visited.length, visited.entries);
-        Ok(writing.finish(manifest, Deflated::Within(segments.files))?)
+        Ok(Run {
+            manifest,
+            contents,
+            length: summary.length,
+            crc32: summary.crc32,
+            deflated: Deflated::Within(segments.files),
+        })
     }
 
     /// Of any other: its matches are taken over.
@@ -434,7 +504,9 @@ impl Package {
         let manifest = self.manifest_of(digest, visited.length, visited.entries);
         // What was made of a stranger's matches is read once as every reader of the layer will.
         beside.rewind()?;
-        io::copy(&mut Inflate::new(&mut *beside, summary), &mut io::sink())?;
+        let mut inflate = Inflate::new(&mut *beside, summary);
+        let mut buffer = vec![0; PIECE];
+        while inflate.read(&mut buffer)? > 0 {}
         let length = summary.length;
         let deflated = if is_worth_it(&summary, ended.stored) {
             Deflated::Beside(summary.deflated)

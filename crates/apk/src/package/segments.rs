@@ -58,8 +58,9 @@ impl Segment {
 /// Flushes that are tried as the end of the directories. One suffices for a thousand of them.
 const MAXIMUM_TRIALS: usize = 64;
 
-/// Bytes that are searched for that end.
+/// Bytes that are searched for that end, and how many of them at a time.
 const MAXIMUM_DIRECTORIES: u64 = 16 << 20;
+const SEARCHED: u64 = 64 << 10;
 
 impl Package {
     /// Where the data's segments lie, if it was written with them; `manifest` is this package's.
@@ -173,33 +174,40 @@ impl Package {
     ) -> io::Result<Option<u64>> {
         const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
         let searched = (range.end - range.start).min(MAXIMUM_DIRECTORIES);
-        let mut bytes = Vec::new();
-        self.range(range.start, range.start + searched)
-            .read_to_end(&mut bytes)?;
-        let flushes = bytes
-            .windows(FLUSH.len())
-            .enumerate()
-            .filter(|(_, window)| *window == FLUSH)
-            .map(|(place, _)| (place + FLUSH.len()) as u64)
-            .take(MAXIMUM_TRIALS);
-        for deflated in flushes {
-            let trial = Segment {
-                offset: range.start,
-                deflated,
-                length,
-                crc32,
-            };
-            if self.inflates(&trial)? {
-                return Ok(Some(range.start + deflated));
+        let mut file = self.range(range.start, range.start + searched);
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut trials = 0;
+        loop {
+            // The directories are most often in the first of these.
+            let begin = bytes.len();
+            if file.by_ref().take(SEARCHED).read_to_end(&mut bytes)? == 0 {
+                return Ok(None);
+            }
+            let begin = begin.saturating_sub(FLUSH.len() - 1);
+            let windows = bytes.get(begin..).unwrap_or_default().windows(FLUSH.len());
+            for (place, _) in windows.enumerate().filter(|(_, window)| *window == FLUSH) {
+                let deflated = (begin + place + FLUSH.len()) as u64;
+                let trial = Segment {
+                    offset: range.start,
+                    deflated,
+                    length,
+                    crc32,
+                };
+                if self.inflates(&trial)? {
+                    return Ok(Some(range.start + deflated));
+                }
+                trials += 1;
+                if trials == MAXIMUM_TRIALS {
+                    return Ok(None);
+                }
             }
         }
-        Ok(None)
     }
 
     /// Whether a segment is one: inflates alone, to what it should.
     fn inflates(&self, segment: &Segment) -> io::Result<bool> {
         let mut inflate = Inflate::new(self.segment_bytes(segment), segment.summary());
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = vec![0; 64 << 10];
         let mut length = 0;
         loop {
             match inflate.read(&mut buffer) {

@@ -14,6 +14,7 @@ mod mutation;
 mod package;
 mod remote;
 mod round_trip;
+mod runs;
 mod sample;
 mod v3;
 mod write_v3;

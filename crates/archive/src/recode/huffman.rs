@@ -49,12 +49,14 @@ const LENGTH_CODES: [u8; 259] = {
 };
 
 /// Which code a length from 3 to 258 has, behind 257, and how many bits follow with which value.
+#[inline]
 pub(super) fn length_code(length: u16) -> (usize, u8, u16) {
     let code = usize::from(LENGTH_CODES[usize::from(length)]);
     (code, LENGTH_EXTRA[code], length - LENGTH_BASES[code])
 }
 
 /// The same of a distance from 1 to 32768.
+#[inline]
 pub(super) fn distance_code(distance: u16) -> (usize, u8, u16) {
     let before = distance - 1;
     let code = match before {

@@ -4,40 +4,45 @@
 //! file makes or changes, then the two blocks of zeros that end a tar. Directories come first, so
 //! a package's files are the same run of bytes in every image they are in unchanged: a package that
 //! polpo built carries that run already deflated, another's is compressed once and kept in the store.
+//! The largest package comes first: most are small, and where one changes, what stands before it need not
+//! be hashed again.
 //! No path stands twice in a layer, and hard links stand after their files.
 
+mod blob;
 mod compression;
+mod hashing;
 mod lazy;
+mod prefix;
 mod run;
 mod stored;
 mod tar_split;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::io::{self, BufWriter, Write};
 
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
-use archive::segment::{Deflater, LEVEL, Splicer, Summary, end_blocks};
+use archive::segment::{Deflater, LEVEL, Summary};
 use archive::tar::{Header, WriteError as TarError};
 use archive::tree::{Content, Node, NodeKind, TreePath};
-use base::{Digest, DigestWriter, Sha256Hasher};
-use oci::Descriptor;
+use base::{Digest, DigestWriter};
+use oci::{Descriptor, Layout, LayoutError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use store::{MappedFile, Store, StoreError};
 
 use crate::filesystem::{Filesystem, Placed};
+use blob::{Blob, Compressed, Kept, Place};
 pub use compression::Compression;
-use lazy::{End, PackedFile, Table};
+use prefix::Prefixes;
 use run::{Item, checked_header, content_of};
 use stored::DeflatedRun;
 pub(crate) use stored::StoredPackage;
 
 /// Part of every key: a change of the layout makes other layers.
-const FORMAT: &str = "layer-4";
+const FORMAT: &str = "layer-5";
 const SEGMENTS: &str = "layer-segment";
 const LAYERS: &str = "layer";
 
@@ -111,53 +116,12 @@ pub enum LayerError {
         /// What it names.
         target: String,
     },
+    /// It can't be put into a layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A key can't be written as JSON.
     #[error("can't name a layer")]
     Json(#[from] serde_json::Error),
-}
-
-/// A compressed run: part of a file of the store.
-struct Compressed {
-    place: Place,
-    offset: u64,
-    kept: Kept,
-}
-
-enum Place {
-    Blob(Digest),
-    File(Arc<Path>),
-}
-
-/// What is known of a compressed run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    /// Compressed.
-    size: u64,
-    /// Of the tar, and its CRC-32; both only of what is spliced into a gzip member.
-    length: u64,
-    crc32: u32,
-    /// Where its files are, where they are compressed one by one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<PackedFile>,
-}
-
-impl Compressed {
-    fn summary(&self) -> Summary {
-        Summary {
-            crc32: self.kept.crc32,
-            length: self.kept.length,
-            deflated: self.kept.size,
-        }
-    }
-
-    fn open(&self, store: &Store) -> Result<impl Read + use<>, LayerError> {
-        let mut file = match &self.place {
-            Place::Blob(blob) => store.open_blob(blob)?,
-            Place::File(path) => File::open(path)?,
-        };
-        file.seek(SeekFrom::Start(self.offset))?;
-        Ok(file.take(self.kept.size))
-    }
 }
 
 /// A run of a layer.
@@ -208,9 +172,18 @@ pub(crate) struct Share<'a> {
     pub(crate) is_last: bool,
 }
 
+/// Where layers are put.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'t> {
+    pub(crate) store: &'t Store,
+    /// The layout that they are meant for: those that are made now are put there while others still are
+    /// under way.
+    pub(crate) layout: Option<&'t Layout>,
+}
+
 /// Makes layers, the lowest first.
 pub(crate) fn build(
-    store: &Store,
+    target: Target<'_>,
     filesystem: &Filesystem,
     packages: &[StoredPackage],
     shares: &[Share<'_>],
@@ -224,7 +197,7 @@ pub(crate) fn build(
         .collect::<Result<_, _>>()?;
     layers
         .par_iter()
-        .map(|parts| assemble(store, compression, parts))
+        .map(|parts| assemble(target, compression, parts))
         .collect()
 }
 
@@ -234,7 +207,15 @@ fn parts_of<'a>(
     share: &Share<'_>,
     earlier: &mut BTreeSet<TreePath>,
 ) -> Result<Vec<Part<'a>>, LayerError> {
-    let (members, last) = (share.members, share.is_last);
+    let last = share.is_last;
+    let mut members = share.members.to_vec();
+    members.sort_by_key(|member| {
+        Reverse(
+            packages
+                .get(*member)
+                .map_or(0, |package| package.run.length),
+        )
+    });
     let mut directories: BTreeSet<TreePath> = BTreeSet::new();
     let mut rest: Vec<(&TreePath, &Node)> = Vec::new();
     for (path, placed) in filesystem.iter() {
@@ -274,8 +255,8 @@ fn parts_of<'a>(
         source: Source::Generated,
     }];
     for member in members {
-        if let Some(package) = packages.get(*member) {
-            parts.extend(package_part(filesystem, package, *member)?);
+        if let Some(package) = packages.get(member) {
+            parts.extend(package_part(filesystem, package, member)?);
         }
     }
     let is_link = |node: &Node| matches!(node.kind, NodeKind::HardLink { .. });
@@ -347,10 +328,11 @@ fn package_part<'a>(
 
 /// The layer of these parts: made before, or made now.
 fn assemble(
-    store: &Store,
+    target: Target<'_>,
     compression: Compression,
     parts: &[Part<'_>],
 ) -> Result<Layer, LayerError> {
+    let store = target.store;
     let keys: Vec<Digest> = parts
         .iter()
         .map(|part| match &part.source {
@@ -358,6 +340,7 @@ fn assemble(
             Source::Package { key, .. } => Ok(*key),
         })
         .collect::<Result<_, _>>()?;
+    let prefixes = Prefixes::of(compression, &keys)?;
     let key = Digest::of(&serde_json::to_vec(&LayerKey {
         format: FORMAT,
         compression,
@@ -368,75 +351,89 @@ fn assemble(
     {
         return Ok(layer);
     }
-    let layer = make(store, compression, parts)?;
+    let layer = make(target, compression, parts, Some(prefixes))?;
     store.record_put(LAYERS, &key, &layer)?;
     Ok(layer)
 }
 
-fn make(store: &Store, compression: Compression, parts: &[Part<'_>]) -> Result<Layer, LayerError> {
-    let segments: Vec<Option<Compressed>> = parts
+fn make(
+    target: Target<'_>,
+    compression: Compression,
+    parts: &[Part<'_>],
+    prefixes: Option<Prefixes>,
+) -> Result<Layer, LayerError> {
+    let store = target.store;
+    let known = match &prefixes {
+        Some(prefixes) => prefixes.longest_known(store)?,
+        None => None,
+    };
+    let (done, tar, begun) = match known {
+        Some(known) => (known.parts, known.tar, Some((known.parts, known.blob))),
+        None => Default::default(),
+    };
+    let segments: Vec<Compressed> = parts
         .par_iter()
         .map(|part| segment(store, compression, part))
         .collect::<Result<_, _>>()?;
-    let mut file = store.temp_file()?;
-    // One thread reads and hashes the contents, the other stitches and hashes the blob.
-    let (hasher, stitched) = rayon::join(
-        || hash_contents(parts),
-        || stitch(store, compression, parts, &segments, file.as_file_mut()),
-    );
-    let (mut hasher, (digest, size, end)) = (hasher?, stitched?);
-    hasher.update(&end.tar);
-    store.adopt(file, digest)?;
+    let blob = Blob::new(store, compression, parts, &segments)?;
+    let media_type = compression.media_type().to_owned();
+    let put = || {
+        let hashed = blob.hash(begun)?;
+        blob.keep(hashed.digest)?;
+        if let Some(layout) = target.layout {
+            let descriptor = Descriptor::new(&media_type, hashed.digest, blob.size());
+            layout.put_from_store(&descriptor, store)?;
+        }
+        Ok::<_, LayerError>(hashed)
+    };
+    let rest = parts.get(done..).unwrap_or_default();
+    // Two threads hash the contents, another the blob.
+    let (contents, hashed) = rayon::join(|| hashing::hash_contents(rest, tar), put);
+    let ((mut hasher, states), hashed) = (contents?, hashed?);
+    if let Some(prefixes) = prefixes {
+        prefixes.remember(store, done, states.into_iter().zip(hashed.states))?;
+    }
+    hasher.update(&blob.end.tar);
     Ok(Layer {
-        digest,
-        size,
+        digest: hashed.digest,
+        size: blob.size(),
         diff_id: hasher.finish(),
-        media_type: compression.media_type().to_owned(),
-        annotations: end.annotations,
+        media_type,
+        annotations: blob.end.annotations.clone(),
     })
 }
 
-/// The compressed run of a package: as the package has it, kept, or made now.
+/// A part's compressed run: as a package has it, kept, or made now.
 fn segment(
     store: &Store,
     compression: Compression,
     part: &Part<'_>,
-) -> Result<Option<Compressed>, LayerError> {
-    let (run, whole) = match &part.source {
-        Source::Generated => return Ok(None),
-        Source::Package { key, whole } => (*key, *whole),
-    };
-    if compression == Compression::Gzip
-        && let Some(package) = whole
-        && let Some(deflated) = package.deflated()
-    {
-        let (place, offset, size) = match deflated {
-            DeflatedRun::Package(blob, segment) => {
-                (Place::Blob(blob), segment.offset, segment.deflated)
+) -> Result<Compressed, LayerError> {
+    let key = match &part.source {
+        Source::Generated => None,
+        Source::Package { key, whole } => {
+            if compression == Compression::Gzip
+                && let Some(package) = whole
+                && let Some(deflated) = package.deflated()
+            {
+                return Ok(of_package(package, deflated));
             }
-            DeflatedRun::Beside(path, size) => (Place::File(path), 0, size),
-        };
-        let kept = Kept {
-            size,
-            length: package.run.length,
-            crc32: package.run.crc32,
-            files: Vec::new(),
-        };
-        return Ok(Some(Compressed {
-            place,
-            offset,
-            kept,
-        }));
-    }
-    let key = Digest::of(&serde_json::to_vec(&SegmentKey { compression, run })?);
-    if let Some((blob, kept)) = store.record_get::<(Digest, Kept)>(SEGMENTS, &key)?
+            let run = *key;
+            Some(Digest::of(&serde_json::to_vec(&SegmentKey {
+                compression,
+                run,
+            })?))
+        }
+    };
+    if let Some(key) = &key
+        && let Some((blob, kept)) = store.record_get::<(Digest, Kept)>(SEGMENTS, key)?
         && store.contains(&blob)
     {
-        return Ok(Some(Compressed {
+        return Ok(Compressed {
             place: Place::Blob(blob),
             offset: 0,
             kept,
-        }));
+        });
     }
     let mut file = store.temp_file()?;
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file.as_file_mut()));
@@ -463,19 +460,46 @@ fn segment(
     };
     out.flush()?;
     let (_, blob, _) = out.finish();
-    store.adopt(file, blob)?;
     let kept = Kept {
         size: summary.deflated,
         length: summary.length,
         crc32: summary.crc32,
         files,
     };
-    store.record_put(SEGMENTS, &key, &(blob, &kept))?;
-    Ok(Some(Compressed {
-        place: Place::Blob(blob),
+    let place = match key {
+        None => Place::Temporary(file),
+        Some(key) => {
+            store.adopt(file, blob)?;
+            store.record_put(SEGMENTS, &key, &(blob, &kept))?;
+            Place::Blob(blob)
+        }
+    };
+    Ok(Compressed {
+        place,
         offset: 0,
         kept,
-    }))
+    })
+}
+
+/// A run that its package has deflated.
+fn of_package(package: &StoredPackage, deflated: DeflatedRun) -> Compressed {
+    let (place, offset, size) = match deflated {
+        DeflatedRun::Package(blob, segment) => {
+            (Place::Blob(blob), segment.offset, segment.deflated)
+        }
+        DeflatedRun::Beside(path, size) => (Place::File(path), 0, size),
+    };
+    let kept = Kept {
+        size,
+        length: package.run.length,
+        crc32: package.run.crc32,
+        files: Vec::new(),
+    };
+    Compressed {
+        place,
+        offset,
+        kept,
+    }
 }
 
 /// Bytes of a run that are mapped at a time.
@@ -504,104 +528,6 @@ fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
     Ok(())
 }
 
-/// All of the tar but its end.
-fn hash_contents(parts: &[Part<'_>]) -> Result<Sha256Hasher, LayerError> {
-    let mut hashing = Hashing(Sha256Hasher::default());
-    for part in parts {
-        write_run(part, &mut hashing)?;
-    }
-    Ok(hashing.0)
-}
-
-struct Hashing(Sha256Hasher);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes the blob. Gives its digest and size, and what ends the tar.
-fn stitch(
-    store: &Store,
-    compression: Compression,
-    parts: &[Part<'_>],
-    segments: &[Option<Compressed>],
-    file: &mut File,
-) -> Result<(Digest, u64, End), LayerError> {
-    let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file));
-    let mut end = End {
-        tar: vec![0; 1024],
-        ..End::default()
-    };
-    let parts = parts.iter().zip(segments);
-    match compression {
-        Compression::Gzip => {
-            let mut splicer = Splicer::new(&mut out)?;
-            for (part, kept) in parts {
-                match kept {
-                    Some(kept) => splicer.append_from(&kept.summary(), kept.open(store)?)?,
-                    None => {
-                        splicer.append_with(LEVEL, |deflater| run::write(&part.items, deflater))?;
-                    }
-                }
-            }
-            splicer.append(&end_blocks())?;
-            splicer.finish()?;
-        }
-        Compression::Zstd | Compression::Best => {
-            for (part, kept) in parts {
-                match kept {
-                    Some(kept) => copy(kept, store, &mut out)?,
-                    None => {
-                        let mut framer = Framer::new(&mut out, compression.level());
-                        run::write(&part.items, &mut framer)?;
-                        framer.finish()?;
-                    }
-                }
-            }
-            out.write_all(&compression.unit(&end.tar)?)?;
-        }
-        Compression::ZstdChunked | Compression::Estargz => {
-            let mut table = Table::new(compression);
-            for (part, kept) in parts {
-                let base = out.written();
-                match kept {
-                    Some(kept) => {
-                        copy(kept, store, &mut out)?;
-                        table.add(&part.items, &kept.kept.files, base)?;
-                    }
-                    None => {
-                        let (_, files) = lazy::pack(compression, &part.items, &mut out)?;
-                        table.add(&part.items, &files, base)?;
-                    }
-                }
-            }
-            end = table.finish(out.written())?;
-            out.write_all(&end.bytes)?;
-        }
-    }
-    out.flush()?;
-    let (_, digest, size) = out.finish();
-    Ok((digest, size, end))
-}
-
-fn copy(compressed: &Compressed, store: &Store, out: &mut impl Write) -> Result<(), LayerError> {
-    let copied = io::copy(&mut compressed.open(store)?, out)?;
-    if copied == compressed.kept.size {
-        return Ok(());
-    }
-    Err(match &compressed.place {
-        Place::Blob(blob) => shortened(blob),
-        Place::File(path) => shortened(&path.display()),
-    })
-}
-
 fn shortened(what: &dyn std::fmt::Display) -> LayerError {
     LayerError::Io(io::Error::new(
         io::ErrorKind::UnexpectedEof,
@@ -622,7 +548,11 @@ pub(crate) fn write<'a>(
         items: items.collect(),
         source: Source::Generated,
     };
-    make(store, Compression::Gzip, &[part])
+    let target = Target {
+        store,
+        layout: None,
+    };
+    make(target, Compression::Gzip, &[part], None)
 }
 
 fn unreadable(header: &Header, source: io::Error) -> LayerError {

@@ -66,13 +66,13 @@ fn everything_is_in_the_layer_once_and_in_order() {
     5 755 0:0 var/lib
     5 755 0:0 var/lib/db
     5 755 0:0 var/lib/db/sbom
-    2 777 0:0 bin usr/bin
-    0 644 0:0 etc/os-release
     0 755 0:0 usr/bin/hello
     1 755 0:0 usr/bin/hi usr/bin/hello
     2 777 0:0 usr/bin/salve hello
     0 644 0:0 usr/share/hello/words
     0 644 0:0 var/lib/db/sbom/hello-1.0-r0.spdx.json
+    2 777 0:0 bin usr/bin
+    0 644 0:0 etc/os-release
     3 620 0:0 dev/console
     3 666 0:0 dev/null
     3 666 0:0 dev/random

@@ -49,6 +49,35 @@ fn paths(tar: &[u8]) -> Vec<String> {
     paths
 }
 
+/// What stands before a change is not hashed again, and the digests are those of the bytes all the same.
+#[test]
+fn a_changed_layer_is_what_it_is_when_it_is_made_first() {
+    let changed = format!("{PLAIN}environment: {{CHANGED: yes}}\n");
+    for compression in ALL {
+        let bed = Bed::with_hello();
+        let before = build(&bed, PLAIN, compression);
+        let after = build(&bed, &changed, compression);
+        assert_ne!(before.layers, after.layers);
+        let store = bed.store();
+        let prefixes = std::fs::read_dir(store.root().join("records/layer-prefix")).unwrap();
+        assert_eq!(prefixes.count(), 1, "{compression}");
+
+        let other = Store::open(bed.path("other")).unwrap();
+        let mut plan = bed.plan(&other, &changed);
+        plan.compression = compression;
+        let first = image::build(&plan, "test", EPOCH, &other, &Silent).unwrap();
+        assert_eq!(first.layers, after.layers, "{compression}");
+        for layer in &after.layers {
+            let blob = std::fs::read(store.path(&layer.digest).unwrap()).unwrap();
+            assert_eq!(
+                (Digest::of(&blob), blob.len() as u64),
+                (layer.digest, layer.size)
+            );
+            assert_eq!(Digest::of(&tar_of(&store, &layer.digest)), layer.diff_id);
+        }
+    }
+}
+
 #[test]
 fn a_layer_for_each_package() {
     let bed = Bed::with_hello();

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use base::{Epoch, Problem};
 use image::configuration::LayerFormat;
-use image::{BuiltImage, ImageRecord, parity};
+use image::{BuiltImage, ImagePlan, ImageRecord, parity};
 
 use super::image_plans::{self, Planned};
 use crate::arguments::image::{Compress, ImageBuild};
@@ -53,40 +53,43 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
     let epoch = arguments
         .source_date_epoch
         .map_or(newest.unwrap_or_default(), Epoch);
-    let mut built: Vec<BuiltImage> = Vec::new();
-    let mut records = Vec::new();
+    let mut epochs = Vec::new();
     for plan in &mut plans {
         plan.configuration.annotations.extend(annotations.clone());
         plan.compression = arguments.compress.into();
         plan.configuration.format = format.or(plan.configuration.format);
         // apko gives each image the time of its own newest package.
-        let own = match (plan.parity, arguments.source_date_epoch) {
+        epochs.push(match (plan.parity, arguments.source_date_epoch) {
             (Some(_), None) => plan.newest_build(),
             _ => epoch,
-        };
-        let image =
-            image::build(plan, &arguments.tag, own, &store, session.reporter()).map_err(failed)?;
-        let record = ImageRecord::of(plan, &image, own, env!("CARGO_PKG_VERSION"))
+        });
+    }
+    let timed: Vec<(&ImagePlan, Epoch)> = plans.iter().zip(epochs).collect();
+    let (tag, reporter) = (&arguments.tag, session.reporter());
+    let (built, descriptor) = if arguments.file.parity {
+        let mut configuration = loaded.configuration.clone();
+        configuration.annotations.extend(annotations);
+        let built = timed
+            .iter()
+            .map(|(plan, own)| image::build(plan, tag, *own, &store, reporter))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let written =
+            image::write_parity_layout(&built, &configuration, epoch, &store, &arguments.output);
+        (built, written.map_err(failed)?)
+    } else {
+        let place = (arguments.output.as_path(), reference_tag(tag));
+        image::build_layout(&timed, tag, &store, reporter, place).map_err(failed)?
+    };
+    let mut records = Vec::new();
+    for ((plan, own), image) in timed.iter().zip(&built) {
+        let record = ImageRecord::of(plan, image, *own, env!("CARGO_PKG_VERSION"))
             .map_err(|error| Failure::failed(what.clone(), error))?;
         for note in &image.notes {
             session.notice(note);
         }
         records.push((record, image.descriptor.digest));
-        built.push(image);
     }
-    let descriptor = if arguments.file.parity {
-        let mut configuration = loaded.configuration.clone();
-        configuration.annotations.extend(annotations);
-        image::write_parity_layout(&built, &configuration, epoch, &store, &arguments.output)
-    } else {
-        image::write_layout(
-            &built,
-            &store,
-            &arguments.output,
-            reference_tag(&arguments.tag),
-        )
-    }
-    .map_err(failed)?;
     // The record comes after the image: whoever finds it finds the image too.
     for (record, manifest) in records {
         record
