@@ -54,7 +54,7 @@ pub fn correct(
         Entries::Flat => flat(&all, files),
         Entries::Simple => simple(&all, files),
     };
-    let (edits, changes) = place.edits(said, &wanted)?;
+    let (edits, changes) = place.edits(said, &wanted);
     let text = Edits {
         source,
         made: edits,
@@ -263,12 +263,12 @@ impl<'d> Place<'d> {
         Ok(place)
     }
 
-    #[allow(clippy::type_complexity)]
+    /// What is written anew, and where; and what that changes, in words.
     fn edits(
         &self,
         said: &[Copyright],
         wanted: &Wanted,
-    ) -> Result<(Vec<(Range<usize>, String)>, Vec<String>), Vec<Problem>> {
+    ) -> (Vec<(Range<usize>, String)>, Vec<String>) {
         let text = self.source.text();
         let mut edits = Vec::new();
         let mut changes = Vec::new();
@@ -336,7 +336,7 @@ impl<'d> Place<'d> {
         if !written.is_empty() {
             edits.push((self.end..self.end, format!("{}{written}", self.head)));
         }
-        Ok((edits, changes))
+        (edits, changes)
     }
 
     /// The bytes of an entry that goes.
