@@ -267,7 +267,12 @@ impl Bundle {
                 }
                 Ok(verified)
             }
-            (Signer::Key(_), ..) => Ok(self.envelope.verify(trust.keys())?),
+            (Signer::Key(_), ..) => {
+                if let Some(authorities) = trust.authorities() {
+                    authorities.hold_unlogged()?;
+                }
+                Ok(self.envelope.verify(trust.keys())?)
+            }
             (Signer::Certificate, Some(evidence), Some(authorities))
                 if trust.believes_identities() =>
             {

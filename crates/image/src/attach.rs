@@ -114,7 +114,7 @@ impl Attaching<'_> {
                 let payload = simple_signing::payload(name, &self.image.digest)?;
                 let (signature, mut annotations) = match self.signer {
                     Signer::Key(key) => (key.sign(&payload)?, BTreeMap::new()),
-                    Signer::Sigstore(signer, _) => signer.sign_payload(&payload).await?,
+                    Signer::Sigstore(signer, trust) => signer.sign_payload(&payload, trust).await?,
                 };
                 annotations.insert(LEGACY_SIGNATURE.to_owned(), STANDARD.encode(signature));
                 self.companion(
@@ -146,7 +146,9 @@ impl Attaching<'_> {
                         let envelope = envelope.to_json().map_err(BundleError::from)?;
                         (envelope, BTreeMap::new())
                     }
-                    Signer::Sigstore(signer, _) => signer.sign_envelope(&statement).await?,
+                    Signer::Sigstore(signer, trust) => {
+                        signer.sign_envelope(&statement, trust).await?
+                    }
                 };
                 annotations.insert(LEGACY_SIGNATURE.to_owned(), String::new());
                 annotations.insert("predicateType".to_owned(), predicate_type.to_owned());

@@ -79,6 +79,14 @@ pub(crate) fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The modulus in an `RSAPublicKey`, without leading zeros.
+pub(crate) fn rsa_modulus(rsa_public_key: &[u8]) -> Option<&[u8]> {
+    let (numbers, _) = contents(0x30, rsa_public_key)?;
+    let (modulus, _) = contents(0x02, numbers)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    modulus.get(zeros..)
+}
+
 /// The contents of the element that `bytes` begin with, and what follows it.
 fn contents(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.strip_prefix(&[tag])?.split_first()?;

@@ -66,10 +66,15 @@ pub(crate) fn find(
     Err(KeyError::NoPem { expected })
 }
 
-/// A block in PEM, 64 characters to a line.
-pub(crate) fn encode(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
+/// A block in PEM, 64 characters to a line. It may be a secret: no copy of it is left behind.
+pub(crate) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(STANDARD.encode(der));
+    // With room for all of it: growing would leave copies.
+    let room = body.len() + body.len() / 64 + 2 * label.len() + 64;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        text.push_str(part);
+    }
     let mut rest = body.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -77,6 +82,25 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
         text.push('\n');
         rest = after;
     }
-    text.push_str(&format!("-----END {label}-----\n"));
+    for part in ["-----END ", label, "-----\n"] {
+        text.push_str(part);
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_copies_are_left_behind() {
+        for length in [0, 1, 47, 48, 49, 96, 2400] {
+            let text = encode("PRIVATE KEY", &vec![7; length]);
+            let body = STANDARD.encode(vec![7; length]).len();
+            // It has not grown.
+            assert_eq!(text.capacity(), body + body / 64 + 2 * 11 + 64, "{length}");
+            let block = find(&text, "PRIVATE KEY", is_key).unwrap();
+            assert_eq!(*block.der, vec![7; length]);
+        }
+    }
 }

@@ -135,10 +135,10 @@ impl PrivateKey {
     /// [`KeyError::InToken`], or [`KeyError::Failed`] when the library can't.
     pub fn to_pem(&self, password: Option<&Password>) -> Result<Zeroizing<String>, KeyError> {
         let der = self.to_pkcs8()?;
-        Ok(Zeroizing::new(match password {
+        Ok(match password {
             None => pem::encode("PRIVATE KEY", &der),
             Some(password) => pem::encode(sealed::LABEL, &sealed::seal(&der, password)?),
-        }))
+        })
     }
 
     fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {

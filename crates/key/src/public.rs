@@ -147,7 +147,7 @@ impl PublicKey {
 
     /// The key as a `PUBLIC KEY` PEM block.
     pub fn to_pem(&self) -> String {
-        pem::encode("PUBLIC KEY", &self.spki)
+        pem::encode("PUBLIC KEY", &self.spki).to_string()
     }
 
     /// The SubjectPublicKeyInfo in DER.
@@ -171,6 +171,16 @@ impl PublicKey {
     /// Whether it is an RSA key.
     pub fn is_rsa(&self) -> bool {
         self.kind == Kind::Rsa
+    }
+
+    /// How many bits the modulus of an RSA key has.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        if !self.is_rsa() {
+            return None;
+        }
+        let modulus = der::rsa_modulus(der::subject_public_key(&self.spki)?)?;
+        let first = modulus.first()?;
+        Some(modulus.len() * 8 - first.leading_zeros() as usize)
     }
 
     pub(crate) fn curve(&self) -> Option<Curve> {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crypto_secretbox::aead::{Aead as _, KeyInit as _};
@@ -26,9 +27,17 @@ const P: u32 = 1;
 const MOST_MEMORY: u64 = 256 << 20;
 const MOST_PASSES: u32 = 16;
 
-/// What a private key is protected with. It is wiped from memory, and never shown.
-#[derive(PartialEq, Eq)]
+/// What a private key is protected with. It is wiped from memory, and never shown; comparing takes as
+/// long whatever is in it.
 pub struct Password(Zeroizing<Vec<u8>>);
+
+impl PartialEq for Password {
+    fn eq(&self, other: &Password) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Password {}
 
 impl Password {
     /// Takes the bytes as they are; none at all is a password too, as cosign has it.

@@ -235,6 +235,20 @@ fn openssl_and_we_verify_each_other() {
 }
 
 #[test]
+fn rsa_keys_have_a_size() {
+    let folder = tempfile::tempdir().unwrap();
+    for bits in [2048, 3072, 4096] {
+        openssl(folder.path(), &format!("genrsa -out k {bits}"));
+        let key = load_private(&folder.path().join("k"), || None).unwrap();
+        assert_eq!(key.public().unwrap().rsa_bits(), Some(bits));
+    }
+    for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        assert_eq!(key.public().unwrap().rsa_bits(), None);
+    }
+}
+
+#[test]
 fn schemes_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("message"), b"m").unwrap();

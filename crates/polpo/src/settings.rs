@@ -213,11 +213,9 @@ pub(crate) fn start_signer(
         user: user.map(user_by_name).transpose()?,
         ..SignerProgram::this().map_err(|error| Failure::failed(what, error))?
     };
-    let process = SigningProcess::start(&program, key, purpose)
-        .map_err(|error| Failure::failed(what, error))?;
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|error| Failure::failed(what, io::Error::from(error)))?;
-    Ok(process)
+    SigningProcess::start(&program, key, purpose).map_err(|error| Failure::failed(what, error))
 }
 
 /// In the signer: opens the key.

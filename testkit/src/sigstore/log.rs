@@ -62,6 +62,10 @@ impl Tree {
         }
     }
 
+    pub(super) fn entries(&self) -> usize {
+        self.leaves.len()
+    }
+
     pub(super) fn add(&mut self, entry: &[u8]) -> Place {
         self.leaves.push(leaf(entry));
         let (index, size) = (self.leaves.len() - 1, self.leaves.len());

@@ -33,6 +33,7 @@ struct Shared {
     fulcio: Fulcio,
     first: First,
     second: Second,
+    third: Second,
     clock: Clock,
     /// How long before now certificates begin, in seconds.
     age: Mutex<u64>,
@@ -43,6 +44,7 @@ struct Urls {
     fulcio: String,
     first: String,
     second: String,
+    third: String,
     clock: String,
 }
 
@@ -68,7 +70,8 @@ impl Sigstore {
             vouching: Key::new(),
             fulcio: Fulcio::new(),
             first: First::new(),
-            second: Second::new(),
+            second: Second::new(rekor::SECOND),
+            third: Second::new(rekor::THIRD),
             clock,
             age: Mutex::new(0),
         });
@@ -81,6 +84,7 @@ impl Sigstore {
             fulcio: with(Shared::certify),
             first: with(|shared, request| shared.first.answer(request, now())),
             second: with(|shared, request| shared.second.answer(request)),
+            third: with(|shared, request| shared.third.answer(request)),
             clock: with(Shared::tell_time),
         };
         Sigstore { shared, urls }
@@ -164,17 +168,20 @@ impl Sigstore {
                 "certChain": {"certificates": chain.collect::<Vec<_>>()}, "validFor": since,
             })
         };
-        let ed25519 = json!({
-            "rawBytes": base64(shared.second.spki()), "keyDetails": "PKIX_ED25519",
-            "validFor": since,
-        });
+        let tiles = |log_of: &Second| {
+            let key = json!({
+                "rawBytes": base64(log_of.spki()), "keyDetails": "PKIX_ED25519", "validFor": since,
+            });
+            log(&format!("https://{}", log_of.name), key, log_of.id())
+        };
         let first = &shared.first.key;
         let certificates = &shared.fulcio.log;
         json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [
                 log(&format!("https://{}", rekor::FIRST), p256(first), sha256(&first.spki())),
-                log(&format!("https://{}", rekor::SECOND), ed25519, shared.second.id()),
+                tiles(&shared.second),
+                tiles(&shared.third),
             ],
             "certificateAuthorities": [
                 authority("fulcio", &self.urls.fulcio, &[&shared.fulcio.root()]),
@@ -203,6 +210,32 @@ impl Sigstore {
             "tsaUrls": service(&self.clock(), 1),
             "tsaConfig": {"selector": "ANY"},
         })
+    }
+
+    /// The same with the two logs of version 2, which are different operators', and both are wanted.
+    pub fn signing_config_of_two_logs(&self) -> Value {
+        let mut config = self.signing_config(2);
+        let mut other = config["rekorTlogUrls"][0].clone();
+        other["url"] = self.urls.third.as_str().into();
+        other["operator"] = "others".into();
+        config["rekorTlogUrls"]
+            .as_array_mut()
+            .expect("a list")
+            .push(other);
+        config["rekorTlogConfig"] = json!({"selector": "EXACT", "count": 2});
+        config
+    }
+
+    /// How many entries a log has got, of version 1 or 2.
+    ///
+    /// # Panics
+    /// For other versions.
+    pub fn entries(&self, version: u32) -> usize {
+        match version {
+            1 => self.shared.first.entries(),
+            2 => self.shared.second.entries(),
+            _ => panic!("there is no Rekor v{version}"),
+        }
     }
 
     /// Writes `trusted_root.json` and `signing_config.json` into a folder, and gives their paths.

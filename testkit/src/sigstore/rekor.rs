@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 
 use super::http::{Request, Response};
 use super::log::Tree;
-use super::signing::{Key, base64, from_base64, from_pem, hex, pem, sha256};
+use super::signing::{
+    Key, base64, from_base64, from_hex, from_pem, hex, pem, sha256, spki_of, verifies_digest,
+    verifies_digest_by_rsa,
+};
 
 /// The names of the logs in their checkpoints.
 pub(super) const FIRST: &str = "rekor.test";
 const FIRST_ORIGIN: &str = "rekor.test - 7";
 pub(super) const SECOND: &str = "log2025.rekor.test";
+pub(super) const THIRD: &str = "log2025.others.test";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -30,6 +34,10 @@ impl First {
             key: Key::new(),
             tree: Mutex::new(Tree::new()),
         }
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        lock(&self.tree).entries()
     }
 
     pub(super) fn answer(&self, request: &Request, now: u64) -> Response {
@@ -76,10 +84,30 @@ impl First {
     }
 }
 
+/// The public key in a PEM text of a key or a certificate.
+fn spki_in(text: &str) -> Option<Vec<u8>> {
+    let der = from_pem(text)?;
+    Some(match text.contains("BEGIN CERTIFICATE") {
+        true => spki_of(&der),
+        false => der,
+    })
+}
+
 /// What the log keeps of an entry that is proposed.
 fn canonical(proposed: &Value) -> Option<Value> {
     match proposed["kind"].as_str()? {
-        "hashedrekord" => Some(proposed.clone()),
+        "hashedrekord" => {
+            let spec = &proposed["spec"];
+            let digest = from_hex(spec["data"]["hash"]["value"].as_str()?)?;
+            let signature = &spec["signature"];
+            let content = from_base64(signature["content"].as_str()?)?;
+            let verifier = from_base64(signature["publicKey"]["content"].as_str()?)?;
+            let spki = spki_in(std::str::from_utf8(&verifier).ok()?)?;
+            // Sigstore's own verifies it, over the digest: there is no Ed25519 proper.
+            let good = verifies_digest(&spki, &digest, &content)
+                || verifies_digest_by_rsa(&spki, &digest, &content);
+            good.then(|| proposed.clone())
+        }
         "dsse" => {
             let content = &proposed["spec"]["proposedContent"];
             let envelope = content["envelope"].as_str()?;
@@ -111,15 +139,53 @@ fn canonical(proposed: &Value) -> Option<Value> {
     }
 }
 
+/// Whether a log of version 2 takes a signature: what Sigstore's own takes, verified as it does. It knows
+/// digests alone, and with Ed25519 only the variant that signs digests, which is not verified here.
+fn acceptable(asked: &Value) -> Result<(), String> {
+    let bytes = |value: &Value| value.as_str().and_then(from_base64);
+    let digest = bytes(&asked["digest"]).ok_or("missing digest")?;
+    let signature = &asked["signature"];
+    let content = bytes(&signature["content"]).ok_or("missing signature")?;
+    let verifier = &signature["verifier"];
+    let spki = match bytes(&verifier["publicKey"]["rawBytes"]) {
+        Some(spki) => spki,
+        None => {
+            let certificate = bytes(&verifier["x509Certificate"]["rawBytes"]);
+            spki_of(&certificate.ok_or("missing verifier")?)
+        }
+    };
+    let details = verifier["keyDetails"].as_str().unwrap_or_default();
+    let rsa = format!("PKIX_RSA_PKCS1V15_{}_SHA256", content.len() * 8);
+    let good = match details {
+        "PKIX_ECDSA_P256_SHA_256" => verifies_digest(&spki, &digest, &content),
+        "PKIX_RSA_PKCS1V15_2048_SHA256"
+        | "PKIX_RSA_PKCS1V15_3072_SHA256"
+        | "PKIX_RSA_PKCS1V15_4096_SHA256"
+            if details == rsa =>
+        {
+            verifies_digest_by_rsa(&spki, &digest, &content)
+        }
+        "PKIX_ED25519_PH" => digest.len() == 64,
+        _ => return Err(format!("unsupported entry algorithm {details}")),
+    };
+    match good {
+        true => Ok(()),
+        false => Err("verifying signature".to_owned()),
+    }
+}
+
 /// A log without times and promises.
 pub(super) struct Second {
+    /// Its name in checkpoints.
+    pub(super) name: &'static str,
     key: Ed25519KeyPair,
     tree: Mutex<Tree>,
 }
 
 impl Second {
-    pub(super) fn new() -> Second {
+    pub(super) fn new(name: &'static str) -> Second {
         Second {
+            name,
             key: Ed25519KeyPair::generate().expect("a key"),
             tree: Mutex::new(Tree::new()),
         }
@@ -133,10 +199,14 @@ impl Second {
         [&HEAD[..], self.key.public_key().as_ref()].concat()
     }
 
+    pub(super) fn entries(&self) -> usize {
+        lock(&self.tree).entries()
+    }
+
     /// What notes call the key (C2SP signed-note).
     pub(super) fn id(&self) -> [u8; 32] {
         let public = self.key.public_key();
-        sha256(&[SECOND.as_bytes(), b"\n\x01", public.as_ref()].concat())
+        sha256(&[self.name.as_bytes(), b"\n\x01", public.as_ref()].concat())
     }
 
     pub(super) fn answer(&self, request: &Request) -> Response {
@@ -151,12 +221,20 @@ impl Second {
         if asked.is_null() {
             return Response::refused(400, "no entry of a kind that is known");
         }
+        if let Err(reason) = acceptable(asked) {
+            return Response::refused(400, &reason);
+        }
+        let verifier = &asked["signature"]["verifier"];
+        let algorithm = match verifier["keyDetails"].as_str() {
+            Some("PKIX_ED25519_PH") => "SHA2_512",
+            _ => "SHA2_256",
+        };
         let body = json!({
             "apiVersion": "0.0.2",
             "kind": "hashedrekord",
             "spec": {
                 "hashedRekordV002": {
-                    "data": {"algorithm": "SHA2_256", "digest": asked["digest"]},
+                    "data": {"algorithm": algorithm, "digest": asked["digest"]},
                     "signature": asked["signature"],
                 },
             },
@@ -164,7 +242,7 @@ impl Second {
         let body = body.to_string().into_bytes();
         let place = lock(&self.tree).add(&body);
         let id = self.id();
-        let checkpoint = place.checkpoint(SECOND, SECOND, &id, |note| {
+        let checkpoint = place.checkpoint(self.name, self.name, &id, |note| {
             self.key.sign(note).as_ref().to_vec()
         });
         let index = place.index.to_string();

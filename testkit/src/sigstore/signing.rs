@@ -1,11 +1,11 @@
 //! The keys of the authorities, and the encodings they share.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,6 +18,13 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = (0..text.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 pub(super) fn base64(bytes: impl AsRef<[u8]>) -> String {
@@ -62,6 +69,41 @@ pub(super) fn verifies(spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki)
         .verify(message, signature)
         .is_ok()
+}
+
+/// The same where only the SHA-256 of the message is known.
+pub(super) fn verifies_digest(spki: &[u8], hash: &[u8], signature: &[u8]) -> bool {
+    digest_verifies(&ECDSA_P256_SHA256_ASN1, spki, hash, signature)
+}
+
+/// The same of RSA (PKCS #1 v1.5).
+pub(super) fn verifies_digest_by_rsa(spki: &[u8], hash: &[u8], signature: &[u8]) -> bool {
+    digest_verifies(&RSA_PKCS1_2048_8192_SHA256, spki, hash, signature)
+}
+
+fn digest_verifies(
+    algorithm: &'static dyn VerificationAlgorithm,
+    spki: &[u8],
+    hash: &[u8],
+    signature: &[u8],
+) -> bool {
+    let Ok(hash) = Digest::import_less_safe(hash, &SHA256) else {
+        return false;
+    };
+    UnparsedPublicKey::new(algorithm, spki)
+        .verify_digest(&hash, signature)
+        .is_ok()
+}
+
+/// The SubjectPublicKeyInfo of the P-256 key in a certificate; nothing if there is none.
+pub(super) fn spki_of(certificate: &[u8]) -> Vec<u8> {
+    const HEAD: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+    let mut parts = certificate.windows(HEAD.len() + 65);
+    let found = parts.find(|part| part.starts_with(&HEAD));
+    found.unwrap_or_default().to_vec()
 }
 
 pub(super) fn pem(label: &str, der: &[u8]) -> String {

@@ -1,10 +1,19 @@
 use base::Epoch;
 use key::PublicKey;
 use sigstore_trust_root::TrustedRoot;
-use sigstore_types::{Bundle, DerPublicKey, Sha256Hash, SignatureContent};
-use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, Verifier};
+use sigstore_types::{
+    Artifact, Bundle, DerCertificate, DerPublicKey, Sha256Hash, SignatureBytes, SignatureContent,
+    TimestampToken,
+};
+use sigstore_verify::crypto::parse_certificate_info;
+use sigstore_verify::tsa::{TsaAuthority, verify_timestamp_for_authority};
+use sigstore_verify::{
+    CertificateError, PublicKeyVerificationPolicy, TimestampError, VerificationPolicy, Verifier,
+};
 
 use super::Identity;
+use super::logs::{EntryError, Logs, settle_hashed};
+use crate::dsse::pae;
 use crate::json::{self, JsonError};
 
 /// Trusted roots longer than this are not read: the public one has 7 KiB.
@@ -46,6 +55,9 @@ pub enum EvidenceError {
     /// Certificate, log, clock or signature don't fit together, or are not the trusted ones'.
     #[error("the bundle does not hold against the trusted root: {0}")]
     False(#[source] Box<sigstore_verify::Error>),
+    /// What logs are said to have entered does not count.
+    #[error("the bundle does not hold against the trusted root: {0}")]
+    Entry(#[from] EntryError),
     /// The certificate names nobody, or nobody who vouches.
     #[error("the certificate names no {0}")]
     Nameless(&'static str),
@@ -63,7 +75,11 @@ pub(crate) struct Proven {
 }
 
 /// Who issues certificates, keeps logs and tells the time: a trusted root, ready to verify.
-pub struct Authorities(Verifier);
+pub struct Authorities {
+    verifier: Verifier,
+    logs: Logs,
+    clocks: Vec<TsaAuthority>,
+}
 
 impl std::fmt::Debug for Authorities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,9 +103,24 @@ impl Authorities {
         }
         let root: TrustedRoot =
             serde_json::from_value(value).map_err(|error| AuthoritiesError::Json(error.into()))?;
-        let verifier =
-            Verifier::new(&root).map_err(|error| AuthoritiesError::Unusable(Box::new(error)))?;
-        Ok(Authorities(verifier))
+        let unusable = |error| AuthoritiesError::Unusable(Box::new(error));
+        Ok(Authorities {
+            verifier: Verifier::new(&root).map_err(unusable)?,
+            logs: Logs::new(&root).map_err(|error| unusable(error.into()))?,
+            clocks: root.tsa_authorities(),
+        })
+    }
+
+    /// Believes only what that many different logs have entered, of keys' signatures too.
+    #[must_use]
+    pub fn demanding_logs(mut self, count: usize) -> Authorities {
+        self.logs.needed = count;
+        self
+    }
+
+    /// Holds a key's signature that no log entered to how many logs have to have.
+    pub(crate) fn hold_unlogged(&self) -> Result<(), EvidenceError> {
+        Ok(self.logs.hold_count(0)?)
     }
 
     /// Checks a bundle whose JSON names no key twice, and that its payload is `payload`: the
@@ -101,13 +132,13 @@ impl Authorities {
         payload: &[u8],
         key: Option<&PublicKey>,
     ) -> Result<Proven, EvidenceError> {
-        self.prove_read(&read(bundle)?, payload, key)
+        self.prove_read(read(bundle)?, payload, key)
     }
 
     /// The same for a bundle that was read.
     pub(super) fn prove_read(
         &self,
-        bundle: &Bundle,
+        mut bundle: Bundle,
         payload: &[u8],
         key: Option<&PublicKey>,
     ) -> Result<Proven, EvidenceError> {
@@ -117,39 +148,105 @@ impl Authorities {
         if envelope.payload.as_bytes() != payload {
             return Err(EvidenceError::Ambiguous);
         }
-        self.check(bundle, subject_of(payload), key)
+        self.logs.hold(&mut bundle)?;
+        if let Some(key) = key
+            && let SignatureContent::DsseEnvelope(envelope) = &bundle.content
+        {
+            let message = pae(&envelope.payload_type, payload);
+            let signature = envelope.signature.sig.as_bytes().to_vec();
+            settle_hashed(&mut bundle, &message, &signature, key)?;
+        }
+        self.check(&bundle, Artifact::from(subject_of(payload)), key)
     }
 
-    /// Checks a bundle of a bare signature over `message`, made with a certificate.
+    /// Checks a bundle of a bare signature over `message`, of a certificate or a key.
     pub(super) fn prove_message(
         &self,
-        bundle: &Bundle,
+        mut bundle: Bundle,
         message: &[u8],
+        key: Option<&PublicKey>,
     ) -> Result<Proven, EvidenceError> {
-        let digest = base::Digest::of(message);
-        self.check(bundle, Sha256Hash::new(*digest.as_bytes()), None)
+        self.logs.hold(&mut bundle)?;
+        if let Some(key) = key
+            && let SignatureContent::MessageSignature(content) = &bundle.content
+        {
+            let signature = content.signature.as_bytes().to_vec();
+            settle_hashed(&mut bundle, message, &signature, key)?;
+        }
+        self.check(&bundle, Artifact::from(message), key)
     }
 
+    /// When a clock has signed these bytes, in a time that the certificate of who signed is good for.
+    pub(super) fn prove_time(
+        &self,
+        token: Vec<u8>,
+        signed: &[u8],
+        certificate: Option<&DerCertificate>,
+    ) -> Result<Epoch, EvidenceError> {
+        let wrong = |error| EvidenceError::False(Box::new(error));
+        let (token, signed) = (
+            TimestampToken::new(token),
+            SignatureBytes::new(signed.to_vec()),
+        );
+        let mut reason = "the trusted root names no clock".to_owned();
+        for clock in &self.clocks {
+            let time = match verify_timestamp_for_authority(&token, &signed, clock) {
+                Ok(time) => time,
+                Err(error) => {
+                    reason = error.to_string();
+                    continue;
+                }
+            };
+            if let Some(certificate) = certificate {
+                let certificate =
+                    parse_certificate_info(certificate).map_err(|error| wrong(error.into()))?;
+                let (not_before, not_after) = (certificate.not_before, certificate.not_after);
+                if time < not_before {
+                    return Err(wrong(
+                        CertificateError::NotYetValid { time, not_before }.into(),
+                    ));
+                }
+                if time > not_after {
+                    return Err(wrong(CertificateError::Expired { time, not_after }.into()));
+                }
+            }
+            let seconds = u64::try_from(time.as_second()).ok();
+            return seconds.map(Epoch).ok_or(EvidenceError::Ambiguous);
+        }
+        Err(wrong(TimestampError::Invalid(reason).into()))
+    }
+
+    /// The rest. The signature itself was verified where `key` made it.
     fn check(
         &self,
         bundle: &Bundle,
-        artifact: Sha256Hash,
+        artifact: Artifact<'_>,
         key: Option<&PublicKey>,
     ) -> Result<Proven, EvidenceError> {
         let wrong = |error| EvidenceError::False(Box::new(error));
+        let material = &bundle.verification_material;
+        let times = &material.timestamp_verification_data.rfc3161_timestamps;
+        let is_logged = !material.tlog_entries.is_empty();
         let result = match key {
-            None => self
-                .0
-                .verify(artifact, bundle, &VerificationPolicy::any_identity()),
+            None => {
+                let policy = VerificationPolicy::any_identity();
+                self.verifier.verify(artifact, bundle, &policy)
+            }
+            // Nothing is left to prove.
+            Some(_) if !is_logged && times.is_empty() => {
+                return Ok(Proven {
+                    identity: None,
+                    time: None,
+                });
+            }
             Some(key) => {
                 let spki = DerPublicKey::new(key.spki().to_vec());
                 let policy = PublicKeyVerificationPolicy::new(spki);
-                let logged = !bundle.verification_material.tlog_entries.is_empty();
-                let policy = match logged {
+                let policy = match is_logged {
                     true => policy,
                     false => policy.skip_tlog_unsafe(),
                 };
-                self.0.verify(artifact, bundle, &policy)
+                self.verifier.verify(artifact, bundle, &policy)
             }
         };
         let result = result.map_err(wrong)?;

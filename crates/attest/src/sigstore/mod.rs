@@ -11,16 +11,20 @@
 //! protobuf specifications.
 
 mod authorities;
+mod hashed;
 mod identity;
 mod legacy;
+mod logs;
 pub mod mirror;
 mod services;
 mod signer;
 mod token;
 
 pub use authorities::{Authorities, AuthoritiesError, EvidenceError};
+pub use hashed::UnloggableError;
 pub use identity::{Identity, IdentityError, Matcher, Signers};
-pub use legacy::{Annotations, LegacyError};
-pub use services::{RekorVersion, Services, ServicesError};
+pub use legacy::{Annotations, LegacyError, SignedBy};
+pub use logs::EntryError;
+pub use services::{Log, RekorVersion, Services, ServicesError};
 pub use signer::{Signer, SignerError};
 pub use token::{IdentityToken, TokenError, TokenSource};

@@ -1,4 +1,7 @@
-use sigstore_trust_root::{ServiceConfiguration, ServiceSelector, SigningConfig};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use sigstore_trust_root::{ServiceConfiguration, ServiceEndpoint, ServiceSelector, SigningConfig};
 use url::{Host, Url};
 
 use crate::json::{self, JsonError};
@@ -15,15 +18,24 @@ pub enum RekorVersion {
     V2,
 }
 
+/// A log of signatures (Rekor).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Where it is.
+    pub url: Url,
+    /// What it speaks.
+    pub version: RekorVersion,
+}
+
 /// Where a signer turns to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Services {
     /// Who issues certificates (Fulcio). Keys do without.
     pub fulcio: Option<Url>,
-    /// The log (Rekor) and what it speaks. Keys may do without.
-    pub rekor: Option<(Url, RekorVersion)>,
-    /// Who tells the time (RFC 3161), at the very place where it is asked.
-    pub timestamp: Option<Url>,
+    /// The logs (Rekor), each of which enters what is signed. Keys may do without.
+    pub logs: Vec<Log>,
+    /// Who tells the time (RFC 3161), each at the very place where it is asked.
+    pub clocks: Vec<Url>,
 }
 
 /// Services can't be used.
@@ -44,11 +56,22 @@ pub enum ServicesError {
         /// `certificate authority` or `log`.
         kind: &'static str,
     },
-    /// It wants more signatures than are made.
+    /// It wants more of them than there are.
     #[error(
-        "the signing configuration wants more than one {kind}; bundles are made with one of each"
+        "the signing configuration wants {wanted} {kind}s, and {found} of different operators are \
+         in use now and of the newest version that is known"
     )]
-    Several {
+    Few {
+        /// `log` or `clock`.
+        kind: &'static str,
+        /// How many it wants.
+        wanted: u32,
+        /// How many there are.
+        found: usize,
+    },
+    /// It doesn't say how many of them are wanted.
+    #[error("the signing configuration does not say how many of its {kind}s to use")]
+    Uncounted {
         /// `log` or `clock`.
         kind: &'static str,
     },
@@ -77,7 +100,8 @@ pub enum ServicesError {
 }
 
 impl Services {
-    /// Reads a signing configuration (version 0.2) and takes what is in use now: the newest log.
+    /// Reads a signing configuration (version 0.2) and takes as many services as it wants: those in
+    /// use now of the newest version, the newest one of each operator.
     ///
     /// # Errors
     /// It is no such configuration, or names services that can't be used.
@@ -87,10 +111,10 @@ impl Services {
         let config = SigningConfig::from_json(&text)
             .map_err(|error| ServicesError::Shape(Box::new(error)))?;
         let logs = config.eligible_rekor_urls(None);
-        single("log", &config.rekor_tlog_config, logs.len())?;
+        let logs = wanted("log", &config.rekor_tlog_config, logs)?;
         let clocks = config.eligible_tsa_urls();
-        single("clock", &config.tsa_config, clocks.len())?;
-        let rekor = logs.first().map(|log| {
+        let clocks = wanted("clock", &config.tsa_config, clocks)?;
+        let logs = logs.into_iter().map(|log| {
             let version = match log.major_api_version {
                 1 => RekorVersion::V1,
                 _ => RekorVersion::V2,
@@ -98,18 +122,18 @@ impl Services {
             (log.url.as_str(), version)
         });
         let fulcio = config.fulcio_url().map(|service| service.url.as_str());
-        let clock = clocks.first().map(|clock| clock.url.as_str());
-        Services::new(fulcio, rekor, clock)
+        let clocks = clocks.into_iter().map(|clock| clock.url.as_str());
+        Services::new(fulcio, logs, clocks)
     }
 
     /// Services at these URLs.
     ///
     /// # Errors
     /// They are no URLs, or can't be used.
-    pub fn new(
+    pub fn new<'a>(
         fulcio: Option<&str>,
-        rekor: Option<(&str, RekorVersion)>,
-        timestamp: Option<&str>,
+        logs: impl IntoIterator<Item = (&'a str, RekorVersion)>,
+        clocks: impl IntoIterator<Item = &'a str>,
     ) -> Result<Services, ServicesError> {
         let url = |kind, text: &str| {
             Url::parse(text).map_err(|source| ServicesError::Url {
@@ -119,11 +143,14 @@ impl Services {
             })
         };
         let fulcio = fulcio.map(|text| url("certificate authority", text));
-        let rekor = rekor.map(|(text, version)| url("log", text).map(|url| (url, version)));
+        let logs = logs
+            .into_iter()
+            .map(|(text, version)| url("log", text).map(|url| Log { url, version }));
+        let clocks = clocks.into_iter().map(|text| url("clock", text));
         let services = Services {
             fulcio: fulcio.transpose()?,
-            rekor: rekor.transpose()?,
-            timestamp: timestamp.map(|text| url("clock", text)).transpose()?,
+            logs: logs.collect::<Result<_, _>>()?,
+            clocks: clocks.collect::<Result<_, _>>()?,
         };
         match services.fulcio {
             Some(fulcio) if !keeps_secrets(&fulcio) => Err(ServicesError::Plain(fulcio)),
@@ -140,11 +167,19 @@ impl Services {
         self.fulcio
             .as_ref()
             .ok_or(missing("certificate authority"))?;
-        let (_, version) = self.rekor.as_ref().ok_or(missing("log"))?;
-        match (version, &self.timestamp) {
-            (RekorVersion::V2, None) => Err(ServicesError::Timeless),
-            _ => Ok(()),
+        if self.logs.is_empty() {
+            return Err(missing("log"));
         }
+        let tells = |log: &Log| log.version == RekorVersion::V1;
+        match self.clocks.is_empty() && !self.logs.iter().any(tells) {
+            true => Err(ServicesError::Timeless),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether one of the logs is of version 2.
+    pub(super) fn has_tiles(&self) -> bool {
+        self.logs.iter().any(|log| log.version == RekorVersion::V2)
     }
 }
 
@@ -159,18 +194,42 @@ pub(super) fn keeps_secrets(url: &Url) -> bool {
     url.scheme() == "https" || is_here
 }
 
-/// Holds what a configuration asks for to one service of a kind, of `count` that could serve.
-fn single(
+/// As many of the services of a kind as a configuration asks for. They come with the newest version
+/// first; of that one each operator's newest service counts, as for Sigstore's own programs.
+fn wanted<'a>(
     kind: &'static str,
-    wanted: &ServiceConfiguration,
-    count: usize,
-) -> Result<(), ServicesError> {
-    match wanted.selector {
-        ServiceSelector::Any => Ok(()),
-        ServiceSelector::Exact if wanted.count == Some(1) => Ok(()),
-        ServiceSelector::All if count < 2 => Ok(()),
-        _ => Err(ServicesError::Several { kind }),
-    }
+    config: &ServiceConfiguration,
+    mut services: Vec<&'a ServiceEndpoint>,
+) -> Result<Vec<&'a ServiceEndpoint>, ServicesError> {
+    let newest = services.first().map(|service| service.major_api_version);
+    services.retain(|service| Some(service.major_api_version) == newest);
+    services.sort_by_key(|service| Reverse(service.valid_for.start));
+    let mut operators = BTreeSet::new();
+    // Services of nobody's are somebody's each: their URL tells them apart.
+    services.retain(|service| {
+        operators.insert(service.operator.as_deref().unwrap_or(service.url.as_str()))
+    });
+    let found = services.len();
+    let count = match config.selector {
+        ServiceSelector::Any => 1,
+        ServiceSelector::All => found,
+        _ => {
+            let wanted = config.count.unwrap_or(0);
+            match usize::try_from(wanted) {
+                Ok(0) => return Err(ServicesError::Uncounted { kind }),
+                Ok(count) if count <= found => count,
+                _ => {
+                    return Err(ServicesError::Few {
+                        kind,
+                        wanted,
+                        found,
+                    });
+                }
+            }
+        }
+    };
+    services.truncate(count);
+    Ok(services)
 }
 
 #[cfg(test)]
@@ -202,10 +261,10 @@ mod tests {
     fn configurations() {
         let services = config(|_| ()).unwrap();
         assert_eq!(services.fulcio.unwrap().as_str(), "https://fulcio.example/");
-        assert_eq!(services.rekor.unwrap().1, RekorVersion::V2);
+        assert_eq!(services.logs[0].version, RekorVersion::V2);
         let expired = json!({"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"});
         type Change<'a> = &'a dyn Fn(&mut Value);
-        let refused: [(Change<'_>, &str); 6] = [
+        let refused: [(Change<'_>, &str); 7] = [
             (
                 &|config| config["mediaType"] = "x".into(),
                 "no signing configuration",
@@ -218,10 +277,20 @@ mod tests {
                 &|config| config["rekorTlogUrls"][0]["majorApiVersion"] = 3.into(),
                 "takes a log",
             ),
-            (&|config| config["tsaUrls"] = json!([]), "tells no time"),
+            (
+                &|config| config["tsaUrls"] = json!([]),
+                "wants 1 clocks, and 0 of different operators",
+            ),
+            (
+                &|config| {
+                    config["tsaUrls"] = json!([]);
+                    config["tsaConfig"] = json!({});
+                },
+                "tells no time",
+            ),
             (
                 &|config| config["tsaConfig"]["count"] = 2.into(),
-                "more than one clock",
+                "wants 2 clocks, and 1 of different operators",
             ),
             (
                 &|config| config["caUrls"][0]["url"] = "http://fulcio.example".into(),
@@ -231,6 +300,55 @@ mod tests {
         for (change, reason) in refused {
             let error = config(change).unwrap_err();
             assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+
+    #[test]
+    fn as_many_as_are_wanted() {
+        let log = |host: &str, version: u32, operator: &str, year: u32| {
+            json!({"url": format!("https://{host}.example"), "majorApiVersion": version,
+                "operator": operator, "validFor": {"start": format!("{year}-01-01T00:00:00Z")}})
+        };
+        let logs = json!([
+            log("first", 1, "a", 2021),
+            log("old", 2, "a", 2023),
+            log("new", 2, "a", 2024),
+            log("other", 2, "b", 2022),
+        ]);
+        let taken = |selection: Value| {
+            let services = config(|config| {
+                config["rekorTlogUrls"] = logs.clone();
+                config["rekorTlogConfig"] = selection.clone();
+            });
+            services.map(|services| {
+                let logs = services.logs.iter().map(|log| log.url.to_string());
+                logs.collect::<Vec<_>>().join(" ")
+            })
+        };
+        let (new, other) = ("https://new.example/", "https://other.example/");
+        let both = format!("{new} {other}");
+        for (selection, expected) in [
+            (json!({"selector": "ANY"}), Ok(new)),
+            (json!({"selector": "ALL"}), Ok(both.as_str())),
+            (json!({"selector": "EXACT", "count": 1}), Ok(new)),
+            (json!({"selector": "EXACT", "count": 2}), Ok(both.as_str())),
+            (
+                json!({"selector": "EXACT", "count": 3}),
+                Err("wants 3 logs, and 2 of different operators"),
+            ),
+            (
+                json!({"selector": "EXACT"}),
+                Err("does not say how many of its logs to use"),
+            ),
+        ] {
+            let found = taken(selection.clone());
+            match expected {
+                Ok(urls) => assert_eq!(found.as_deref(), Ok(urls), "{selection}"),
+                Err(reason) => {
+                    let error = found.unwrap_err();
+                    assert!(error.contains(reason), "{selection}: {error}");
+                }
+            }
         }
     }
 

@@ -5,21 +5,21 @@ use bytes::Bytes;
 use key::{Algorithm, KeyError, PrivateKey, PublicKey, Scheme};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sigstore_rekor::entry::{HashedRekordV2, LogEntry, RekorV2KeyDetails};
+use sigstore_rekor::entry::LogEntry;
 use sigstore_types::bundle::{
     CertificateContent, PublicKeyIdentifier, Rfc3161Timestamp, TimestampVerificationData,
     VerificationMaterial, VerificationMaterialContent,
 };
 use sigstore_types::{
-    DerCertificate, DerPublicKey, DsseEnvelope, DsseSignature, KindVersion, MediaType,
-    PayloadBytes, Sha256Hash, SignatureBytes, SignatureContent, TimestampToken,
-    TransparencyLogEntry,
+    DerCertificate, DsseEnvelope, DsseSignature, KindVersion, MediaType, PayloadBytes,
+    SignatureBytes, SignatureContent, TimestampToken, TransparencyLogEntry,
 };
 use store::{Exchange, Method, Network, Payload, Refusal};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{IdentityToken, RekorVersion, Services, ServicesError};
+use super::hashed::{self, UnloggableError};
+use super::{IdentityToken, Log, RekorVersion, Services, ServicesError};
 use crate::bundle::{Bundle, BundleError, hint};
 use crate::dsse::pae;
 use crate::intoto::{JsonError, PAYLOAD_TYPE, Statement};
@@ -69,12 +69,9 @@ pub enum SignerError {
         /// What to do.
         advice: &'static str,
     },
-    /// The log takes no such keys.
-    #[error(
-        "a log of version 2 takes signatures of ECDSA on P-256; make such a key with `polpo key \
-         generate --type ecdsa-p256`, or name a log of version 1"
-    )]
-    Scheme,
+    /// A log takes no such keys.
+    #[error(transparent)]
+    Unloggable(#[from] UnloggableError),
     /// The services can't be used.
     #[error(transparent)]
     Services(#[from] ServicesError),
@@ -88,6 +85,9 @@ pub enum SignerError {
         /// What is wrong.
         reason: String,
     },
+    /// What they answered can't be put together.
+    #[error("the services' answers make no bundle: {0}")]
+    Unwritten(#[source] Box<sigstore_types::Error>),
     /// What was signed does not verify.
     #[error("the services' answers do not hold against the trusted root: {0}")]
     False(#[source] Box<BundleError>),
@@ -266,25 +266,29 @@ impl<'a> Signer<'a> {
         })
     }
 
-    /// Signs with a key; the log and the clock that there are confirm it.
+    /// Signs with a key; the logs and the clocks that there are confirm it.
     ///
     /// # Errors
-    /// The key can't be used.
+    /// The key can't be used, or one of the logs takes no such keys.
     pub fn of_key(
         services: &'a Services,
         key: &'a PrivateKey,
         network: &'a Network,
         reporter: &'a dyn Reporter,
     ) -> Result<Signer<'a>, SignerError> {
+        let public = key.public()?;
+        if services.has_tiles() {
+            hashed::key_details(&public)?;
+        }
         Ok(Signer {
             services,
             network,
             reporter,
-            who: Who::Key(key, key.public()?),
+            who: Who::Key(key, public),
         })
     }
 
-    /// Signs a statement, enters it in the log and has the clock sign it. `trust` is who will have to
+    /// Signs a statement, enters it in each log and has each clock sign it. `trust` is who will have to
     /// believe it, if that is known: what does not verify is not given out.
     ///
     /// # Errors
@@ -302,18 +306,17 @@ impl<'a> Signer<'a> {
             PayloadBytes::new(payload),
             DsseSignature::new(signature.clone(), Default::default()),
         );
-        let entry = match &self.services.rekor {
-            None => None,
-            Some((_, RekorVersion::V1)) => {
-                let entry = self.entered(&self.envelope_entry(&envelope)?).await?;
-                let entry = entry.to_bundle_entry(KindVersion::DsseV001);
-                Some(entry.map_err(|error| self.odd(REKOR, error.to_string()))?)
-            }
-            Some((url, RekorVersion::V2)) => {
-                let digest = Sha256Hash::new(*base::Digest::of(&message).as_bytes());
-                Some(self.logged(url, &digest, &signature).await?)
-            }
-        };
+        let mut entries = Vec::new();
+        for log in &self.services.logs {
+            entries.push(match log.version {
+                RekorVersion::V1 => {
+                    let entry = self.entered(log, &self.envelope_entry(&envelope)?).await?;
+                    let entry = entry.to_bundle_entry(KindVersion::DsseV001);
+                    entry.map_err(|error| odd(REKOR, &log.url, error.to_string()))?
+                }
+                RekorVersion::V2 => self.logged(log, &message, &signature).await?,
+            });
+        }
         let content = match &self.who {
             Who::Identity { certificate, .. } => VerificationMaterialContent::Certificate(
                 CertificateContent::new(certificate.clone()),
@@ -322,11 +325,14 @@ impl<'a> Signer<'a> {
                 VerificationMaterialContent::PublicKey(PublicKeyIdentifier::new(hint(public)))
             }
         };
-        let mut material =
-            VerificationMaterial::new(content).with_tlog_entries(entry.into_iter().collect());
-        if let Some(time) = self.time(&signature).await? {
-            let time = Rfc3161Timestamp::new(TimestampToken::new(time));
-            let times = TimestampVerificationData::new(vec![time]);
+        let mut times = Vec::new();
+        for clock in &self.services.clocks {
+            let time = self.time(clock, signature.as_bytes()).await?;
+            times.push(Rfc3161Timestamp::new(TimestampToken::new(time)));
+        }
+        let mut material = VerificationMaterial::new(content).with_tlog_entries(entries);
+        if !times.is_empty() {
+            let times = TimestampVerificationData::new(times);
             material = material.with_timestamp_verification_data(times);
         }
         let bundle = sigstore_types::Bundle::new(
@@ -336,7 +342,7 @@ impl<'a> Signer<'a> {
         );
         let json = bundle
             .to_json()
-            .map_err(|error| self.odd(REKOR, error.to_string()))?;
+            .map_err(|error| SignerError::Unwritten(Box::new(error)))?;
         let wrong = |error| SignerError::False(Box::new(error));
         let bundle = Bundle::from_json(json.as_bytes()).map_err(wrong)?;
         if let Some(trust) = trust {
@@ -402,107 +408,106 @@ impl<'a> Signer<'a> {
         }
     }
 
+    pub(super) fn scheme(&self) -> Scheme {
+        match &self.who {
+            // The key of the moment is one of ECDSA.
+            Who::Identity { .. } => Scheme::EcdsaSha256,
+            Who::Key(_, public) => public.scheme(),
+        }
+    }
+
     pub(super) fn services(&self) -> &Services {
         self.services
     }
 
-    pub(super) fn odd_entry(&self, reason: String) -> SignerError {
-        self.odd(REKOR, reason)
-    }
-
-    fn odd(&self, service: &'static str, reason: String) -> SignerError {
-        let url = match service {
-            CLOCK => self.services.timestamp.as_ref(),
-            _ => self.services.rekor.as_ref().map(|(url, _)| url),
-        };
-        SignerError::Answer {
-            service,
-            url: url.map_or_else(String::new, Url::to_string),
-            reason,
-        }
-    }
-
     /// Enters something in a log of version 1.
-    pub(super) async fn entered(&self, proposed: &Value) -> Result<LogEntry, SignerError> {
-        let Some((url, _)) = &self.services.rekor else {
-            return Err(self.odd(REKOR, "there is none".to_owned()));
-        };
+    pub(super) async fn entered(
+        &self,
+        log: &Log,
+        proposed: &Value,
+    ) -> Result<LogEntry, SignerError> {
         let question = Question {
             service: REKOR,
-            url: below(REKOR, url, &["api", "v1", "log", "entries"])?,
+            url: below(REKOR, &log.url, &["api", "v1", "log", "entries"])?,
             kind: "application/json",
             body: Zeroizing::new(proposed.to_string().into_bytes()),
             advice: "",
         };
         let answer = ask(self.network, self.reporter, question).await?;
         // An object of one key, the entry's name.
-        let entries: std::collections::BTreeMap<String, LogEntry> =
-            serde_json::from_slice(&answer).map_err(|error| self.odd(REKOR, error.to_string()))?;
+        let entries: std::collections::BTreeMap<String, LogEntry> = serde_json::from_slice(&answer)
+            .map_err(|error| odd(REKOR, &log.url, error.to_string()))?;
         let entry = entries.into_values().next();
-        entry.ok_or_else(|| self.odd(REKOR, "no entry".to_owned()))
+        entry.ok_or_else(|| odd_entry(log, "no entry".to_owned()))
     }
 
-    /// Enters a signature over `digest` in a log of version 2.
+    /// Enters a signature over `message` in a log of version 2.
     async fn logged(
         &self,
-        url: &Url,
-        digest: &Sha256Hash,
+        log: &Log,
+        message: &[u8],
         signature: &SignatureBytes,
     ) -> Result<TransparencyLogEntry, SignerError> {
-        let details = RekorV2KeyDetails::PkixEcdsaP256Sha256;
-        let proposed = match &self.who {
-            Who::Identity { certificate, .. } => {
-                HashedRekordV2::new_with_certificate(digest, signature, certificate, details)
-            }
-            Who::Key(_, public) if public.scheme() == Scheme::EcdsaSha256 => {
-                let spki = DerPublicKey::new(public.spki().to_vec());
-                HashedRekordV2::new_with_public_key(digest, signature, &spki, details)
-            }
-            Who::Key(..) => return Err(SignerError::Scheme),
+        let verifier = match &self.who {
+            Who::Identity {
+                key, certificate, ..
+            } => hashed::certificate(certificate.as_bytes(), hashed::key_details(&key.public()?)?),
+            Who::Key(_, public) => hashed::public_key(public)?,
         };
-        let body = serde_json::to_vec(&proposed).map_err(JsonError::from)?;
+        let proposed = hashed::request(message, signature.as_bytes(), verifier);
         let question = Question {
             service: REKOR,
-            url: below(REKOR, url, &["api", "v2", "log", "entries"])?,
+            url: below(REKOR, &log.url, &["api", "v2", "log", "entries"])?,
             kind: "application/json",
-            body: Zeroizing::new(body),
+            body: Zeroizing::new(proposed.to_string().into_bytes()),
             advice: "",
         };
         let answer = ask(self.network, self.reporter, question).await?;
-        serde_json::from_slice(&answer).map_err(|error| self.odd(REKOR, error.to_string()))
+        serde_json::from_slice(&answer).map_err(|error| odd_entry(log, error.to_string()))
     }
 
-    /// What the clock says of a signature, if there is a clock: a `TimeStampResp` (RFC 3161, 2.4.2).
-    pub(super) async fn time(
-        &self,
-        signature: &SignatureBytes,
-    ) -> Result<Option<Vec<u8>>, SignerError> {
-        let Some(url) = &self.services.timestamp else {
-            return Ok(None);
-        };
+    /// What a clock says of these bytes, mostly a signature: a `TimeStampResp` (RFC 3161, 2.4.2).
+    pub(super) async fn time(&self, clock: &Url, signed: &[u8]) -> Result<Vec<u8>, SignerError> {
         let question = Question {
             service: CLOCK,
-            url: url.clone(),
+            url: clock.clone(),
             kind: "application/timestamp-query",
-            body: Zeroizing::new(time_question(signature.as_bytes())),
+            body: Zeroizing::new(time_question(signed)),
             advice: "",
         };
         let answer = ask(self.network, self.reporter, question).await?;
         if !granted(&answer) {
-            return Err(self.odd(CLOCK, "it has not granted a timestamp".to_owned()));
+            return Err(odd(
+                CLOCK,
+                clock,
+                "it has not granted a timestamp".to_owned(),
+            ));
         }
-        Ok(Some(answer))
+        Ok(answer)
     }
 }
 
-/// A `TimeStampReq` (RFC 3161, 2.4.1) of version 1 for the SHA-256 of a signature, which wants the
+/// The log has answered something odd.
+pub(super) fn odd_entry(log: &Log, reason: String) -> SignerError {
+    odd(REKOR, &log.url, reason)
+}
+
+fn odd(service: &'static str, url: &Url, reason: String) -> SignerError {
+    SignerError::Answer {
+        service,
+        url: url.to_string(),
+        reason,
+    }
+}
+
+/// A `TimeStampReq` (RFC 3161, 2.4.1) of version 1 for the SHA-256 of these bytes, which wants the
 /// clock's certificate along.
-fn time_question(signature: &[u8]) -> Vec<u8> {
+fn time_question(signed: &[u8]) -> Vec<u8> {
     let mut question = vec![
         0x30, 0x39, 0x02, 0x01, 0x01, 0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
         0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
     ];
-    question.extend_from_slice(base::Digest::of(signature).as_bytes());
+    question.extend_from_slice(base::Digest::of(signed).as_bytes());
     question.extend([0x01, 0x01, 0xff]);
     question
 }

@@ -11,8 +11,9 @@
 //!
 //! It writes no file. If either side ends, so does the other, and what is in a repository stays.
 //!
-//! No other process of its user can read its memory or trace it, and its user may be another one
-//! than the builder's ([`SignerProgram::user`]), whose key files the builder can't read then.
+//! No other process of its user can read its memory or trace it, from its first instruction: it is
+//! executed as a copy that can't be read. Its user may be another one than the builder's
+//! ([`SignerProgram::user`]), whose key files the builder can't read then.
 
 mod process;
 mod protocol;

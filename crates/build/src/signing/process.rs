@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use apk::signature::Keyring;
 use attest::rebuild::Signature;
 use base::Digest;
 use key::{KeyError, PublicKey};
+use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 
 use super::SIGNER_ARGUMENT;
 use super::protocol::{self, Answer, Frame, IndexTerms, Purpose, Request};
@@ -154,8 +155,10 @@ impl SigningProcess {
             source,
         };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(&program.program);
+        let copy = unreadable(&program.program).map_err(failed)?;
+        let mut command = Command::new(format!("/proc/self/fd/{}", copy.as_raw_fd()));
         command
+            .arg0(&program.program)
             .args(&program.arguments)
             .args([SIGNER_ARGUMENT, purpose.word()])
             .arg(key)
@@ -173,6 +176,7 @@ impl SigningProcess {
         })?;
         // It would keep the other end open.
         drop(command);
+        drop(copy);
         let line = Line {
             stream: Mutex::new(ours),
             child,
@@ -359,6 +363,36 @@ impl Drop for Line {
         let _ = line.shutdown(Shutdown::Both);
         let _ = self.child.wait();
     }
+}
+
+/// A copy of a program, in memory, that can be executed and neither read nor changed. From the first
+/// instruction of a process that runs what its user can't read, the kernel keeps that user's other
+/// processes out of its memory; what a process does itself about that comes an instant late.
+fn unreadable(program: &Path) -> io::Result<OwnedFd> {
+    let found = find(program);
+    let mut source = File::open(found.as_deref().unwrap_or(program))?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Older kernels do not know that this is to be executed, and need not be told.
+    let copy = memfd_create("polpo", flags | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create("polpo", flags))?;
+    let mut copy = File::from(copy);
+    io::copy(&mut source, &mut copy)?;
+    fchmod(&copy, Mode::from_raw_mode(0o111))?;
+    fcntl_add_seals(
+        &copy,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(copy.into())
+}
+
+/// Where a program that is named without a folder is.
+fn find(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return None;
+    }
+    let paths = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&paths).map(|folder| folder.join(program));
+    places.find(|place| place.is_file())
 }
 
 fn open(path: &Path) -> Result<File, SigningError> {

@@ -91,6 +91,11 @@ enum ExposedError {
     Open(io::Error),
     #[error("process {0} traces it, and would read the key: end that, and call again")]
     Traced(String),
+    #[error(
+        "other processes of its user could get into its memory while it started: its program was made \
+         readable meanwhile, or the kernel is set to let them (fs.suid_dumpable is 1)"
+    )]
+    Readable,
 }
 
 /// Becomes the signer if this process was started to be one, and never returns then. `open` opens
@@ -109,6 +114,8 @@ pub fn serve_if_requested(open: impl FnOnce(&Path, Purpose) -> Result<Signer, St
     let Ok(line) = io::stdout().as_fd().try_clone_to_owned() else {
         std::process::exit(2);
     };
+    // It was executed by a number.
+    let _ = rustix::thread::set_name(c"polpo-signer");
     let opened = shut().map_err(|error| format!("the signer does not open the key: {error}"));
     let opened = opened.and_then(|()| open(&key, purpose));
     // From here on nothing that is typed ends it, and it keeps no folder.
@@ -122,6 +129,7 @@ pub fn serve_if_requested(open: impl FnOnce(&Path, Purpose) -> Result<Signer, St
 /// that it starts has more rights than it.
 fn shut() -> Result<(), ExposedError> {
     let failed = |error: rustix::io::Errno| ExposedError::Open(error.into());
+    let began = rustix::process::dumpable_behavior().map_err(failed)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
     rustix::thread::set_no_new_privs(true).map_err(failed)?;
     let none = Rlimit {
@@ -135,9 +143,16 @@ fn shut() -> Result<(), ExposedError> {
         .lines()
         .find_map(|line| line.strip_prefix("TracerPid:"))
         .map_or("0", str::trim);
-    match tracer {
-        "0" => Ok(()),
-        process => Err(ExposedError::Traced(process.to_owned())),
+    if tracer != "0" {
+        return Err(ExposedError::Traced(tracer.to_owned()));
+    }
+    // Whoever opened its memory before it was shut still has it. Root can read every program, and is kept
+    // out of nothing.
+    match began {
+        DumpableBehavior::Dumpable if !rustix::process::geteuid().is_root() => {
+            Err(ExposedError::Readable)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -62,6 +62,7 @@ struct Level {
 struct Written {
     signers: BTreeMap<String, WrittenSigner>,
     trusted_root: Option<Spanned<String>>,
+    logs: Option<Spanned<u32>>,
     signed_by: Vec<Spanned<String>>,
     statements: Vec<WrittenStatement>,
     slsa: Option<WrittenLevel>,
@@ -97,6 +98,7 @@ impl Decode for Written {
         let signed_by = fields.required("signed-by", decoder);
         let written = Some(Written {
             trusted_root: fields.optional("trusted-root", decoder),
+            logs: fields.optional("logs", decoder),
             statements: fields.or_default("statements", decoder),
             slsa: fields.optional("slsa", decoder),
             maximum_age: fields.optional("maximum-age", decoder),
@@ -367,6 +369,16 @@ impl Reading<'_> {
             let message = "identities count by the word of authorities: name a `trusted-root`";
             self.decoder.problem(Problem::error("policy", message));
         }
+        let logs = match written.logs {
+            None => 0,
+            Some(count) => {
+                if authorities.is_none() {
+                    let message = "logs count by the word of authorities: name a `trusted-root`";
+                    self.error(count.span(), message.to_owned());
+                }
+                *count
+            }
+        };
         if nobody {
             let message = "`signed-by` names nobody, so that nothing could ever hold";
             self.decoder.problem(Problem::error("policy", message));
@@ -384,7 +396,10 @@ impl Reading<'_> {
         };
         let trust = Trust::of_keys(std::mem::take(&mut self.keys));
         let trust = match authorities {
-            Some(authorities) => trust.and(authorities, std::mem::take(&mut self.identities)),
+            Some(authorities) => {
+                let authorities = authorities.demanding_logs(logs as usize);
+                trust.and(authorities, std::mem::take(&mut self.identities))
+            }
             None => trust,
         };
         let rebuilders = match (&written.rebuilt_by, written.rebuilders.is_empty()) {

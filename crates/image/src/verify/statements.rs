@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use attest::bundle::{self, Bundle};
-use attest::dsse::{Envelope, Verified};
+use attest::dsse::Verified;
 use attest::intoto::{SPDX_PREDICATE, Statement};
 use attest::sigstore::{Annotations, Identity};
 use attest::spdx::Document;
@@ -10,7 +10,6 @@ use attest::{simple_signing, slsa};
 use base::{Digest, Epoch};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use key::PublicKey;
 use oci::{Companion, Descriptor, Layout, LayoutError, Manifest, media_type};
 use serde_json::Value;
 
@@ -290,34 +289,15 @@ fn legacy(
         match layer.media_type.as_str() {
             media_type::DSSE => {
                 let bytes = layout.read(layer, ENVELOPE_LIMIT)?;
-                let envelope = Envelope::from_json(&bytes)?;
                 let annotations = Annotations(&layer.annotations);
-                match annotations.have_certificate() {
-                    true => stated(image, &annotations.verify_envelope(&envelope, trust)?),
-                    false => stated(image, &envelope.verify(trust.keys())?),
-                }
+                stated(image, &annotations.verify_envelope(&bytes, trust)?)
             }
             simple_signing::MEDIA_TYPE => {
                 let payload = layout.read(layer, simple_signing::MAX_LENGTH)?;
                 let signature = layer.annotations.get(LEGACY_SIGNATURE);
                 let signature = STANDARD.decode(signature.ok_or("it has no signature")?)?;
                 let annotations = Annotations(&layer.annotations);
-                let (keys, identity, time) = match annotations.have_certificate() {
-                    true => {
-                        let who = annotations.verify_payload(&payload, &signature, trust)?;
-                        (BTreeSet::new(), Some(who.0), who.1)
-                    }
-                    false => {
-                        let keys = trust.keys().iter();
-                        let signed = keys
-                            .filter(|key| key.verify(key.scheme(), &payload, &signature).is_ok());
-                        let keys: BTreeSet<Digest> = signed.map(PublicKey::id).collect();
-                        if keys.is_empty() {
-                            return Err("no trusted key signed it".into());
-                        }
-                        (keys, None, None)
-                    }
-                };
+                let signed = annotations.verify_payload(&payload, &signature, trust)?;
                 let subject = simple_signing::subject(&payload)?;
                 if subject != image.digest {
                     return Err(format!("it signs {subject}").into());
@@ -325,9 +305,9 @@ fn legacy(
                 Ok(Stated {
                     kind: SIGNATURE.to_owned(),
                     predicate: Value::Object(serde_json::Map::new()),
-                    keys,
-                    identity,
-                    time,
+                    keys: signed.keys,
+                    identity: signed.identity,
+                    time: signed.time,
                 })
             }
             other => Err(format!("it is a `{other}`").into()),

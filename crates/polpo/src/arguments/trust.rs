@@ -131,6 +131,15 @@ pub(crate) struct Certificates {
     /// With keys alone, the logs and clocks in their bundles have to be these
     #[arg(long, value_name = "FILE")]
     pub(crate) trusted_root: Option<PathBuf>,
+    /// How many different logs of the trusted root must have entered each signature, a key's too
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "trusted_root",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) logs: usize,
     /// Who the certificate must be issued to: an address of e-mail, or a URI
     #[arg(long, value_name = "IDENTITY", requires = "trusted_root")]
     pub(crate) certificate_identity: Option<String>,
@@ -182,7 +191,7 @@ pub(crate) struct Verify {
     pub(crate) key: Vec<PathBuf>,
     /// File that says who may sign, what must be stated, how old a signature may be, and how many
     /// must have built the packages again
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "trusted_root", "rebuilt_by"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "trusted_root", "logs", "rebuilt_by"])]
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) certificates: Certificates,

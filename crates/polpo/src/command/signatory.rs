@@ -110,7 +110,8 @@ impl Signatory {
         let network = session.network_trusting(&signing.registries.ca_files);
         let trust = match &identity.trusted_root {
             None => None,
-            Some(root) => Some(authorities(root, &what)?),
+            // Every log has to have entered it, for one that has not is no good to anybody.
+            Some(root) => Some(authorities(root, &what)?.demanding_logs(services.logs.len())),
         };
         let (who, trust) = match key {
             Some(key) => {
@@ -280,7 +281,10 @@ pub(super) fn trust(
     };
     let trust = Trust::of_keys(keys);
     match &certificates.trusted_root {
-        Some(root) => Ok(trust.and(authorities(root, what)?, signers)),
+        Some(root) => {
+            let authorities = authorities(root, what)?.demanding_logs(certificates.logs);
+            Ok(trust.and(authorities, signers))
+        }
         None => Ok(trust),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base::Arch;
@@ -196,6 +197,135 @@ fn what_builds_has_neither_the_key_nor_its_password() {
         assert!(begin.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Stops the signer before its first instruction of its own: what a program does comes after its
+/// libraries are there.
+const STOP: &str = "
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+__attribute__((constructor)) static void stop(void) {
+    char line[4096];
+    int file = open(\"/proc/self/cmdline\", O_RDONLY);
+    ssize_t length = file < 0 ? 0 : read(file, line, sizeof line);
+    if (file >= 0) close(file);
+    size_t first = length > 0 ? strnlen(line, length) + 1 : 0;
+    if (first + 14 < (size_t)length && strcmp(line + first, \"signer-process\") == 0)
+        kill(getpid(), SIGSTOP);
+}
+";
+
+/// The process among those that `process` started that is the signer and stands still.
+fn stopped_signer(process: u32) -> Option<u32> {
+    let stands = |number: u32| {
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        stat.contains(") T ")
+    };
+    started_by(process)
+        .into_iter()
+        .find(|(number, line)| line.contains(" signer-process ") && stands(*number))
+        .map(|(number, _)| number)
+}
+
+#[test]
+fn nobody_gets_into_the_signer_before_it_shuts_itself() {
+    let shop = shop("mkdir -p ${{targets.destdir}}/usr");
+    fs::set_permissions(shop.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(shop.path("stop.c"), STOP).unwrap();
+    fs::write(
+        shop.path("attack.c"),
+        include_str!("../../../build/tests/it/attack.c"),
+    )
+    .unwrap();
+    let compile = |words: &[&str]| {
+        let gcc = testkit::Program::new("gcc").folder(&shop.path(""));
+        gcc.args(words).run().success();
+    };
+    compile(&["-shared", "-fPIC", "-o", "stop.so", "stop.c"]);
+    compile(&["-static", "-o", "attack", "attack.c"]);
+    let program = shop.path("polpo");
+    fs::copy(env!("CARGO_BIN_EXE_polpo"), &program).unwrap();
+    for name in ["polpo", "stop.so", "attack"] {
+        fs::set_permissions(shop.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // Root is kept out of nothing: then the signer and its neighbour are another user's.
+    const USER: u32 = 54321;
+    let as_user = |command: &mut Command| {
+        if is_root() {
+            command.uid(USER).gid(USER);
+        }
+    };
+    if is_root() {
+        chown(shop.path("keys/test.rsa"), Some(USER), Some(USER)).unwrap();
+    }
+    let wait = |process: &mut Child| {
+        let begin = Instant::now();
+        loop {
+            if let Some(signer) = stopped_signer(process.id()) {
+                return signer;
+            }
+            assert!(process.try_wait().unwrap().is_none());
+            assert!(begin.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let tried = |process: u32| {
+        let mut command = Command::new(shop.path("attack"));
+        as_user(command.arg(process.to_string()).current_dir("/"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let go_on = |process: u32| {
+        let kill = testkit::Program::new("kill").args(["-CONT", &process.to_string()]);
+        kill.run().success();
+    };
+
+    // So that this could fail: a program that its user can read is open at first.
+    let mut plain = Command::new(&program);
+    plain.args(["signer-process", "packages"]);
+    plain.arg(shop.path("keys/test.rsa"));
+    plain.env("LD_PRELOAD", shop.path("stop.so"));
+    plain.stdout(Stdio::null()).stderr(Stdio::null());
+    as_user(&mut plain);
+    let mut plain = plain.spawn().unwrap();
+    let text = {
+        let process = wait(&mut plain);
+        tried(process)
+    };
+    assert!(text.contains("mem: GOT IN"), "{text}");
+    plain.kill().unwrap();
+    plain.wait().unwrap();
+
+    let mut build = testkit::Program::new(&program)
+        .env("POLPO_STORE", shop.path("store"))
+        .env("LD_PRELOAD", shop.path("stop.so"))
+        .folder(&shop.path(""))
+        .args(BUILD)
+        .args(["--signing-key", "keys/test.rsa"]);
+    if is_root() {
+        build = build.args(["--signing-user", &format!("{USER}:{USER}")]);
+    }
+    let said = File::create(shop.path("said")).unwrap();
+    let mut build = build
+        .command()
+        .stdout(Stdio::null())
+        .stderr(said)
+        .spawn()
+        .unwrap();
+    let signer = wait(&mut build);
+    insta::assert_snapshot!(tried(signer), @r"
+    mem: Permission denied
+    environ: Permission denied
+    maps: Permission denied
+    fd: Permission denied
+    process_vm_readv: Operation not permitted
+    pidfd_getfd: Operation not permitted
+    ptrace: Operation not permitted
+    ");
+    go_on(signer);
+    let text = fs::read_to_string(shop.path("said")).unwrap();
+    assert!(build.wait().unwrap().success(), "{text}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ const ALONE: [&str; 2] = ["--insecure-ignore-tlog=true", "--allow-insecure-regis
 #[test]
 fn cosign_verifies_bundles_of_polpo() {
     let bench = Bench::new();
-    for kind in ["ecdsa-p256", "ed25519"] {
+    for kind in ["ecdsa-p256", "ed25519", "rsa"] {
         let image = bench.image(kind);
         bench.key(kind, kind);
         bench.key(&format!("{kind}-other"), kind);
@@ -232,6 +232,109 @@ fn polpo_verifies_what_cosign_signs() {
         bench.key(name, "ecdsa-p256");
         let report = bench.verify(&image, &format!("{name}.pub"));
         assert_eq!(report.status.code(), Some(1));
+    }
+}
+
+/// Kinds of statements: what both call them, and an example of what is stated.
+const KINDS: [(&str, &str, &str, &str); 6] = [
+    (
+        "spdxjson",
+        "spdxjson",
+        "https://spdx.dev/Document",
+        r#"{"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "name": "x", "packages": []}"#,
+    ),
+    (
+        "cyclonedx",
+        "cyclonedx",
+        "https://cyclonedx.org/bom",
+        r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": []}"#,
+    ),
+    (
+        "slsaprovenance1",
+        "slsaprovenance1",
+        "https://slsa.dev/provenance/v1",
+        r#"{"buildDefinition": {"buildType": "https://example.com/type", "externalParameters": {}},
+            "runDetails": {"builder": {"id": "https://example.com/builder"}}}"#,
+    ),
+    (
+        "openvex",
+        "openvex",
+        "https://openvex.dev/ns",
+        r#"{"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex",
+            "author": "x", "timestamp": "2026-01-01T00:00:00Z", "version": 1, "statements": []}"#,
+    ),
+    (
+        "vuln",
+        "vuln",
+        "https://cosign.sigstore.dev/attestation/vuln/v1",
+        r#"{"invocation": {}, "scanner": {"uri": "x"}, "metadata": {
+            "scanStartedOn": "2026-01-01T00:00:00Z", "scanFinishedOn": "2026-01-01T00:00:00Z"}}"#,
+    ),
+    (
+        "apko",
+        "https://apko.dev/image-configuration",
+        "https://apko.dev/image-configuration",
+        r#"{"contents": {"packages": ["busybox"]}}"#,
+    ),
+];
+
+#[test]
+fn every_kind_of_statement_goes_both_ways_in_both_forms() {
+    let bench = Bench::new();
+    bench.cosign(3, &["generate-key-pair"]).success();
+    for (name, _, _, predicate) in KINDS {
+        fs::write(bench.path(name), predicate).unwrap();
+    }
+    let wanted: Vec<&str> = KINDS.iter().map(|(name, ..)| *name).collect();
+    let policy = format!(
+        "signers:\n  team: {{key: cosign.pub}}\nsigned-by: [team]\nstatements: [{}]\n",
+        wanted.join(", ")
+    );
+    fs::write(bench.path("policy.yaml"), policy).unwrap();
+    let older = ["--use-signing-config=false", "--tlog-upload=false"];
+    let newer = ["--signing-config=signing.json", "--trusted-root=root.json"];
+    for is_older in [false, true] {
+        // polpo states, cosign verifies.
+        let image = bench.image(&format!("polpo-{is_older}"));
+        for (name, at_cosign, ..) in KINDS {
+            let words = ["attest", &image, "--key", "cosign.key", "--type", name];
+            let legacy = ["--legacy"];
+            let form = if is_older { &legacy[..] } else { &[] };
+            let words = [&words, form, &["--predicate", name]].concat();
+            bench.polpo(&words).success();
+            let verify = ["verify-attestation", "--key", "cosign.pub"];
+            let form = format!("--new-bundle-format={}", !is_older);
+            let root = ["--trusted-root", "root.json", &form, "--type", at_cosign];
+            let words = [&verify[..], &ALONE, &root, &[&image]].concat();
+            bench.cosign(3, &words).success();
+        }
+        // cosign states, polpo verifies.
+        let image = bench.image(&format!("cosign-{is_older}"));
+        let call = |words: &[&str]| {
+            let with = ["--yes", "--allow-insecure-registry", "--key", "cosign.key"];
+            let form = format!("--new-bundle-format={}", !is_older);
+            let way = if is_older { older } else { newer };
+            let words = [words, &with[..], &way, &[&form, &image]].concat();
+            bench.cosign(3, &words).success();
+        };
+        call(&["sign"]);
+        for (name, at_cosign, ..) in KINDS {
+            call(&["attest", "--type", at_cosign, "--predicate", name]);
+        }
+        let report = bench
+            .with_password(world().polpo())
+            .args(["verify", &image, "--policy", "policy.yaml", "-r"])
+            .arg(world().packages())
+            .arg("-k")
+            .arg(world().keys())
+            .run();
+        assert_says(&report, "✓ one of team has signed the image");
+        for (_, _, kind, _) in KINDS {
+            assert_says(
+                &report,
+                &format!("✓ {kind} is stated by a signer of the policy"),
+            );
+        }
     }
 }
 

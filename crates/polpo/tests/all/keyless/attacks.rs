@@ -19,14 +19,17 @@ use testkit::Sigstore;
 use super::{Bench, PERSON, WORKFLOW, assert_says};
 
 /// A bench with the world's image in a layout of its own.
-struct Bed {
-    bench: Bench,
-    image: Descriptor,
+pub(super) struct Bed {
+    pub(super) bench: Bench,
+    pub(super) image: Descriptor,
 }
 
 impl Bed {
-    fn new() -> Bed {
-        let bench = Bench::new();
+    pub(super) fn new() -> Bed {
+        Bed::of(Bench::new())
+    }
+
+    pub(super) fn of(bench: Bench) -> Bed {
         let source = format!("oci:{}:latest", crate::world::world().layout().display());
         bench
             .polpo(&[
@@ -50,7 +53,16 @@ impl Bed {
     /// Signs the image as `subject`, and takes the bundles out again: by the type of the predicate.
     fn bundle(&self, kind: &str, subject: &str, rekor: u32) -> Value {
         self.bench.sign("layout", subject, rekor, &[]).success();
-        let layout = Layout::open(self.bench.path("layout")).unwrap();
+        self.last_bundle(kind)
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        Layout::open(self.bench.path("layout")).unwrap()
+    }
+
+    /// The bundle that was attached last, of those with this type of predicate.
+    pub(super) fn last_bundle(&self, kind: &str) -> Value {
+        let layout = self.layout();
         let artifacts = layout.possible_referrers(&self.image.digest).unwrap();
         let mut found = artifacts
             .into_iter()
@@ -72,7 +84,12 @@ impl Bed {
     }
 
     /// What is said of an image with nothing but this bundle attached to it.
-    fn judge(&self, bundle: &[u8], image: &Descriptor, trust: &Trust) -> Result<(), String> {
+    pub(super) fn judge(
+        &self,
+        bundle: &[u8],
+        image: &Descriptor,
+        trust: &Trust,
+    ) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::create(folder.path().join("layout")).unwrap();
         let blob = layout.put_blob(bundle::MEDIA_TYPE, bundle).unwrap();
@@ -91,16 +108,16 @@ impl Bed {
 }
 
 #[track_caller]
-fn assert_refused(result: Result<(), String>, reason: &str) {
+pub(super) fn assert_refused(result: Result<(), String>, reason: &str) {
     let message = result.expect_err(reason);
     assert!(message.contains(reason), "no `{reason}` in\n{message}");
 }
 
-fn text(bundle: &Value) -> Vec<u8> {
+pub(super) fn text(bundle: &Value) -> Vec<u8> {
     bundle.to_string().into_bytes()
 }
 
-fn with(bundle: &Value, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(super) fn with(bundle: &Value, change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut bundle = bundle.clone();
     change(&mut bundle);
     text(&bundle)
@@ -111,7 +128,7 @@ fn entry(bundle: &mut Value) -> &mut Value {
 }
 
 /// Other base64 of as many bytes: the last one changed.
-fn changed(text: &Value) -> Value {
+pub(super) fn changed(text: &Value) -> Value {
     let mut bytes = STANDARD.decode(text.as_str().unwrap()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     STANDARD.encode(bytes).into()
@@ -177,13 +194,8 @@ fn what_was_changed_after_signing_does_not_count() {
         });
         assert_refused(judge(&stripped), "nclusion proof");
 
-        for (reason, same_name) in [
-            ("No valid Rekor signature found on checkpoint", true),
-            (
-                "No matching Rekor key found for checkpoint signature",
-                false,
-            ),
-        ] {
+        for same_name in [true, false] {
+            let reason = "an entry is not signed by the log that it names";
             let forged = with(&good, |bundle| {
                 let note = &mut entry(bundle)["inclusionProof"]["checkpoint"]["envelope"];
                 *note = by_another(note.as_str().unwrap(), same_name).into();
@@ -307,7 +319,10 @@ fn strangers_do_not_count() {
             "ctlogs",
             "SCT signature verification failed: Verification error: key not found",
         ),
-        ("tlogs", "No log key valid at integrated time"),
+        (
+            "tlogs",
+            "none of the logs that are said to have entered it is one of the trusted root",
+        ),
         ("timestampAuthorities", "TSA timestamp verification failed"),
     ] {
         let mut mixed = root.clone();
@@ -339,6 +354,11 @@ fn certificates_do_not_count_outside_their_time() {
         let reason = "the services' answers do not hold against the trusted root";
         assert_says(&refused, reason);
     }
+    let older = ["--trusted-root", "trusted_root.json", "--legacy"];
+    let refused = bed.bench.sign("layout", PERSON, 1, &older).code(1);
+    assert_says(&refused, "CertExpired");
+    let tag = oci::Companion::Signatures.tag(&bed.image.digest);
+    assert!(bed.layout().resolve(Some(&tag)).is_err());
 }
 
 #[test]
@@ -414,4 +434,88 @@ fn what_logs_say_of_a_key_has_to_be_true() {
         judge(&borrowed),
         "the bundle does not hold against the trusted root",
     );
+}
+
+/// What logs enter of keys' signatures is verified in another way than what they enter of identities'.
+#[test]
+fn what_a_log_entered_of_a_key_has_to_be_its_signature() {
+    for kind in ["rsa", "ecdsa-p256"] {
+        let bed = Bed::new();
+        bed.bench
+            .polpo(&["key", "generate", "--type", kind, "key"])
+            .success();
+        let sign = ["sign", "layout", "--key", "key", "--signing-config"];
+        bed.bench
+            .polpo(&[&sign[..], &["signing_config_2.json"]].concat())
+            .success();
+        let good = bed.last_bundle(SIGNATURE);
+        let sbom = bed.last_bundle(SPDX_PREDICATE);
+        let key = key::load_public(&bed.bench.path("key.pub")).unwrap();
+        let root = bed.bench.sigstore.trusted_root().to_string();
+        let judge = |bundle: &[u8]| {
+            let root = Authorities::from_json(root.as_bytes()).unwrap();
+            let trust = Trust::of_keys(vec![key.clone()]).and(root, Vec::new());
+            bed.judge(bundle, &bed.image, &trust)
+        };
+        assert_eq!(judge(&text(&good)), Ok(()));
+
+        let of_another = with(&good, |bundle| {
+            *entry(bundle) = sbom["verificationMaterial"]["tlogEntries"][0].clone();
+        });
+        let reason = "the log entry is of another signature, key or statement";
+        assert_refused(judge(&of_another), reason);
+        // What says the same and is not what the log has.
+        let rewritten = with(&good, |bundle| {
+            let body = &mut entry(bundle)["canonicalizedBody"];
+            let mut bytes = STANDARD.decode(body.as_str().unwrap()).unwrap();
+            bytes.push(b' ');
+            *body = STANDARD.encode(bytes).into();
+        });
+        assert_refused(
+            judge(&rewritten),
+            "the inclusion proof of the log entry does not hold",
+        );
+        let doubled = with(&good, |bundle| {
+            let body = &mut entry(bundle)["canonicalizedBody"];
+            let text = String::from_utf8(STANDARD.decode(body.as_str().unwrap()).unwrap()).unwrap();
+            *body = STANDARD
+                .encode(text.replacen('{', "{\"kind\":1,", 1))
+                .into();
+        });
+        assert_refused(judge(&doubled), "the key `kind` stands twice");
+        let proof = with(&good, |bundle| {
+            let hash = &mut entry(bundle)["inclusionProof"]["hashes"][0];
+            *hash = changed(hash);
+        });
+        assert_refused(
+            judge(&proof),
+            "the inclusion proof of the log entry does not hold",
+        );
+        let moved = with(&good, |bundle| entry(bundle)["logIndex"] = "2".into());
+        assert_refused(
+            judge(&moved),
+            "the inclusion proof of the log entry does not hold",
+        );
+        let stripped = with(&good, |bundle| {
+            entry(bundle)
+                .as_object_mut()
+                .unwrap()
+                .remove("inclusionProof");
+        });
+        assert_refused(judge(&stripped), "inclusion proof");
+        let forged = with(&good, |bundle| {
+            let note = &mut entry(bundle)["inclusionProof"]["checkpoint"]["envelope"];
+            *note = by_another(note.as_str().unwrap(), true).into();
+        });
+        assert_refused(
+            judge(&forged),
+            "an entry is not signed by the log that it names",
+        );
+        let time = with(&good, |bundle| {
+            let data = &mut bundle["verificationMaterial"]["timestampVerificationData"];
+            let time = &mut data["rfc3161Timestamps"][0]["signedTimestamp"];
+            *time = changed(time);
+        });
+        assert_refused(judge(&time), "invalid RFC 3161 timestamp");
+    }
 }

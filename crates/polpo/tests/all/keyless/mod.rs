@@ -3,6 +3,8 @@
 mod attacks;
 mod logged;
 mod others;
+mod promises;
+mod several;
 mod sources;
 
 use std::fs;
