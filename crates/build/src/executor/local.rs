@@ -15,12 +15,11 @@ use super::script::{failed_command, quoted, wrapped};
 use super::shell::ShellFault;
 use super::{BuildOutput, ExecuteError, Executor, Owners, StepFailure};
 use crate::guest::{GuestMode, Layers};
-use crate::plan::{BuildPlan, FORMAT, Network, OUTPUT, PlannedStep, WORKSPACE};
+use crate::plan::{BuildPlan, FORMAT, Network, PlannedStep, WORKSPACE};
 use crate::recording::{self, Miss, Proxy, RecorderSettings};
 use crate::sandbox::{
-    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions,
-    OneIdentity, Root, Runner, RunnerKind, SandboxError, Session, Stage, Standard, Step,
-    Surroundings, User, Watch,
+    Bind, Bounds, Cancel, Connection, Emulator, Ending, Held, InitProgram, MachineOptions, Root,
+    Runner, RunnerKind, SandboxError, Session, Stage, Standard, Step, Surroundings, User, Watch,
 };
 use crate::workspace::{BuildFolder, Workspace, WorkspaceError, within_workspace};
 
@@ -274,8 +273,6 @@ struct Build<'a> {
     deadline: Option<Instant>,
     /// What the build may take; in force once the guest is there.
     bounds: Option<Bounds>,
-    /// Why there is nobody in the guest but root.
-    one_identity: Option<OneIdentity>,
 }
 
 impl<'a> Build<'a> {
@@ -303,7 +300,6 @@ impl<'a> Build<'a> {
             proxy: None,
             deadline: None,
             bounds: None,
-            one_identity: None,
         })
     }
 
@@ -324,7 +320,6 @@ impl<'a> Build<'a> {
         let root = self.guest(&layers, emulator.as_ref(), user)?;
         let identities = root.identities();
         let place = root.root().clone();
-        self.one_identity = identities.err();
         self.start_proxy()?;
         let path = match &self.executor.workspace {
             Some(above) => kept_folder(above, self.plan.arch)?,
@@ -402,14 +397,16 @@ impl<'a> Build<'a> {
             self.plan,
         );
         let everything = self.executor.workspace.is_some();
-        let owned = session.finish(everything, &workspace.path().join(OUTPUT), &watch)?;
-        let text = |name: &str| guest_text(&place, &layers, name);
+        let left = session.finish(everything, &watch)?;
+        let [passwd, group] = left.names.unwrap_or_else(|| {
+            ["etc/passwd", "etc/group"].map(|name| guest_text(&place, &layers, name))
+        });
         let is_root = rustix::process::geteuid().is_root();
         let owners = Owners::new(
             identities.ok().filter(|_| is_root),
-            owned,
-            &text("etc/passwd"),
-            &text("etc/group"),
+            left.owned,
+            &passwd,
+            &group,
         );
         let trees = workspace
             .outputs(&self.plan.packages)
@@ -660,7 +657,7 @@ impl<'a> Build<'a> {
             line.contains("Invalid argument") && (line.contains("own") || line.contains("install"))
         });
         let failure = StepFailure {
-            one_identity: self.one_identity.filter(|_| gave),
+            one_identity: session.one_identity().filter(|_| gave),
             step: step.name().to_owned(),
             code,
             command: self.output.failed_command.take(),

@@ -13,16 +13,19 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use super::bounds::{self, Usage};
 use super::enter::INIT_FAILED;
+use super::identity::{Identities, OneIdentity};
 use super::launch::poll;
+use super::ownership::{self, Left};
 use super::preflight::{InitFailure, Stage};
 use super::protocol::{CHUNK, Order, Report, Request, Setup};
 use super::step::{STEP, StepSpecification};
-use super::{INIT_ARGUMENT, gateway, machine};
+use super::{INIT_ARGUMENT, gateway, hold, machine};
 use crate::plan::WORKSPACE;
 
 /// The word that makes `sandbox-init` be the agent.
@@ -46,12 +49,43 @@ pub(super) fn serve(
     if let Some(folder) = &setup.gateway {
         gateway::hand_over(Path::new(folder))?;
     }
-    Report::Ready.write(&mut output)?;
+    let identities = match setup.further_ids {
+        true => Identities::of_root(),
+        false => Err(OneIdentity::NotNeeded),
+    };
+    Report::Ready(identities.err()).write(&mut output)?;
+    let identities = identities.ok();
+    let served = answer(
+        &setup,
+        identities,
+        &mut input,
+        &mut output,
+        exchange.as_ref(),
+    );
+    if identities.is_some() && !setup.give_back.is_empty() {
+        // Whatever went wrong: what steps gave away comes back.
+        end_all_others()?;
+        for folder in &setup.give_back {
+            // What stays another's can't be removed, which is found out then.
+            drop(ownership::take_over(folder));
+        }
+    }
+    served
+}
+
+/// Does what it is asked until there is nothing more.
+fn answer(
+    setup: &Setup,
+    identities: Option<Identities>,
+    mut input: &mut (impl Read + AsFd),
+    mut output: &mut impl Write,
+    exchange: Option<&File>,
+) -> io::Result<()> {
     while let Some(request) = Request::read(&mut input)? {
         let order = match request {
             Request::Run(order) => order,
             Request::Take(size) => {
-                swap(exchange.as_ref(), |disk| take(disk, size)).write(&mut output)?;
+                swap(exchange, |disk| take(disk, size)).write(&mut output)?;
                 continue;
             }
             Request::Give(everything) => {
@@ -59,13 +93,17 @@ pub(super) fn serve(
                     let size = machine::pack(disk, Path::new(WORKSPACE), everything)?;
                     Ok(Report::Given(size))
                 };
-                swap(exchange.as_ref(), give).write(&mut output)?;
+                swap(exchange, give).write(&mut output)?;
+                continue;
+            }
+            Request::Collect(folder) => {
+                collect(&folder, identities).write(&mut output)?;
                 continue;
             }
             Request::Quit => return Ok(()),
-            Request::Typed(_) | Request::Setup(_) | Request::Collect(_) => continue, // too late
+            Request::Typed(_) | Request::Setup(_) => continue, // too late
         };
-        let report = match run(&setup, order, &mut input, &mut output) {
+        let report = match run(setup, identities, order, &mut input, &mut output) {
             Ok(Ok(report)) => {
                 if exchange.is_some() && report != Report::Ended(0) {
                     // How much was written is measured outside.
@@ -97,18 +135,72 @@ fn take(disk: &File, size: u64) -> Result<Report, String> {
     Ok(Report::Ended(0))
 }
 
+/// Takes over what is in a folder, and tells whose it was for steps.
+fn collect(folder: &Path, identities: Option<Identities>) -> Report {
+    let Some(identities) = identities else {
+        return Report::Collected(Left::default());
+    };
+    let mut done = ownership::take_over(folder);
+    if let Some(error) = done.failure {
+        return Report::Refused(error.to_string());
+    }
+    for owned in &mut done.owned {
+        let (uid, gid) = identities.inside(owned.uid.into(), owned.gid.into());
+        // There are no more inside than two bytes can number.
+        owned.uid = u32::try_from(uid).unwrap_or_default();
+        owned.gid = u32::try_from(gid).unwrap_or_default();
+    }
+    Report::Collected(Left {
+        owned: done.owned,
+        names: Some(["passwd", "group"].map(guest_text)),
+    })
+}
+
+/// A text in the guest's /etc as steps left it; empty if there is none.
+fn guest_text(name: &str) -> String {
+    const LONGEST: u64 = 16 << 20;
+    let read = || -> io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(
+            format!("/etc/{name}"),
+            flags,
+            Mode::empty(),
+        )?);
+        let mut text = String::new();
+        if file.metadata()?.is_file() {
+            file.take(LONGEST).read_to_string(&mut text)?;
+        }
+        Ok(text)
+    };
+    read().unwrap_or_default()
+}
+
+/// Ends every process but this one, however it came to be.
+fn end_all_others() -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while rustix::process::kill_process_group(Pid::INIT, Signal::KILL).is_ok() {
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+        if deadline < Instant::now() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Nobody wants the step any more.
 struct Gone;
 
 /// Runs one step: what it came to.
 fn run(
     setup: &Setup,
+    identities: Option<Identities>,
     order: Order,
     input: &mut (impl Read + AsFd),
     output: &mut impl Write,
 ) -> Result<Result<Report, Gone>, InitFailure> {
     let failed = |error: io::Error| InitFailure::new(Stage::Step, &error);
-    let mut step = Step::start(setup, order).map_err(failed)?;
+    let mut step = Step::start(setup, identities, order).map_err(failed)?;
     let watched = step.watch(input, output, Path::new("/proc"));
     let Some(code) = watched.map_err(failed)? else {
         return Ok(Err(Gone));
@@ -130,14 +222,16 @@ pub(super) struct Step {
     typed: Option<ChildStdin>,
     /// Has something only if the step was not started.
     failure: PipeReader,
+    /// What was read of that already.
+    said: Vec<u8>,
 }
 
 impl Step {
-    fn start(setup: &Setup, order: Order) -> io::Result<Step> {
+    fn start(setup: &Setup, identities: Option<Identities>, order: Order) -> io::Result<Step> {
         let (printed, write) = io::pipe()?;
-        let (failure, failing) = io::pipe()?;
+        let (mut failure, failing) = io::pipe()?;
         let (program, arguments) = setup.again.split_first().ok_or(io::ErrorKind::NotFound)?;
-        // This process has one thread: nothing else is started meanwhile that could inherit it.
+        // Nothing else is started meanwhile that could inherit it: no other thread here starts programs.
         rustix::io::fcntl_setfd(&failing, FdFlags::empty())?;
         let mut command = Command::new(program);
         command
@@ -154,11 +248,28 @@ impl Step {
         let reads = order.typed;
         let specification = StepSpecification {
             setup: setup.clone(),
+            further_ids: identities.is_some(),
             order,
             failure: number,
         };
         specification.write(&mut typed)?;
         let process = Pid::from_child(&child);
+        let mut said = Vec::new();
+        if let Some(identities) = identities {
+            let mut byte = [0];
+            let count = failure.read(&mut byte)?;
+            if byte == *hold::ASKS {
+                let mapped = identities.map(process.as_raw_nonzero().get().unsigned_abs());
+                typed.write_all(if mapped.is_ok() {
+                    hold::MAPPED
+                } else {
+                    hold::NOT_MAPPED
+                })?;
+            } else {
+                // It has failed before, and this is how it begins to say so.
+                said.extend(&byte[..count]);
+            }
+        }
         Ok(Step {
             descriptor: rustix::process::pidfd_open(process, PidfdFlags::empty())?,
             process,
@@ -166,6 +277,7 @@ impl Step {
             printed: Some(printed),
             typed: reads.then_some(typed),
             failure,
+            said,
         })
     }
 
@@ -179,6 +291,7 @@ impl Step {
             printed: Some(printed),
             typed: None,
             failure,
+            said: Vec::new(),
         })
     }
 
@@ -307,7 +420,7 @@ impl Step {
 
     /// Why it was not started, if it was not; it is at its end.
     pub(super) fn failure(&mut self) -> io::Result<Option<InitFailure>> {
-        let mut failure = Vec::new();
+        let mut failure = std::mem::take(&mut self.said);
         self.failure.read_to_end(&mut failure)?;
         Ok(serde_json::from_slice(&failure).ok())
     }

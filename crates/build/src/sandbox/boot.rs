@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode};
 use rustix::mount::MountFlags;
 
-use super::{HOST_NAME, agent, gateway, program};
+use super::relay::MachineNetwork;
+use super::{HOST_NAME, agent, program};
 use crate::plan::WORKSPACE;
 
 /// The word that makes `sandbox-init` be the first process of a virtual machine; the user that steps
-/// run as comes after it.
+/// run as comes after it, and then what they have of the network.
 pub(super) const MACHINE: &str = "machine";
 
 /// Where the modules lie that are to be loaded, by number.
@@ -35,7 +36,7 @@ pub(super) const LAST_WORDS: &str = "polpo: ";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves until polpo is gone; then the machine ends, for its first process does.
-pub(super) fn serve(uid: u32) -> io::Result<()> {
+pub(super) fn serve(uid: u32, network: MachineNetwork) -> io::Result<()> {
     mount("proc", "/proc", "proc", MountFlags::empty(), c"")?;
     mount("dev", "/dev", "devtmpfs", MountFlags::empty(), c"")?;
     let mut number = 0;
@@ -50,7 +51,7 @@ pub(super) fn serve(uid: u32) -> io::Result<()> {
     enter_guest(uid)?;
     fs::write("/proc/sys/kernel/hostname", HOST_NAME)?;
     protect_settings()?;
-    gateway::raise_loopback()?;
+    network.set_up()?;
     let output = port.try_clone()?;
     agent::serve(port, output, Some(exchange))
 }

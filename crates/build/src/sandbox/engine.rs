@@ -17,6 +17,7 @@ use super::preflight::{SandboxError, in_path};
 use super::program::{self, Program};
 use super::session::{Agent, Ends, Surroundings};
 use super::{Connection, HOST_NAME, INIT_ARGUMENT, Root, identity};
+use crate::plan::WORKSPACE;
 use crate::signing;
 
 /// Which engine.
@@ -47,6 +48,9 @@ const SOCKETS: &str = "/run/polpo/sockets";
 
 /// The kernel counts all of this user's containers; the build's own are watched.
 const MOST_PROCESSES: u64 = 20_000;
+
+/// How many more than it may a build in docker can have until they are counted.
+const SPARE_PROCESSES: u64 = 500;
 
 /// Steps of more than this many open files are none.
 const OPEN_FILES: u64 = 1 << 20;
@@ -103,12 +107,21 @@ impl Engine {
         };
         let read_only = *read_only || surroundings.user.uid != 0;
         command
-            .args(self.arguments(&name, &binds, read_only, watch))
+            .args(self.arguments(&name, &binds, read_only, surroundings.user.uid == 0, watch))
             .arg(&image)
             .args(&again)
             .args([INIT_ARGUMENT, AGENT])
             .current_dir("/");
-        let setup = surroundings.setup(again, watch, Some(SOCKETS.to_owned()));
+        let mut setup = surroundings.setup(again, watch, Some(SOCKETS.to_owned()));
+        if !rustix::process::geteuid().is_root() {
+            // Only there is it known who the others are.
+            let theirs = binds.iter().filter(|bind| {
+                bind.target == WORKSPACE
+                    || bind.writable && bind.source.starts_with(&surroundings.scratch)
+            });
+            setup.give_back = theirs.map(|bind| PathBuf::from(&bind.target)).collect();
+            setup.give_back.push(PathBuf::from("/"));
+        }
         let quietly = |arguments: &[&str]| {
             let mut command = signing::command(&self.program);
             command
@@ -136,6 +149,7 @@ impl Engine {
         name: &str,
         binds: &[Bind],
         read_only: bool,
+        further_ids: bool,
         watch: &Watch<'_>,
     ) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();
@@ -150,6 +164,12 @@ impl Engine {
         push(&["--cap-drop", "ALL"]);
         // For the agent alone: steps' rights are those of a namespace of their own.
         push(&["--cap-add", "SETFCAP", "--cap-add", "SETGID"]);
+        if further_ids {
+            // It maps others into that, and takes over what they own.
+            for capability in ["SETUID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"] {
+                push(&["--cap-add", capability]);
+            }
+        }
         push(&["--security-opt", "no-new-privileges"]);
         let network = match watch.network {
             Connection::Host => "host",
@@ -160,7 +180,14 @@ impl Engine {
         match self.kind {
             EngineKind::Podman => push(&["--no-hosts", "--cgroupns", "private"]),
             // Its profile for system calls forbids user namespaces.
-            EngineKind::Docker => push(&["--security-opt", "seccomp=unconfined"]),
+            EngineKind::Docker => {
+                push(&["--security-opt", "seccomp=unconfined"]);
+                // Its daemon has control groups: a bomb meets one before it is seen.
+                let bounds = watch.bounds.map(|bounds| bounds.restrictions());
+                if let Some(limit) = bounds.and_then(|restrictions| restrictions.processes) {
+                    push(&["--pids-limit", &(limit + SPARE_PROCESSES).to_string()]);
+                }
+            }
         }
         // An engine's own may be more than its caller can give.
         for (resource, limit, ours) in [

@@ -18,6 +18,7 @@ use rustix::thread::{CpuSet, ThreadNameSpaceType, UnshareFlags};
 
 use super::identity::write_map;
 use super::preflight::{InitFailure, Stage};
+use super::relay::MachineNetwork;
 use super::{
     Duty, Emulator, Entrance, INIT_ARGUMENT, Restrictions, Root, Specification, agent, boot,
     gateway, hold, program, step, steward,
@@ -46,7 +47,11 @@ pub fn init_if_requested() {
         }
         Some(boot::MACHINE) => {
             let uid = arguments.next().and_then(|uid| uid.to_str()?.parse().ok());
-            if let Err(error) = boot::serve(uid.unwrap_or_default()) {
+            let network = arguments
+                .next()
+                .and_then(|name| MachineNetwork::named(name.to_str()?));
+            let network = network.unwrap_or(MachineNetwork::None);
+            if let Err(error) = boot::serve(uid.unwrap_or_default(), network) {
                 let _ = writeln!(io::stderr(), "{}{error}", boot::LAST_WORDS);
             }
             std::process::exit(0);
@@ -186,11 +191,19 @@ pub(super) fn restrict(restrictions: &Restrictions) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the caller's user namespace for one in which the caller is `uid` and nobody else is anybody.
-pub(super) fn make_user_namespace(uid: u32, gid: u32) -> Result<(), InitFailure> {
+/// Leaves the caller's user namespace for one that has the ids which somebody outside gives it once
+/// `asked`; if nobody does, one in which the caller is `uid` and nobody else is anybody.
+pub(super) fn make_user_namespace(
+    uid: u32,
+    gid: u32,
+    asked: impl FnOnce() -> io::Result<bool>,
+) -> Result<(), InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
     let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare(UnshareFlags::NEWUSER).map_err(failed(Stage::Unshare))?;
+    if asked().map_err(failed(Stage::Map))? {
+        return Ok(());
+    }
     map_caller((uid, own_uid), (gid, own_gid)).map_err(failed(Stage::Map))
 }
 

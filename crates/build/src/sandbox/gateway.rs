@@ -16,11 +16,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
+
+use super::link::raise_loopback;
 
 /// Where the proxy is found inside: no port that programs choose at random.
 pub const PROXY_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 61_080);
@@ -109,39 +110,4 @@ fn send(stream: &UnixStream, socket: BorrowedFd<'_>) -> io::Result<()> {
     let byte = [IoSlice::new(&[0])];
     rustix::net::sendmsg(stream, &byte, &mut control, SendFlags::empty())?;
     Ok(())
-}
-
-/// Sets the loopback device up: one `RTM_NEWLINK` with `IFF_UP` for interface 1 (rtnetlink(7)).
-pub(super) fn raise_loopback() -> io::Result<()> {
-    const RTM_NEWLINK: u16 = 16;
-    const NLMSG_ERROR: u16 = 2;
-    const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;
-    const IFF_UP: u32 = 1;
-    let mut message = Vec::with_capacity(32);
-    message.extend(32_u32.to_ne_bytes());
-    message.extend(RTM_NEWLINK.to_ne_bytes());
-    message.extend(REQUEST_AND_ACKNOWLEDGE.to_ne_bytes());
-    message.extend([0; 8]); // sequence number, sender
-    message.extend([0; 4]); // family, padding, device type
-    message.extend(1_u32.to_ne_bytes()); // the first interface is always the loopback device
-    message.extend(IFF_UP.to_ne_bytes());
-    message.extend(IFF_UP.to_ne_bytes()); // which flags are changed
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None, // NETLINK_ROUTE is protocol 0
-    )?;
-    let kernel = SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(&socket, &message, SendFlags::empty(), &kernel)?;
-    let mut answer = [0; 256];
-    let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    let field = |at: usize, size: usize| answer.get(..length)?.get(at..at + size);
-    let kind = field(4, 2).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
-    let error = field(16, 4).and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?)));
-    match (kind, error) {
-        (Some(NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(NLMSG_ERROR), Some(error)) => Err(io::Error::from_raw_os_error(-error)),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
 }

@@ -21,7 +21,7 @@ pub(super) const ASKS: &[u8; 1] = b"i";
 pub(super) const MAPPED: &[u8; 1] = b"m";
 
 /// What it is told when it has none.
-const NOT_MAPPED: &[u8; 1] = b"n";
+pub(super) const NOT_MAPPED: &[u8; 1] = b"n";
 
 /// A root ready for sandboxes. An overlay stays mounted until this is dropped, in namespaces of a
 /// process that does nothing else: mounting and unmounting hundreds of trees costs more than a step.

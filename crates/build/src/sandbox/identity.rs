@@ -11,6 +11,8 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
+use serde::{Deserialize, Serialize};
+
 use super::preflight::in_path;
 use crate::signing;
 
@@ -36,7 +38,8 @@ pub struct Identities {
 }
 
 /// Why a sandbox has no users but one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OneIdentity {
     /// Steps run as somebody who can't change owners anyway.
     NotNeeded,
@@ -46,6 +49,8 @@ pub enum OneIdentity {
     NoPrograms,
     /// The kernel or those programs refuse.
     Refused,
+    /// The container's own first process is not root, so that what steps make is the caller's.
+    AsCaller,
 }
 
 impl fmt::Display for OneIdentity {
@@ -60,6 +65,9 @@ impl fmt::Display for OneIdentity {
             }
             OneIdentity::Refused => {
                 "this machine does not let you map more ids: are `newuidmap` and `newgidmap` setuid, and do /etc/subuid and /etc/subgid give you ids of your own?"
+            }
+            OneIdentity::AsCaller => {
+                "docker's daemon runs containers of an ordinary user as that user alone: take `--runner bubblewrap` or `--runner podman`"
             }
         })
     }
@@ -81,17 +89,7 @@ impl Identities {
     pub(super) fn of_caller() -> Result<Identities, OneIdentity> {
         let uid = rustix::process::geteuid();
         if uid.is_root() {
-            let of = |map: &str| {
-                let text = fs::read_to_string(map).unwrap_or_default();
-                let candidates = [UNUSED, 1].map(|first| Range { first, count: MOST });
-                let mut candidates = candidates.into_iter();
-                candidates.find(|range| has(&text, *range))
-            };
-            let (users, groups) = (of("/proc/self/uid_map"), of("/proc/self/gid_map"));
-            return match (users, groups) {
-                (Some(users), Some(groups)) => Ok(Identities { users, groups }),
-                _ => Err(OneIdentity::NotGiven),
-            };
+            return Identities::of_root();
         }
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let name = name(&passwd, uid.as_raw());
@@ -106,6 +104,27 @@ impl Identities {
             return Err(OneIdentity::NoPrograms);
         }
         Ok(Identities { users, groups })
+    }
+
+    /// Those that root may take where this process runs: some that are nobody's there, else all from 1
+    /// on.
+    ///
+    /// # Errors
+    /// This process is not root, or its user namespace has not as many.
+    pub(super) fn of_root() -> Result<Identities, OneIdentity> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(OneIdentity::AsCaller);
+        }
+        let of = |map: &str| {
+            let text = fs::read_to_string(map).unwrap_or_default();
+            let candidates = [UNUSED, 1].map(|first| Range { first, count: MOST });
+            let mut candidates = candidates.into_iter();
+            candidates.find(|range| has(&text, *range))
+        };
+        match (of("/proc/self/uid_map"), of("/proc/self/gid_map")) {
+            (Some(users), Some(groups)) => Ok(Identities { users, groups }),
+            _ => Err(OneIdentity::NotGiven),
+        }
     }
 
     /// Maps them in the user namespace of `process`, and the caller to 0.

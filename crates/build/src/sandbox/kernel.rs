@@ -10,6 +10,9 @@ use super::preflight::SandboxError;
 /// What the machine's devices and its disk need, unless the kernel has it built in.
 const WANTED: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"];
 
+/// And its network interface, where it has one.
+const WANTED_FOR_NETWORK: &str = "virtio_net";
+
 /// No module is larger.
 const LARGEST_MODULE: u64 = 64 << 20;
 
@@ -53,11 +56,11 @@ impl Kernel {
         Ok(Kernel { image, modules })
     }
 
-    /// The modules that are to be loaded, in order.
+    /// The modules that are to be loaded, in order; with those for a `network` or without.
     ///
     /// # Errors
     /// One is neither built in nor there.
-    pub(super) fn modules(&self) -> Result<Vec<Vec<u8>>, SandboxError> {
+    pub(super) fn modules(&self, network: bool) -> Result<Vec<Vec<u8>>, SandboxError> {
         let Some(folder) = &self.modules else {
             return Ok(Vec::new()); // all is built in, or it does not start and says so
         };
@@ -69,7 +72,8 @@ impl Kernel {
             .collect();
         let mut loaded = Vec::new();
         let mut done = Vec::new();
-        for name in WANTED {
+        let wanted_for_network = network.then_some(WANTED_FOR_NETWORK);
+        for name in WANTED.into_iter().chain(wanted_for_network) {
             self.load(name, &found, &built_in, &mut done, &mut loaded)?;
         }
         Ok(loaded)
@@ -204,7 +208,7 @@ mod tests {
         fs::write(&path, image).unwrap();
         assert_eq!(newest_in(&folder.path().join("boot")), Some(path.clone()));
         let kernel = Kernel::find(Some(&path), None).unwrap();
-        let loaded = kernel.modules().unwrap();
+        let loaded = kernel.modules(false).unwrap();
         let needs: Vec<_> = loaded
             .iter()
             .map(|module| dependencies(module).join(","))
@@ -213,8 +217,12 @@ mod tests {
             needs,
             ["", "virtio_ring", "virtio_ring,virtio", "virtio", ""]
         );
+        let error = kernel.modules(true).unwrap_err().to_string();
+        assert!(error.contains("has no `virtio_net` built in"), "{error}");
+        write("kernel/virtio_net.ko", "virtio");
+        assert_eq!(kernel.modules(true).unwrap().len(), loaded.len() + 1);
         fs::remove_file(modules.join("kernel/virtio_blk.ko")).unwrap();
-        let error = kernel.modules().unwrap_err().to_string();
+        let error = kernel.modules(false).unwrap_err().to_string();
         assert!(error.contains("has no `virtio_blk` built in"), "{error}");
         let error = Kernel::find(Some(Path::new("/missing")), None).unwrap_err();
         insta::assert_snapshot!(error, @"no virtual machine can be had, for the kernel: `/missing`: No such file or directory (os error 2); name a kernel that you may read by `--qemu-kernel` or QEMU_KERNEL_IMAGE, such as that of Debian's package `linux-image-cloud-amd64`");

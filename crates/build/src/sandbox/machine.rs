@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! polpo ── first step ──▶ mke2fs, in bubblewrap     the guest and the workspace become a disk
-//!       │                QEMU, in bubblewrap        no network but its own, of the host only programs
+//!       │                QEMU, in bubblewrap        of the host only programs, and its network if allowed
 //!       │                  ▶ kernel, first file system of polpo's own program
 //!       │                      ▶ the agent          the disk is its root; steps as in a container
 //!       └─ last step ───▶ the agent writes the workspace to a second disk, as a tar archive
 //! ```
 //!
-//! Nothing of the host is shared with the machine: it has two disks and a line to polpo.
+//! Nothing of the host is shared with the machine: it has two disks, a line to polpo, and an interface
+//! only if the build has some network ([`relay`](super::relay)).
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -23,6 +24,7 @@ use super::kernel::Kernel;
 use super::launch::{Bind, Ending, Launch, Standard, User, Watch};
 use super::preflight::{SandboxError, find_bubblewrap, in_path};
 use super::program::{self, Program};
+use super::relay::{self, MachineNetwork};
 use super::session::{Agent, Ends, Surroundings};
 use super::{Connection, Held, INIT_ARGUMENT, Root};
 use crate::plan::{OUTPUT, WORKSPACE};
@@ -68,6 +70,9 @@ const OWN_MEMORY: u64 = 512 << 20;
 
 /// What it has where nothing is said, unless the host has little.
 const MEMORY: u64 = 4 << 30;
+
+/// Whom programs ask for names.
+const NAMES: &str = "/etc/resolv.conf";
 
 /// The folder that mke2fs and QEMU see as their own.
 const FOLDER: &str = "/machine";
@@ -125,20 +130,15 @@ impl Machine {
         surroundings: &Surroundings,
         watch: &Watch<'_>,
     ) -> Result<Agent, SandboxError> {
-        if !matches!(watch.network, Connection::None) {
-            return Err(SandboxError::NoMachine {
-                what: "network",
-                reason: "virtual machines have none, recorded or not; take another runner for what fetches".to_owned(),
-            });
-        }
         let scratch = &surroundings.scratch;
-        let folder = scratch.join("machine");
+        let folder = own_folder(surroundings);
         let parts = scratch.join("agent");
         for path in [&folder, &parts] {
             fs::create_dir_all(path).map_err(SandboxError::at("create", path))?;
         }
         let again = Program::place(&surroundings.init, &parts)?;
-        let initramfs = self.initramfs(&parts)?;
+        let network = MachineNetwork::of(watch.network);
+        let initramfs = self.initramfs(&parts, network)?;
         let path = folder.join("initramfs");
         fs::write(&path, initramfs).map_err(SandboxError::at("write", &path))?;
         let path = folder.join("kernel");
@@ -160,7 +160,7 @@ impl Machine {
     }
 
     /// The kernel's modules and polpo's program.
-    fn initramfs(&self, parts: &Path) -> Result<Vec<u8>, SandboxError> {
+    fn initramfs(&self, parts: &Path, network: MachineNetwork) -> Result<Vec<u8>, SandboxError> {
         let mut archive = Initramfs::default();
         let inside = program::GUEST_FOLDER.trim_start_matches('/');
         for folder in ["dev", "proc", "guest", "run", inside, MODULES] {
@@ -168,7 +168,8 @@ impl Machine {
         }
         archive.device("dev/console", 5, 1);
         archive.device("dev/null", 1, 3);
-        for (number, module) in self.kernel.modules()?.iter().enumerate() {
+        let modules = self.kernel.modules(network != MachineNetwork::None)?;
+        for (number, module) in modules.iter().enumerate() {
             archive.file(&format!("{MODULES}/{number}"), module);
         }
         for entry in fs::read_dir(parts).map_err(SandboxError::at("read", parts))? {
@@ -189,6 +190,9 @@ impl Machine {
         watch: &Watch<'_>,
     ) -> Result<(), SandboxError> {
         let guest = "/guest";
+        let names = folder.join("resolv.conf");
+        fs::write(&names, format!("nameserver {}\n", relay::NAME_SERVER))
+            .map_err(SandboxError::at("write", &names))?;
         let mut binds = host_binds(folder);
         binds.push(Bind {
             source: surroundings.root.root().path().to_owned(),
@@ -202,6 +206,11 @@ impl Machine {
                 || bind.target == WORKSPACE
         });
         binds.extend(copied.map(|bind| Bind {
+            source: match &*bind.target {
+                // The host's may be on its loopback device, or change.
+                NAMES => names.clone(),
+                _ => bind.source.clone(),
+            },
             target: format!("{guest}{}", bind.target),
             ..bind.clone()
         }));
@@ -230,7 +239,7 @@ impl Machine {
             &binds,
             &command,
             Standard::Captured,
-            folder,
+            Connection::None,
             |launch| {
                 launch.run(watch.deadline, watch.cancel, &mut |bytes| {
                     said.extend_from_slice(bytes)
@@ -254,6 +263,7 @@ impl Machine {
         watch: &Watch<'_>,
     ) -> Result<Agent, SandboxError> {
         let mut binds = host_binds(folder);
+        let network = MachineNetwork::of(watch.network);
         let memory = watch.bounds.and_then(Bounds::memory);
         let memory = memory.map_or_else(usual_memory, |memory| memory + OWN_MEMORY);
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
@@ -276,9 +286,10 @@ impl Machine {
             return Err(SandboxError::Lost);
         };
         let kernel_line = format!(
-            "console=ttyS0 panic=-1 quiet loglevel=4 rdinit={init} -- {} {INIT_ARGUMENT} {MACHINE} {}",
+            "console=ttyS0 panic=-1 quiet loglevel=4 rdinit={init} -- {} {INIT_ARGUMENT} {MACHINE} {} {}",
             arguments.join(" "),
             surroundings.user.uid,
+            network.name(),
         );
         let mut command = vec![self.qemu.to_string_lossy().into_owned()];
         let mut push = |words: &[&str]| {
@@ -318,12 +329,26 @@ impl Machine {
                 &format!("virtio-blk-pci,drive={name}"),
             ]);
         }
+        if network != MachineNetwork::None {
+            push(&["-netdev", "user,id=network,ipv6=off"]);
+            push(&["-device", "virtio-net-pci,netdev=network,romfile="]);
+        }
+        if network == MachineNetwork::All
+            && let Ok(source) = Path::new(NAMES).canonicalize()
+        {
+            // Whom QEMU asks for names.
+            binds.push(Bind {
+                source,
+                target: NAMES.to_owned(),
+                writable: false,
+            });
+        }
         let (running, files) = self.launch(
             surroundings,
             &binds,
             &command,
             Standard::Piped,
-            folder,
+            watch.network,
             |launch| launch.start(),
         )?;
         let setup = surroundings.setup(again, watch, None);
@@ -341,10 +366,10 @@ impl Machine {
         binds: &[Bind],
         command: &[String],
         standard: Standard,
-        folder: &Path,
+        network: Connection<'_>,
         run: impl FnOnce(&Launch<'_>) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
-        let root = folder.join("root");
+        let root = own_folder(surroundings).join("root");
         fs::create_dir_all(&root).map_err(SandboxError::at("create", &root))?;
         let root: Held = surroundings.root.beside(Root::Folder {
             path: root,
@@ -360,7 +385,7 @@ impl Machine {
             user: User::default(),
             capabilities: &CapabilityChange::default(),
             working_directory: None,
-            network: Connection::None,
+            network,
             bounds: None,
             scratch: &surroundings.scratch,
             standard,
@@ -408,9 +433,14 @@ fn empty(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The folder of a machine's files.
+fn own_folder(surroundings: &Surroundings) -> PathBuf {
+    surroundings.scratch.join("machine")
+}
+
 /// The disk that files are handed over on.
 fn exchange(surroundings: &Surroundings) -> PathBuf {
-    surroundings.scratch.join("machine/exchange")
+    own_folder(surroundings).join("exchange")
 }
 
 /// Puts what lies in the workspace outside onto the exchange disk: how many bytes.

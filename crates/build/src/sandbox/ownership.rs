@@ -26,6 +26,15 @@ pub struct Owned {
     pub gid: u32,
 }
 
+/// What steps left to others, and how the guest calls those.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Files in the packages' folder that were others' than root's.
+    pub owned: Vec<Owned>,
+    /// The guest's /etc/passwd and /etc/group, where its root is not seen outside.
+    pub names: Option<[String; 2]>,
+}
+
 /// What a file may do whoever runs it; giving it away takes that from it.
 const CAPABILITIES: &str = "security.capability";
 
@@ -81,6 +90,8 @@ fn look_through(
         Err(Errno::XDEV | Errno::ACCESS) => return Ok(()),
         opened => opened?,
     };
+    let device = rustix::fs::fstat(&directory)?.st_dev;
+    let mut failure = None;
     for entry in rustix::fs::Dir::read_from(&directory)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -88,11 +99,17 @@ fn look_through(
             continue;
         }
         let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if stat.st_dev != device {
+            continue; // a mount, as above
+        }
         let path = above.join(OsStr::from_bytes(name.to_bytes()));
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut owner = (stat.st_uid, stat.st_gid);
-        if owner != (0, 0) {
-            take(directory.as_fd(), name, kind, stat.st_mode)?;
+        if owner != (0, 0)
+            && let Err(error) = take(directory.as_fd(), name, kind, stat.st_mode)
+        {
+            // All the others come back all the same.
+            failure.get_or_insert(error);
         }
         if stat.st_nlink > 1 && kind != FileType::Directory {
             owner = *linked.entry((stat.st_dev, stat.st_ino)).or_insert(owner);
@@ -106,7 +123,7 @@ fn look_through(
             pending.push(path);
         }
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn take(

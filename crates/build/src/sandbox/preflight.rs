@@ -257,7 +257,7 @@ pub fn find_bubblewrap() -> Result<PathBuf, SandboxError> {
 }
 
 /// The program of that name in `PATH`.
-pub(super) fn in_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Restrictions;
 use super::bounds::Usage;
-use super::ownership::Owned;
+use super::identity::OneIdentity;
+use super::ownership::Left;
 use super::preflight::InitFailure;
 
 /// No frame is longer; a step's script is the longest thing there is.
@@ -30,6 +31,8 @@ pub(super) struct Setup {
     pub(super) uid: u32,
     /// And its group.
     pub(super) gid: u32,
+    /// Whether others than root are wanted there.
+    pub(super) further_ids: bool,
     /// What they may do there.
     pub(super) capabilities: Vec<String>,
     pub(super) restrictions: Restrictions,
@@ -70,8 +73,8 @@ pub(super) enum Request {
 /// What the agent says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Report {
-    /// It is set up.
-    Ready,
+    /// It is set up; why there is nobody but root where steps run, if so.
+    Ready(Option<OneIdentity>),
     /// The step printed this.
     Printed(Vec<u8>),
     /// What its processes take now.
@@ -81,7 +84,7 @@ pub(super) enum Report {
     /// So many bytes of the exchange disk are the workspace.
     Given(u64),
     /// What was others' than root's.
-    Collected(Vec<Owned>),
+    Collected(Left),
     /// The exchange failed, for this reason.
     Refused(String),
     /// bubblewrap has made no sandbox, and said this.
@@ -135,7 +138,7 @@ impl Report {
     /// It can't be written.
     pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
-            Report::Ready => write(to, b'r', &[]),
+            Report::Ready(told) => write(to, b'r', &serde_json::to_vec(told)?),
             Report::Printed(bytes) => write(to, b'p', bytes),
             Report::Usage(usage) => write(to, b'u', &serde_json::to_vec(usage)?),
             Report::Ended(code) => write(to, b'e', &serde_json::to_vec(code)?),
@@ -175,7 +178,7 @@ impl Reports {
             Ok(serde_json::from_slice(body)?)
         }
         let report = match head[0] {
-            b'r' => Report::Ready,
+            b'r' => Report::Ready(of(body)?),
             b'p' => Report::Printed(body.to_vec()),
             b'u' => Report::Usage(of(body)?),
             b'e' => Report::Ended(of(body)?),
@@ -220,7 +223,8 @@ mod tests {
     #[test]
     fn reports_come_out_as_they_went_in_however_they_are_cut() {
         let reports = [
-            Report::Ready,
+            Report::Ready(None),
+            Report::Ready(Some(OneIdentity::NotGiven)),
             Report::Printed(vec![0, 255, b'\n']),
             Report::Printed(Vec::new()),
             Report::Usage(Usage {

@@ -19,12 +19,14 @@ use super::bounds::Bounds;
 use super::launch::{
     Bind, Ending, Errors, Keyboard, Launch, Running, Standard, StartFiles, User, Watch,
 };
-use super::ownership::Owned;
+use super::ownership::Left;
 use super::preflight::SandboxError;
 use super::protocol::{Order, Report, Reports, Request, Setup};
 use super::step::{LONGEST_ARGUMENT, SCRIPT, shell};
-use super::{CAPABILITIES, Connection, Held, InitProgram, Restrictions, Runner, machine};
-use crate::plan::WORKSPACE;
+use super::{
+    CAPABILITIES, Connection, Held, InitProgram, OneIdentity, Restrictions, Runner, machine,
+};
+use crate::plan::{OUTPUT, WORKSPACE};
 use crate::recipe::CapabilityChange;
 
 /// How long an agent may take to be gone. Then its runner is told to see to it: podman itself waits
@@ -155,36 +157,43 @@ impl Session {
         }
     }
 
+    /// Why there is nobody but root where steps run, if so.
+    pub fn one_identity(&self) -> Option<OneIdentity> {
+        match (&self.runner, &self.agent) {
+            (Runner::Engine(_) | Runner::Machine(_), Some(agent)) => agent.one_identity,
+            _ => self.surroundings.root.identities().err(),
+        }
+    }
+
     /// Ends, and sees to it that the workspace is outside: all of it, or what packages are made of. All
-    /// in the folder `output` is the caller's then; gives what steps had given to others.
+    /// in the packages' folder is the caller's then, unless bubblewrap's caller is root; gives what
+    /// steps had given to others.
     ///
     /// # Errors
     /// It can't be had.
-    pub fn finish(
-        mut self,
-        everything: bool,
-        output: &Path,
-        watch: &Watch<'_>,
-    ) -> Result<Vec<Owned>, SandboxError> {
+    pub fn finish(mut self, everything: bool, watch: &Watch<'_>) -> Result<Left, SandboxError> {
         if self.agent.is_none() {
-            return Ok(Vec::new());
+            return Ok(Left::default());
         }
         match &self.runner {
             Runner::Machine(_) => {
                 self.hand_in(watch)?;
                 let agent = self.agent()?;
+                let left = agent.collect(&Path::new(WORKSPACE).join(OUTPUT), watch)?;
                 whole(agent.exchange(&Request::Give(everything), watch, &mut |_| {})?)?;
                 let size = agent.given;
                 machine::hand_out(&self.surroundings, size)?;
-                Ok(Vec::new())
+                Ok(left)
+            }
+            Runner::Engine(_) => {
+                let folder = Path::new(WORKSPACE).join(OUTPUT);
+                self.agent()?.collect(&folder, watch)
             }
             Runner::Bubblewrap { .. } if self.surroundings.gives_back() => {
-                let request = Request::Collect(output.to_owned());
-                let agent = self.agent()?;
-                whole(agent.exchange(&request, watch, &mut |_| {})?)?;
-                Ok(std::mem::take(&mut agent.collected))
+                let folder = self.surroundings.workspace()?.join(OUTPUT);
+                self.agent()?.collect(&folder, watch)
             }
-            Runner::Bubblewrap { .. } | Runner::Engine(_) => Ok(Vec::new()),
+            Runner::Bubblewrap { .. } => Ok(Left::default()),
         }
     }
 
@@ -267,6 +276,7 @@ impl Surroundings {
             again,
             uid: self.user.uid,
             gid: self.user.gid,
+            further_ids: self.user.uid == 0,
             capabilities: self.capabilities.applied(usual),
             restrictions: watch
                 .bounds
@@ -293,7 +303,9 @@ pub(super) struct Agent {
     /// The bytes that it gave last.
     given: u64,
     /// What it found to be others'.
-    collected: Vec<Owned>,
+    collected: Left,
+    /// Why there is nobody but root where it is.
+    one_identity: Option<OneIdentity>,
     /// The runner's name.
     name: &'static str,
     ends: Ends,
@@ -347,7 +359,8 @@ impl Agent {
             setup,
             errors: files.errors.clone(),
             given: 0,
-            collected: Vec::new(),
+            collected: Left::default(),
+            one_identity: None,
             name,
             ends,
             files,
@@ -356,7 +369,7 @@ impl Agent {
 
     /// Waits until it is set up; how the build ended if it is not by then.
     fn ready(&mut self, watch: &Watch<'_>) -> Result<Option<Ending>, SandboxError> {
-        if watch.network.is_gateway() {
+        if watch.network.is_gateway() && self.running.gateway.is_none() {
             self.running.gateway = Some(self.files.await_listener()?);
         }
         let setup = Request::Setup(self.setup.clone());
@@ -364,6 +377,13 @@ impl Agent {
             Ending::Exited(0) => Ok(None),
             ending => Ok(Some(ending)),
         }
+    }
+
+    /// Makes everything in a folder, where it is, its own user's; gives what was others'.
+    fn collect(&mut self, folder: &Path, watch: &Watch<'_>) -> Result<Left, SandboxError> {
+        let request = Request::Collect(folder.to_owned());
+        whole(self.exchange(&request, watch, &mut |_| {})?)?;
+        Ok(std::mem::take(&mut self.collected))
     }
 
     fn run(
@@ -419,18 +439,23 @@ impl Agent {
         }
         let mut error = None;
         let (given, collected) = (&mut self.given, &mut self.collected);
+        let one_identity = &mut self.one_identity;
         let reports = &mut self.reports;
         let ended = self.running.wait_for_child(watch, &mut |bytes| {
             reports.push(bytes);
             loop {
                 let heard = match reports.next() {
                     Ok(None) => return None,
+                    Ok(Some(Report::Ready(told))) => {
+                        *one_identity = told;
+                        return Some(Ending::Exited(0));
+                    }
                     Ok(Some(Report::Given(size))) => {
                         *given = size;
                         return Some(Ending::Exited(0));
                     }
-                    Ok(Some(Report::Collected(owned))) => {
-                        *collected = owned;
+                    Ok(Some(Report::Collected(left))) => {
+                        *collected = left;
                         return Some(Ending::Exited(0));
                     }
                     Ok(Some(report)) => hear(report, watch.bounds, output),
@@ -498,7 +523,6 @@ impl Agent {
 
 fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) -> Option<Heard> {
     match report {
-        Report::Ready => Some(Heard::Ending(Ending::Exited(0))),
         Report::Printed(bytes) => {
             output(&bytes);
             None
@@ -507,7 +531,7 @@ fn hear(report: Report, bounds: Option<&Bounds>, output: &mut dyn FnMut(&[u8])) 
             .judge(usage)
             .map(|excess| Heard::Ending(Ending::Exceeded(excess))),
         Report::Ended(code) => Some(Heard::Ending(Ending::Exited(code))),
-        Report::Given(_) | Report::Collected(_) => None,
+        Report::Ready(_) | Report::Given(_) | Report::Collected(_) => None,
         Report::Unmade(message) => Some(Heard::Error(SandboxError::Refused { message })),
         Report::Refused(message) => Some(Heard::Error(SandboxError::Exchange { message })),
         Report::Failed(failure) => Some(Heard::Error(failure.into())),

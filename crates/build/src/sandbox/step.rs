@@ -10,9 +10,9 @@ use rustix::io::FdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
-use super::enter;
 use super::preflight::{InitFailure, Stage};
 use super::protocol::{Order, Setup};
+use super::{enter, hold};
 
 /// The word that makes `sandbox-init` be a step.
 pub(super) const STEP: &str = "step";
@@ -29,6 +29,8 @@ pub(super) const SCRIPT: &str = "/dev/shm/step";
 pub(super) struct StepSpecification {
     pub(super) setup: Setup,
     pub(super) order: Order,
+    /// Whether the agent maps more ids than one when it is asked.
+    pub(super) further_ids: bool,
     /// The descriptor that takes an [`InitFailure`].
     pub(super) failure: i32,
 }
@@ -70,16 +72,19 @@ pub(super) fn become_step() -> Option<()> {
     // What follows is the step's to read: nothing may be read ahead.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
     let specification = StepSpecification::read(&mut input).ok()?;
-    drop(input);
     // SAFETY: it is open, and nobody else here knows of it.
     let failing = unsafe { OwnedFd::from_raw_fd(specification.failure) };
     rustix::io::fcntl_setfd(&failing, FdFlags::CLOEXEC).ok()?;
-    let Err(failure) = execute(&specification);
     let mut failing = File::from(failing);
+    let Err(failure) = execute(&specification, input, &mut failing);
     failing.write_all(&serde_json::to_vec(&failure).ok()?).ok()
 }
 
-fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible, InitFailure> {
+fn execute(
+    specification: &StepSpecification,
+    mut input: File,
+    agent: &mut File,
+) -> Result<std::convert::Infallible, InitFailure> {
     let failed = |stage: Stage| move |error: io::Error| InitFailure::new(stage, &error);
     let StepSpecification { setup, order, .. } = specification;
     enter::restrict(&setup.restrictions).map_err(failed(Stage::Limit))?;
@@ -87,7 +92,16 @@ fn execute(specification: &StepSpecification) -> Result<std::convert::Infallible
     // Engines add groups of the image's, which have no name in the new namespace; who may not drop
     // them was given none.
     let _ = rustix::thread::set_thread_groups(&[]);
-    enter::make_user_namespace(setup.uid, setup.gid)?;
+    enter::make_user_namespace(setup.uid, setup.gid, || {
+        if !specification.further_ids {
+            return Ok(false);
+        }
+        agent.write_all(hold::ASKS)?;
+        let mut answer = [0];
+        input.read_exact(&mut answer)?;
+        Ok(answer == *hold::MAPPED)
+    })?;
+    drop(input);
     confine(setup).map_err(failed(Stage::Confine))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(failed(Stage::Step))?;

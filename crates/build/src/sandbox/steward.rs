@@ -32,6 +32,7 @@ use super::agent::{self, clear_shared_memory};
 use super::enter::{self, INIT_FAILED};
 use super::identity::write_map;
 use super::launch::poll;
+use super::ownership::Left;
 use super::preflight::{InitFailure, Stage};
 use super::protocol::{Order, Report, Request, Setup};
 use super::step::{LONGEST_ARGUMENT, SCRIPT, confine, shell};
@@ -76,7 +77,7 @@ pub(super) fn serve(specification: &Specification) -> io::Result<()> {
         setup,
     };
     let made = match steward.sandbox() {
-        Ok(_) => Report::Ready,
+        Ok(_) => Report::Ready(None),
         Err(trouble) => trouble.report(),
     };
     made.write(&mut output)?;
@@ -135,7 +136,10 @@ impl Steward<'_> {
                 Request::Collect(folder) => {
                     let done = ownership::take_over(&folder);
                     match done.failure {
-                        None => Report::Collected(done.owned),
+                        None => Report::Collected(Left {
+                            owned: done.owned,
+                            ..Left::default()
+                        }),
                         Some(error) => Report::Refused(error.to_string()),
                     }
                 }

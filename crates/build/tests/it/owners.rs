@@ -4,7 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 use polpo_build::executor::ExecuteError;
 use polpo_build::guest::GuestMode;
+use polpo_build::sandbox::RunnerKind;
 
+use crate::runners::runners;
 use crate::support::{Bench, listing};
 
 /// Whether this user may have further ids in a sandbox, as the caller of the tests says it.
@@ -17,7 +19,21 @@ fn files_are_whose_steps_made_them() {
     if !has_ids() {
         return; // see below
     }
-    for mode in [GuestMode::Overlay, GuestMode::Copy] {
+    every_way(&[(None, GuestMode::Overlay), (None, GuestMode::Copy)]);
+}
+
+#[test]
+fn every_runner_keeps_owners() {
+    if !has_ids() {
+        return; // see below
+    }
+    let automatic = |runner| (Some(runner), GuestMode::Automatic);
+    let ways: Vec<_> = runners().into_iter().map(automatic).collect();
+    every_way(&ways);
+}
+
+fn every_way(ways: &[(Option<RunnerKind>, GuestMode)]) {
+    for (runner, mode) in ways {
         let mut bench = Bench::with(&[&[
             (
                 "etc/passwd",
@@ -25,7 +41,10 @@ fn files_are_whose_steps_made_them() {
             ),
             ("etc/group", "root:x:0:\nmail:x:102:\nbuild:x:1000:\n"),
         ]]);
-        bench.executor.guest = mode;
+        if let Some(runner) = runner {
+            bench.use_runner(*runner);
+        }
+        bench.executor.guest = *mode;
         let temporary = bench.store().root().join("tmp");
         let before = listing(&temporary).lines().count();
         bench.step(

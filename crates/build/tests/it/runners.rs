@@ -1,18 +1,31 @@
 //! The same builds in other runners than bubblewrap: with the same result, and nothing left of them.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use polpo_build::executor::ExecuteError;
 use polpo_build::guest::GuestMode;
+use polpo_build::plan::Network;
 use polpo_build::recipe::{Accounts, User};
 use polpo_build::sandbox::{Excess, RunnerKind, SandboxError};
 
 use crate::steps::processes_with;
 use crate::support::{Bench, listing};
 
-/// Those that the tests install.
-const RUNNERS: [RunnerKind; 2] = [RunnerKind::Podman, RunnerKind::Qemu];
+/// Those that the tests install and need nothing else to run, or those that the caller names.
+pub(crate) fn runners() -> Vec<RunnerKind> {
+    let named = std::env::var(NAMED).unwrap_or("podman qemu".to_owned());
+    let names = named.split_whitespace();
+    names.map(|name| name.parse().unwrap()).collect()
+}
+
+/// A time to sleep that is told apart from those of the same tests in another process.
+fn unique(seconds: &str) -> String {
+    format!("{seconds}{}", std::process::id())
+}
+
+const NAMED: &str = "POLPO_TEST_RUNNERS";
 
 /// What steps ask of where they are, and what they make there.
 const SCRIPTS: [&str; 5] = [
@@ -37,7 +50,7 @@ fn every_runner_gives_the_same_bytes() {
             bench.use_runner(runner);
         }
         for script in SCRIPTS {
-            bench.step(script);
+            bench.step(&script.replace("66.5", &unique("66.5")));
         }
         let long = format!(
             "echo {} | wc -c; echo {} | wc -c",
@@ -49,7 +62,7 @@ fn every_runner_gives_the_same_bytes() {
             Ok(output) => output,
             Err(error) => panic!("{runner:?}: {error}\n{}", bench.lines.text()),
         };
-        assert_eq!(processes_with("66.5"), 0);
+        assert_eq!(processes_with(&unique("66.5")), 0);
         let log = fs::read(bench.store().path(&output.log).unwrap()).unwrap();
         (
             String::from_utf8_lossy(&log).into_owned(),
@@ -58,7 +71,7 @@ fn every_runner_gives_the_same_bytes() {
     };
     let (log, tree) = build(None);
     assert!(log.contains("still there"), "{log}");
-    for runner in RUNNERS {
+    for runner in runners() {
         let (other_log, other_tree) = build(Some(runner));
         let lines = |log: &str| log.lines().map(str::to_owned).collect::<Vec<_>>();
         for (ours, theirs) in lines(&log).iter().zip(lines(&other_log)) {
@@ -71,7 +84,7 @@ fn every_runner_gives_the_same_bytes() {
 
 #[test]
 fn every_runner_ends_what_goes_wrong() {
-    for runner in RUNNERS {
+    for runner in runners() {
         let mut bench = Bench::new();
         bench.use_runner(runner);
         let temporary = bench.store().root().join("tmp");
@@ -90,7 +103,10 @@ fn every_runner_ends_what_goes_wrong() {
         assert!(error.to_string().contains("exit code 139"), "{error}");
 
         bench.plan.limits.timeout = Some(15);
-        bench.step("(trap '' TERM; setsid sleep 67.5) & sleep 67.5");
+        let seconds = unique("67.5");
+        bench.step(&format!(
+            "(trap '' TERM; setsid sleep {seconds}) & sleep {seconds}"
+        ));
         let start = Instant::now();
         let error = bench.build().unwrap_err();
         assert!(matches!(error, ExecuteError::TimedOut { .. }), "{error}");
@@ -99,7 +115,7 @@ fn every_runner_ends_what_goes_wrong() {
             "{:?}",
             start.elapsed()
         );
-        assert_eq!(processes_with("67.5"), 0);
+        assert_eq!(processes_with(&unique("67.5")), 0);
         bench.plan.limits.timeout = None;
 
         assert_eq!(listing(&temporary).lines().count(), before);
@@ -119,20 +135,21 @@ fn holds_memory_and_processes(bench: &mut Bench) {
     bench.plan.limits.memory = None;
 
     bench.plan.limits.processes = Some(150);
-    bench.step("set +e; bomb() { bomb | bomb & sleep 69.5; }; bomb; wait; sleep 69.5");
+    let bomb = "set +e; bomb() { bomb | bomb & sleep 69.5; }; bomb; wait; sleep 69.5";
+    bench.step(&bomb.replace("69.5", &unique("69.5")));
     let error = bench.build().unwrap_err();
     let excess = Excess::Processes(bench.plan.limits.processes.unwrap());
     assert!(
         matches!(&error, ExecuteError::Exceeded { excess: e, .. } if *e == excess),
         "{error}"
     );
-    assert_eq!(processes_with("69.5"), 0);
+    assert_eq!(processes_with(&unique("69.5")), 0);
     bench.plan.limits.processes = None;
 }
 
 #[test]
 fn every_runner_holds_limits() {
-    for runner in RUNNERS {
+    for runner in runners() {
         let mut bench = Bench::new();
         bench.use_runner(runner);
         if runner != RunnerKind::Qemu {
@@ -153,7 +170,7 @@ fn every_runner_holds_limits() {
 
 #[test]
 fn every_runner_lets_others_than_root_run_steps() {
-    for runner in RUNNERS {
+    for runner in runners() {
         let mut texts = Vec::new();
         for runner in [None, Some(runner)] {
             let mut bench = Bench::new();
@@ -187,9 +204,9 @@ fn every_runner_lets_others_than_root_run_steps() {
 fn every_runner_has_the_recorded_network() {
     let server = testkit::Server::start();
     server.on("/a", testkit::Reply::ok("first"));
-    for runner in RUNNERS {
+    for runner in runners() {
         if runner == RunnerKind::Qemu {
-            continue;
+            continue; // copying the programs of this machine takes too long: see below
         }
         let mut bench = crate::network::bench(&server);
         bench.use_runner(runner);
@@ -208,6 +225,86 @@ fn every_runner_has_the_recorded_network() {
         }
         assert!(bench.lines.text().starts_with("first\n"));
     }
+}
+
+#[test]
+fn a_virtual_machine_has_the_recorded_network_and_sees_no_other() {
+    let server = testkit::Server::start();
+    let data: String = (0..200_000).map(|number| number.to_string()).collect();
+    server.on("/a", testkit::Reply::ok("first"));
+    server.on("/data", testkit::Reply::ok(data));
+    let mut bench = Bench::new();
+    bench.use_runner(RunnerKind::Qemu);
+    bench.executor.recorder.rewrites = vec![
+        format!("http://registry.example={}", server.url(""))
+            .parse()
+            .unwrap(),
+    ];
+    // Many at once; and what is reached by no proxy.
+    let script = format!(
+        "export http_proxy=$(echo $http_proxy | tr A-Z a-z); cd /tmp
+         wget -q -O - http://registry.example/a; echo
+         for i in $(seq 30); do wget -q -O $i http://registry.example/a & done
+         for i in 31 32 33 34; do wget -q -O $i http://registry.example/data & done; wait
+         sha256sum [0-9]* | cut -c1-64 | sort | uniq -c
+         ip -o link | cut -d: -f2; ip route; unset http_proxy
+         for to in 10.0.2.2:{port} 10.0.2.2:61080 127.0.0.1:{port}; do timeout 20 wget -q -O - http://$to/a 2>/dev/null || echo unreachable; done",
+        port = server.url("").rsplit(':').next().unwrap()
+    );
+    let (_, recording) = match crate::network::record(&mut bench, &script) {
+        Ok(recorded) => recorded,
+        Err(error) => panic!("{error}"),
+    };
+    let recorded = bench.lines.text();
+    insta::assert_snapshot!(recorded, @r"
+    first
+          4 2f3bf7d3e4a76a85dfbc4aa65b67b8f74c165c7974671744dd9fba6bb79ddb41
+         30 a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e
+     lo
+    unreachable
+    unreachable
+    unreachable
+    ");
+    let asked = server.paths().len();
+    bench.step("true");
+    let second = format!("{script}; ls /proc/sys/net/ipv4/conf");
+    if let Err(error) = crate::network::replay(&mut bench, &recording, &second) {
+        panic!("{error}");
+    }
+    assert_eq!(bench.lines.text(), format!("{recorded}\nall\ndefault\nlo"));
+    assert_eq!(server.paths().len(), asked, "nobody is asked");
+    bench.step("wget -q -O - http://registry.example/other");
+    let error = match crate::network::replay(&mut bench, &recording, "true") {
+        Ok(_) => panic!("what was not recorded was answered"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("registry.example/other"), "{error}");
+}
+
+#[test]
+fn a_virtual_machine_has_the_network_of_its_host_where_that_is_allowed() {
+    let server = testkit::Server::start();
+    server.on("/a", testkit::Reply::ok("first"));
+    let port = server.url("").rsplit(':').next().unwrap().to_owned();
+    let script = format!(
+        "ip -o link | cut -d: -f2; wget -q -O - http://10.0.2.2:{port}/a 2>/dev/null || echo unreachable"
+    );
+    let mut bench = Bench::new();
+    bench.use_runner(RunnerKind::Qemu);
+    insta::assert_snapshot!(bench.run(&script), @r"
+     lo
+    unreachable
+    ");
+    bench.plan.network = Network::Allowed;
+    let script = format!("{script}; echo; ip route; cat /etc/resolv.conf");
+    insta::assert_snapshot!(bench.run(&script), @r"
+     lo
+     eth0
+    first
+    default via 10.0.2.2 dev eth0 
+    10.0.2.0/24 dev eth0 scope link  src 10.0.2.15 
+    nameserver 10.0.2.3
+    ");
 }
 
 #[test]
@@ -242,7 +339,8 @@ fn endless_build() {
     bench.use_store(std::path::Path::new(&folder));
     let runner = std::env::var("POLPO_TEST_RUNNER").unwrap();
     bench.use_runner(runner.parse().unwrap());
-    bench.step("(setsid sleep 68.5 &); (trap '' TERM HUP INT; sleep 68.5) & sleep 68.5");
+    let script = "(setsid sleep 68.5 &); (trap '' TERM HUP INT; sleep 68.5) & sleep 68.5";
+    bench.step(&script.replace("68.5", &std::env::var("POLPO_TEST_SECONDS").unwrap()));
     bench.build().unwrap_err();
 }
 
@@ -265,12 +363,13 @@ fn descendants(process: u32) -> Vec<u32> {
 
 #[test]
 fn every_runner_dies_with_polpo() {
-    for runner in RUNNERS {
+    for runner in runners() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "runners::endless_build"])
             .env("POLPO_TEST_STORE", folder.path())
             .env("POLPO_TEST_RUNNER", runner.name())
+            .env("POLPO_TEST_SECONDS", unique("68.5"))
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
@@ -295,15 +394,115 @@ fn every_runner_dies_with_polpo() {
                 machine()
             }
             _ => {
-                wait(&|| processes_with("68.5") == 3);
+                wait(&|| processes_with(&unique("68.5")) == 3);
                 None
             }
         };
         child.kill().unwrap(); // SIGKILL: nothing can be tidied up
         child.wait().unwrap();
-        wait(&|| processes_with("68.5") == 0);
+        wait(&|| processes_with(&unique("68.5")) == 0);
         if let Some(machine) = machine {
             wait(&|| !std::path::Path::new(&format!("/proc/{machine}/root/machine")).exists());
         }
     }
+}
+
+/// A daemon of docker for these tests alone, with the programs that `scripts/install test` unpacks.
+struct Daemon {
+    child: std::process::Child,
+    folder: tempfile::TempDir,
+    path: std::ffi::OsString,
+}
+
+impl Daemon {
+    fn start() -> Daemon {
+        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/docker");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(
+            std::iter::once(programs.canonicalize().unwrap()).chain(std::env::split_paths(&path)),
+        );
+        let path = path.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // It ends, and what it has started, with the thread that started it.
+        let child = std::process::Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "dockerd", "--iptables=false"])
+            .args(["--ip6tables=false", "--bridge=none", "--storage-driver=vfs"])
+            .arg("--data-root")
+            .arg(at("data"))
+            .arg("--exec-root")
+            .arg(at("run"))
+            .arg("--pidfile")
+            .arg(at("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", at("socket").display()))
+            .env("PATH", &path)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(fs::File::create(at("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon {
+            child,
+            folder,
+            path,
+        };
+        let start = Instant::now();
+        while !daemon
+            .command("docker")
+            .arg("version")
+            .output()
+            .unwrap()
+            .status
+            .success()
+        {
+            let log = || fs::read_to_string(daemon.folder.path().join("log")).unwrap();
+            assert!(start.elapsed() < Duration::from_secs(60), "{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        daemon
+    }
+
+    /// A program that speaks to this daemon.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
+        let socket = self.folder.path().join("socket");
+        command
+            .env("PATH", &self.path)
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()));
+        command
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn docker_does_what_the_others_do() {
+    if !rustix::process::geteuid().is_root() {
+        return; // its daemon wants root
+    }
+    let daemon = Daemon::start();
+    let output = daemon
+        .command(std::env::current_exe().unwrap())
+        .args(["every_runner", "--test-threads", "2"])
+        .env(NAMED, "docker")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("test runners::every_runner_gives_the_same_bytes ... ok"),
+        "{text}"
+    );
+    let left = |arguments: &[&str]| {
+        let output = daemon.command("docker").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(left(&["ps", "--all", "--quiet"]), "");
 }

@@ -147,6 +147,7 @@ pipeline:
       mkdir -p ${{targets.destdir}}/usr/bin
       echo \"echo $(id) on $(hostname)\" > ${{targets.destdir}}/usr/bin/hello
       chmod 700 ${{targets.destdir}}/usr/bin/hello
+      chown 7:8 ${{targets.destdir}}/usr/bin/hello || true
 ",
     );
     let package = |store: &str, arguments: &[&str]| {
@@ -157,6 +158,22 @@ pipeline:
     };
     let usual = package("one", &[]);
     assert!(package("two", &["--runner", "podman"]) == usual);
+    if rustix::process::geteuid().is_root() {
+        // Anybody else may have been given no ids.
+        let path = shop.path(&format!("one/{}/hello-1.0-r0.apk", Arch::host().apk()));
+        let manifest = apk::package::Package::open(&path).unwrap();
+        let mut owners = Vec::new();
+        manifest
+            .visit(&archive::Limits::default(), |entry, _| {
+                owners.push((entry.path.clone(), entry.uid, entry.gid));
+                Ok::<(), apk::package::PackageError>(())
+            })
+            .unwrap();
+        assert!(
+            owners.contains(&("usr/bin/hello".to_owned(), 7, 8)),
+            "{owners:?}"
+        );
+    }
     let wrong = shop.run("one", "build", &["--runner", "lima"]).code(2);
     assert!(
         wrong
