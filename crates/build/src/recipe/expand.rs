@@ -9,6 +9,7 @@ use super::library::{Definition, LibraryError, PipelineLibrary};
 use super::native::NativeInputs;
 use super::resolved::{Action, HOME, Step};
 use super::substitute::{Piece, Place, Scope, condition, pieces, substitute, substitute_prose};
+use super::syntax::Bash;
 use super::text::Text;
 use super::written::{Input, Inputs, PipelineStep, Recipe};
 
@@ -55,6 +56,8 @@ pub(crate) struct Expansion<'e> {
     pub(crate) needs: &'e mut Vec<String>,
     /// How many steps were expanded so far.
     pub(crate) expanded: usize,
+    /// Whom to ask whether scripts can be read.
+    pub(crate) bash: Option<&'e Bash>,
 }
 
 /// The text an input gets its value from.
@@ -181,7 +184,7 @@ impl Expansion<'_> {
             .action(native)
             .unwrap_or(Action::Nothing),
             (_, Some(script), _) => Action::Run {
-                script: substitute(script, &scope, inner_place, self.problems).unwrap_or_default(),
+                script: self.script(script, &scope, inner_place),
             },
             _ => Action::Nothing,
         };
@@ -244,6 +247,21 @@ impl Expansion<'_> {
             steps,
             required_steps: assertions.map(|(required, _)| required.value as usize),
         })
+    }
+
+    fn script(&mut self, written: &Text, scope: &Scope<'_>, place: Place<'_>) -> String {
+        let script = substitute(written, scope, place, self.problems);
+        if let (Some(script), Some(bash)) = (&script, self.bash)
+            && let Some(objection) = bash.objection(script)
+        {
+            self.problems.push(place.problem(
+                "script-syntax",
+                format!("no shell can read this script: {objection}"),
+                written.span(),
+                "lines are counted from the script's first; variables stand for their values there",
+            ));
+        }
+        script.unwrap_or_default()
     }
 
     fn definition(&mut self, uses: &Text, around: &Surroundings<'_>) -> Option<Arc<Definition>> {

@@ -21,6 +21,7 @@ mod resolve;
 mod resolved;
 mod shape;
 mod substitute;
+mod syntax;
 mod text;
 mod update;
 mod validate;
@@ -41,6 +42,7 @@ pub use machine::{bytes, processors};
 pub use query::query;
 pub use resolve::{Libc, ResolveOptions, usual_variable};
 pub use resolved::*;
+pub use syntax::Bash;
 pub use text::{Duration, Text, TextMap};
 pub use written::Recipe;
 

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use base::{Arch, Digest, Problem, Severity, did_you_mean};
 
@@ -11,6 +12,7 @@ use super::resolved::{
     Trigger, User,
 };
 use super::substitute::{Place, Scope, condition, substitute, substitute_prose};
+use super::syntax::Bash;
 use super::text::{Text, TextMap};
 use super::validate::{FILE_CAPABILITIES, is_cpe_field};
 use super::variables::global_scope;
@@ -43,6 +45,8 @@ pub struct ResolveOptions<'l> {
     pub libc: Libc,
     /// Where pipelines are looked for.
     pub pipelines: &'l PipelineLibrary,
+    /// Whom to ask whether scripts can be read.
+    pub bash: Option<Arc<Bash>>,
 }
 
 impl<'l> ResolveOptions<'l> {
@@ -56,6 +60,7 @@ impl<'l> ResolveOptions<'l> {
             commit: None,
             libc: Libc::default(),
             pipelines,
+            bash: None,
         }
     }
 }
@@ -710,6 +715,7 @@ impl<'r> Resolver<'r> {
             problems: &mut self.problems,
             needs,
             expanded: 0,
+            bash: self.options.bash.as_deref(),
         };
         expansion.steps(written, scope, &Surroundings::of(self.recipe))
     }

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use attest::spdx::RecipeRecord;
 use base::{Arch, Digest, Problem, SourceText};
-use build::recipe::{PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe, inputs};
+use build::recipe::{Bash, PipelineLibrary, Recipe, ResolveOptions, ResolvedRecipe, inputs};
 use store::{AtomicFile, Origins, WriteError};
 use yaml::Item;
 
@@ -37,6 +38,7 @@ pub(crate) fn load(
 ) -> Result<Vec<Loaded>, Failure> {
     let library = PipelineLibrary::new(pipeline_dirs.to_vec());
     let mut options = ResolveOptions::new(arch, &library);
+    options.bash = Bash::find().map(Arc::new);
     let mut problems = Vec::new();
     if let Some(values) = values {
         give(&mut options, values, &mut problems);
@@ -118,6 +120,7 @@ fn with_values<'l>(
     library: &'l PipelineLibrary,
 ) -> Result<(Recipe, ResolveOptions<'l>), Failure> {
     let mut options = ResolveOptions::new(Arch::host(), library);
+    options.bash = Bash::find().map(Arc::new);
     let mut problems = Vec::new();
     give(&mut options, &values.given, &mut problems);
     let recipe = match read(path, "recipe").and_then(Recipe::parse) {

@@ -121,6 +121,21 @@ const RECIPES: &[(&str, &str, &str)] = &[
         "unknown-variable: unknown variable `inputs.baz-bah-boom`",
     ),
     (
+        "a script that no shell reads",
+        "pipeline:\n  - runs: |\n      if [[ uname -m == 'x86_64']]; then\n        echo \"aarch64\"\n      fi\n",
+        "script-syntax: no shell can read this script: line 1: conditional binary operator expected",
+    ),
+    (
+        "a script of a test that no shell reads",
+        "test:\n  pipeline:\n    - runs: if true; then\n",
+        "script-syntax: no shell can read this script: line 2: syntax error: unexpected end of file",
+    ),
+    (
+        "an input that breaks a pipeline's script",
+        "pipeline:\n  - uses: strip\n    with: {opts: '\"'}\n",
+        "script-syntax: no shell can read this script: line 27: unexpected EOF while looking for matching `\"'",
+    ),
+    (
         "odd indentation",
         "!package:\n  name: test-pkg\nversion: 1.0.0\n  epoch: 0\n",
         "yaml-syntax: YAML syntax: mapping values are not allowed in this context",
@@ -372,6 +387,16 @@ const RECIPES: &[(&str, &str, &str)] = &[
         "invalid-checkout: the repository `ext::sh -c touch% /tmp/x` can't be used: that is no URL",
     ),
     (
+        "repository that the shell would run",
+        "pipeline:\n  - uses: git-checkout\n    with: {repository: '$(touch /tmp/x; echo x)', expected-commit: 'COMMIT', branch: main}\n",
+        "invalid-checkout: the repository `$(touch /tmp/x; echo x)` can't be used: that is no URL",
+    ),
+    (
+        "a URI that is a command",
+        "pipeline:\n  - uses: fetch\n    with: {uri: '$(touch /tmp/x; echo x)', expected-none: 'true'}\n",
+        "invalid-fetch: `$(touch /tmp/x; echo x)` leads to no file",
+    ),
+    (
         "branch that is an option",
         "pipeline:\n  - uses: git-checkout\n    with: {repository: 'https://a.b/c', expected-commit: 'COMMIT', branch: '--upload-pack=x'}\n",
         "invalid-checkout: `--upload-pack=x` can't be the name of a branch",
@@ -448,11 +473,6 @@ fn each_wrong_recipe_is_told_what_is_wrong() {
 
 /// What is wrong, what a recipe's only step runs, and what is said of it when it is built.
 const BUILDS: &[(&str, &str, &str)] = &[
-    (
-        "a script that no shell reads",
-        "if true; then",
-        "step `hostile` failed with exit code 2",
-    ),
     (
         "a program that becomes root",
         "mkdir -p ${{targets.destdir}}/usr/bin; dd if=/bin/sh of=${{targets.destdir}}/usr/bin/su; /bin/busybox chmod 4755 ${{targets.destdir}}/usr/bin/su",
