@@ -768,3 +768,40 @@ fn what_cannot_be_set_is_noted_if_it_may_be() {
     };
     assert_eq!(unpack(user).unwrap(), []);
 }
+
+/// The same header over and over.
+struct Endless {
+    header: Vec<u8>,
+    at: usize,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        for byte in &mut *buffer {
+            *byte = self.header[self.at];
+            self.at = (self.at + 1) % self.header.len();
+        }
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn entries_without_end_come_to_one() {
+    let site = Site::new();
+    let mut header = archive(&[(Header::directory("again"), b"")]);
+    header.truncate(512);
+    let endless = std::io::BufReader::with_capacity(1 << 20, Endless { header, at: 0 });
+    assert!(Limits::default().entries < 10_000_000);
+    let limits = Limits {
+        entries: 100_000,
+        ..Limits::default()
+    };
+    let reader = tar::Reader::new(endless, limits);
+    let error = unpack(reader, &site.inside(), &Options::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the archive is refused: it has more than 100000 entries; raise the limit if the archive is \
+         meant to have that many"
+    );
+    site.assert_outside_untouched();
+}

@@ -110,6 +110,48 @@ fn recipes_are_asked() {
 }
 
 #[test]
+fn packages_that_no_recipe_made_are_not_built_again() {
+    let scene = Scene::new();
+    let said = scene.run(&["rebuild", HELLO]).code(1).stderr;
+    assert!(
+        said.contains("holds no .melange.yaml, so nothing says how it was"),
+        "{said}"
+    );
+    fs::write(scene.path("none.apk"), "no package").unwrap();
+    let said = scene.run(&["rebuild", "none.apk"]).code(1).stderr;
+    assert!(said.contains("none.apk"), "{said}");
+}
+
+/// What is not quite one of SPDX's texts counts as that one or as none: never as a difference that the
+/// recipe is blamed for.
+#[test]
+fn texts_that_are_hardly_a_licence_are_told_as_such() {
+    let scene = Scene::new();
+    let words: Vec<&str> = ISC.split_inclusive(' ').collect();
+    let changed = |every: usize| -> String {
+        let mut words = words.clone();
+        words
+            .iter_mut()
+            .step_by(every)
+            .for_each(|word| *word = "otherwise ");
+        words.concat()
+    };
+    let sources = scene.path("sources");
+    fs::create_dir_all(sources.join("node_modules/x")).unwrap();
+    fs::write(sources.join("COPYING"), changed(60)).unwrap();
+    fs::write(sources.join("COPYING.half"), changed(4)).unwrap();
+    fs::write(sources.join("LICENSE.odd"), changed(12)).unwrap();
+    fs::write(sources.join("COPYRIGHT"), "Copyright 2026 somebody").unwrap();
+    fs::write(sources.join("node_modules/x/LICENSE"), ISC).unwrap();
+    insta::assert_snapshot!(scene.says(&["license-check", "sources"]), @"
+    sources: COPYING: ISC
+    sources: COPYING.half: no licence that is known
+    sources: COPYRIGHT: no licence that is known
+    sources: LICENSE.odd: no licence that is known
+    ");
+}
+
+#[test]
 fn packages_are_indexed_and_signed() {
     let scene = Scene::new();
     scene.says(&["keygen", "--key-size", "2048"]);
