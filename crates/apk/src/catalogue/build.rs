@@ -1,6 +1,7 @@
 //! Making a catalogue's bytes, entry by entry.
 
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -9,29 +10,15 @@ use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 use zerocopy::little_endian::{U32, U64};
 
-use super::details::{self, Texts};
+use super::details;
 use super::format::{
     DefectRecord, Extent, NameRecord, PackageRecord, SHORT_IDENTITY, Sum, TermRecord, sum,
 };
 use super::made::Made;
+use super::scan::{Hashed, PlainEntry, Scanned};
 use super::term;
 use crate::dependency::{Dependency, Identity, PartConstraint, Parts};
 use crate::index::IndexEntry;
-
-/// What an entry of an index's text holds if there is nothing odd about it.
-pub(super) struct PlainEntry<'t> {
-    pub(super) name: &'t str,
-    pub(super) version: &'t str,
-    pub(super) arch: &'t str,
-    pub(super) origin: &'t str,
-    pub(super) identity: Identity,
-    pub(super) size: u64,
-    pub(super) installed_size: u64,
-    pub(super) provider_priority: Option<u64>,
-    /// `depends`, `provides` and `install_if`, as written.
-    pub(super) terms: [&'t str; 3],
-    pub(super) texts: Texts<'t>,
-}
 
 /// A catalogue in the making.
 pub(super) struct Builder {
@@ -130,6 +117,11 @@ impl Builder {
         }
     }
 
+    /// What its texts are hashed with.
+    pub(super) fn hash_state(&self) -> foldhash::quality::RandomState {
+        self.hash.clone()
+    }
+
     fn string(&mut self, text: &str) -> Extent {
         let start = self.strings.len();
         self.strings.extend(text.as_bytes());
@@ -148,14 +140,20 @@ impl Builder {
     }
 
     /// What is known of a text, which is kept if it is new.
-    fn known(&mut self, text: &[u8]) -> &mut Known {
+    fn known(&mut self, text: &str) -> &mut Known {
+        let hash = self.hash.hash_one(text.as_bytes());
+        self.known_by(text, hash)
+    }
+
+    /// The same of a text whose hash is known.
+    fn known_by(&mut self, text: &str, hash: u64) -> &mut Known {
+        let text = text.as_bytes();
         let Builder {
             texts,
             strings,
             hash: state,
             ..
         } = self;
-        let hash = state.hash_one(text);
         let known = texts.entry(
             hash,
             |known| known.text(strings) == text,
@@ -179,8 +177,14 @@ impl Builder {
 
     /// The place of a name.
     fn name(&mut self, name: &str) -> U32 {
+        let hash = self.hash.hash_one(name.as_bytes());
+        self.name_by(name, hash)
+    }
+
+    /// The place of a name whose hash is known.
+    fn name_by(&mut self, name: &str, hash: u64) -> U32 {
         let next = self.names.len();
-        let known = self.known(name.as_bytes());
+        let known = self.known_by(name, hash);
         if known.name == NONE {
             known.name = short(next);
             let text = known.extent();
@@ -192,8 +196,14 @@ impl Builder {
 
     /// The place of a term as it is written; none if it follows no grammar.
     fn term(&mut self, text: &str) -> Option<U32> {
+        let hash = self.hash.hash_one(text.as_bytes());
+        self.term_by(text, hash)
+    }
+
+    /// The same of a term whose text's hash is known.
+    fn term_by(&mut self, text: &str, hash: u64) -> Option<U32> {
         let (next, next_name) = (self.terms.len(), self.names.len());
-        let known = self.known(text.as_bytes());
+        let known = self.known_by(text, hash);
         if known.term != NONE {
             return Some(U32::new(known.term));
         }
@@ -245,7 +255,7 @@ impl Builder {
             Some(constraint) => term::split(constraint),
         };
         let name = self.name(&term.name);
-        let known = *self.known(text.as_bytes());
+        let known = *self.known(&text);
         let behind_name = usize::from(term.conflict) + term.name.len() + 1;
         let record = TermRecord {
             name,
@@ -295,17 +305,24 @@ impl Builder {
         self.lists.truncate(mark.lists);
     }
 
-    /// Adds an entry; false, and nothing is added, if a term follows no grammar.
-    pub(super) fn add_plain(&mut self, entry: &PlainEntry<'_>) -> bool {
+    /// Adds an entry of a piece; false, and nothing is added, if a term follows no grammar.
+    pub(super) fn add_plain<T: AsRef<str>>(
+        &mut self,
+        piece: &Scanned<T>,
+        entry: &PlainEntry,
+    ) -> bool {
+        let text = piece.text.as_ref();
+        let part = |place: &Range<usize>| text.get(place.clone()).unwrap_or_default();
         let mark = self.mark();
         let mut record = PackageRecord::default();
-        let name = self.name(entry.name);
+        let Hashed { place, hash } = &entry.name;
+        let name = self.name_by(part(place), *hash);
         record.name = name;
         let mut starts = [U32::new(0); 3];
-        for (start, terms) in starts.iter_mut().zip(entry.terms) {
+        for (start, terms) in starts.iter_mut().zip(&entry.terms) {
             *start = number(self.lists.len());
-            for term in terms.split_ascii_whitespace() {
-                let Some(place) = self.term(term) else {
+            for Hashed { place, hash } in piece.terms.get(terms.clone()).unwrap_or_default() {
+                let Some(place) = self.term_by(part(place), *hash) else {
                     self.go_back(&mark);
                     return false;
                 };
@@ -313,13 +330,14 @@ impl Builder {
             }
         }
         [record.depends, record.provides, record.install_if] = starts;
-        record.version = self.string(entry.version);
-        record.arch = self.arch(entry.arch);
-        record.origin = self.origin(entry.origin, name);
+        record.version = self.string(part(&entry.version));
+        record.arch = self.arch(part(&entry.arch));
+        record.origin = self.origin(part(&entry.origin), name);
         record.size = U64::new(entry.size);
         record.installed_size = U64::new(entry.installed_size);
         record.details = number(self.details.len());
-        entry.texts.write(&mut self.details);
+        let details = piece.details.get(entry.details.clone());
+        self.details.extend(details.unwrap_or_default());
         self.package(record, &entry.identity, entry.provider_priority);
         true
     }

@@ -7,6 +7,7 @@ mod format;
 mod kept;
 mod made;
 mod reachable;
+mod scan;
 mod term;
 mod text;
 mod view;

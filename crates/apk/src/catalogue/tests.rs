@@ -553,3 +553,25 @@ proptest! {
         let _ = catalogue.find_identity(&base::Sha1::of(&[1]).into());
     }
 }
+
+/// A text of several pieces is read as a whole, up to the line of what is wrong with it.
+#[test]
+fn long_texts_are_read_in_pieces() {
+    let mut long = String::new();
+    for number in 0..6000 {
+        let terms = format!("so:lib{}.so.1>={number} base{}", number % 97, number % 11);
+        let odd = if number % 50 == 7 { "X:odd\n" } else { "" };
+        long += &format!(
+            "C:Q1qKcZ+j23xssAXmgQhkOO8dHnbWw=\nP:name{number}\nV:{number}-r0\nA:x86_64\nS:{number}\nI:1\n\
+             T:{number} things, told of at some length: {}\nD:{terms}\np:cmd:n{number}=1\n{odd}\n",
+            "more ".repeat(20)
+        );
+    }
+    assert!(long.len() > 1 << 20);
+    holds(&parse(&long).unwrap(), &Index::parse(&long).unwrap());
+    long += "P:last\nno field\n\n";
+    let error = parse(&long).map(drop).unwrap_err();
+    assert_eq!(Some(&error), Index::parse(&long).as_ref().err());
+    let before = long[..long.find("no field").unwrap()].matches('\n').count();
+    assert_eq!(error.line, before + 1);
+}
