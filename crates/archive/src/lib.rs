@@ -7,6 +7,7 @@
 pub mod ar;
 pub mod cpio;
 pub mod decompress;
+mod deflate;
 pub mod erofs;
 pub mod frames;
 pub mod gzip;

@@ -407,7 +407,7 @@ impl ImagePlan {
             epoch: Epoch,
         }
         let key = Key {
-            format: "image-3",
+            format: "image-4",
             arch: self.arch,
             configuration: &self.configuration,
             world: self.world.iter().map(ToString::to_string).collect(),

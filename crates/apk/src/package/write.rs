@@ -159,9 +159,8 @@ fn deflate(
     let mut splicer = Splicer::new(Counted::new(aside, &written)).map_err(failed)?;
     let mut append = |tree: &FileTree| {
         let offset = written.get();
-        let summary = splicer.append_with(segment::LEVEL, |deflater| {
-            tree.write_tar(&mut Writer::new(deflater), options)
-        });
+        let summary =
+            splicer.append_with(|deflater| tree.write_tar(&mut Writer::new(deflater), options));
         Ok::<_, PackageError>((offset, summary.map_err(in_tree)?))
     };
     let (directories_offset, directories) = append(&directories)?;

@@ -98,7 +98,7 @@ fn a_run_is_what_the_package_has_deflated() {
     assert_eq!(run.content(at, &place).unwrap().read().unwrap(), b"umlaut");
 
     // The same parts, put together by somebody else.
-    let [directories, files] = parts_of(&package).map(|part| deflate(&part[..], 6).unwrap());
+    let [directories, files] = parts_of(&package).map(|part| deflate(&part[..]).unwrap());
     let (_folder, path) = package_of(&[directories, files]);
     let package = Package::open(&path).unwrap();
     let (run, same, beside) = run_of(&package);
@@ -136,7 +136,7 @@ fn padding_that_forges_a_sum_is_not_taken_over() {
             let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
             header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         }
-        let segments = [&directories, &forged].map(|part| deflate(&part[..], 6).unwrap());
+        let segments = [&directories, &forged].map(|part| deflate(&part[..]).unwrap());
         let (_folder, path) = package_of(&segments);
         let package = Package::open(&path).unwrap();
         let (run, bytes, beside) = run_of(&package);

@@ -2,13 +2,12 @@
 
 use std::io::{self, Read};
 
-use super::huffman::{
+use crate::deflate::huffman::{
     DISTANCE_BITS, END, LITERAL, LITERAL_BITS, SECOND, SPECIAL, VALUE, decoding_table,
     distance_entry, literal_entry,
 };
+use crate::deflate::{Sequence, WINDOW};
 
-/// What deflate can refer back to.
-pub(super) const WINDOW: usize = 32 << 10;
 /// Output that is made at a time.
 const CHUNK: usize = 192 << 10;
 
@@ -20,17 +19,8 @@ const INPUT: usize = 64 << 10;
 /// Input that a table of codes, or a match with literals before it, is surely read from.
 const AHEAD: usize = 512;
 
-/// Literals, then a match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sequence {
-    pub(super) literals: u32,
-    /// 0 where there is no match.
-    pub(super) length: u16,
-    /// Without a match: whether the block ends here.
-    pub(super) distance: u16,
-}
-
 impl Sequence {
+    /// The distance of what has no match, and ends its block.
     pub(super) const BLOCK_END: u16 = 1;
 }
 

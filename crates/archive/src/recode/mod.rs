@@ -8,7 +8,6 @@
 
 mod decode;
 mod encode;
-mod huffman;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,18 +15,14 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 
 use crate::Limits;
+use crate::deflate::{LONGEST, SHORTEST, Sequence, WINDOW};
 use crate::limits::Meter;
 use crate::segment::Summary;
-use decode::{Decoder, Sequence, WINDOW};
+use decode::Decoder;
 use encode::Encoder;
 
 /// Bytes that are gathered before they are written.
 const WRITTEN: usize = 1 << 16;
-
-/// The shortest match.
-const SHORTEST: usize = 3;
-/// The longest.
-const LONGEST: usize = 258;
 
 /// What a stream was made of, as far as it was read and not taken yet.
 #[derive(Default)]
@@ -349,7 +344,7 @@ impl<W: Write> Recoder<W> {
             trail.first += 1;
         }
         trail.position += gone;
-        if self.encoder.bytes.len() >= WRITTEN {
+        if self.encoder.blocks.bytes.len() >= WRITTEN {
             self.write_out()?;
         }
         Ok(())
@@ -395,16 +390,16 @@ impl<W: Write> Recoder<W> {
     fn account(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc.update(bytes);
         self.length += bytes.len() as u64;
-        match self.encoder.bytes.len() < WRITTEN {
+        match self.encoder.blocks.bytes.len() < WRITTEN {
             true => Ok(()),
             false => self.write_out(),
         }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        self.deflated += self.encoder.bytes.len() as u64;
-        self.out.write_all(&self.encoder.bytes)?;
-        self.encoder.bytes.clear();
+        self.deflated += self.encoder.blocks.bytes.len() as u64;
+        self.out.write_all(&self.encoder.blocks.bytes)?;
+        self.encoder.blocks.bytes.clear();
         Ok(())
     }
 

@@ -34,10 +34,10 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn spliced_parts_are_the_whole(parts in proptest::collection::vec(bytes(), 0..6), level in 0..10u32) {
+    fn spliced_parts_are_the_whole(parts in proptest::collection::vec(bytes(), 0..6)) {
         let segments: Vec<Segment> = parts
             .iter()
-            .map(|part| deflate(&part[..], level).unwrap())
+            .map(|part| deflate(&part[..]).unwrap())
             .collect();
         let member = splice(&segments, Vec::new()).unwrap();
         prop_assert_eq!(&member_content(&member), &parts.concat());
@@ -55,7 +55,7 @@ proptest! {
         place in any::<prop::sample::Index>(),
         change in 1..=255u8,
     ) {
-        let mut segment = deflate(&part[..], 6).unwrap();
+        let mut segment = deflate(&part[..]).unwrap();
         let place = place.index(segment.deflate.len());
         segment.deflate[place] ^= change;
         let mut read = Vec::new();
@@ -85,12 +85,12 @@ fn the_bytes_do_not_depend_on_the_number_of_cores() {
     let content = large();
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.unwrap().install(|| deflate(&content[..], 1).unwrap())
+        pool.unwrap().install(|| deflate(&content[..]).unwrap())
     };
     let (one, four) = (on(1), on(4));
     assert!(one == four);
     // Nor on how it is written.
-    let mut deflater = Deflater::new(Vec::new(), 1);
+    let mut deflater = Deflater::new(Vec::new());
     for piece in content.chunks(77_777) {
         deflater.write_all(piece).unwrap();
         deflater.flush().unwrap();
@@ -115,11 +115,13 @@ fn memory_that_is_used_again_does_not_show() {
     for start in (0..content.len()).step_by(PIECE) {
         let window = start.min(WINDOW);
         let end = content.len().min(start + PIECE);
-        let mut deflated = Vec::new();
-        deflate_piece(&content[start - window..end], window, LEVEL, &mut deflated).unwrap();
-        each.extend(deflated);
+        each.extend(deflate_piece(
+            &content[start - window..end],
+            window,
+            Vec::new(),
+        ));
     }
-    assert!(deflate(&content[..], LEVEL).unwrap().deflate == each);
+    assert!(deflate(&content[..]).unwrap().deflate == each);
 }
 
 /// Bytes without any pattern.
@@ -137,7 +139,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 #[test]
 fn noise_is_stored_and_nothing_else_is() {
     let deflated = |content: &[u8]| {
-        let segment = deflate(content, LEVEL).unwrap();
+        let segment = deflate(content).unwrap();
         assert!(segment.deflate.ends_with(&FLUSHED));
         let member = splice([&segment, &end_blocks()], Vec::new()).unwrap();
         assert!(flate2_content(&member) == [content, &[0; 1024]].concat());
@@ -181,7 +183,7 @@ fn programs_accept_a_spliced_member() {
         noise(3 * PIECE + 77, 11),
         b" last".to_vec(),
     ];
-    let segments = parts.each_ref().map(|part| deflate(&part[..], 6).unwrap());
+    let segments = parts.each_ref().map(|part| deflate(&part[..]).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spliced.gz");
     std::fs::write(&path, splice(&segments, Vec::new()).unwrap()).unwrap();
@@ -209,7 +211,7 @@ fn programs_accept_a_spliced_member() {
 fn end_blocks_are_found_and_cut_off() {
     let files = b"files".repeat(1000);
     let mut splicer = Splicer::new(b"before".to_vec()).unwrap();
-    let written = splicer.append_content(&files[..], 6).unwrap();
+    let written = splicer.append_content(&files[..]).unwrap();
     splicer.append(&end_blocks()).unwrap();
     assert_eq!(splicer.length(), 6024);
     let file = splicer.finish().unwrap();
@@ -238,7 +240,7 @@ fn end_blocks_are_found_and_cut_off() {
 
 #[test]
 fn a_cut_in_the_wrong_place_is_noticed() {
-    let segment = deflate(&large()[..100_000], 6).unwrap();
+    let segment = deflate(&large()[..100_000]).unwrap();
     for cut in [1, 4, 5, 100] {
         let shorter = &segment.deflate[..segment.deflate.len() - cut];
         let summary = Summary {

@@ -32,7 +32,7 @@ use crate::source::{RecipeFiles, SourceError, SourceOrigin, Sources, recipe_file
 pub(crate) use publish::{copy_out, joined};
 
 /// Rises when the same recipe and output would become other packages.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What a build is told besides the recipe.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use super::convert::{self, Facts, Terms, write_package};
 use super::{Ground, Lock, LockedPackage, Seed, SeedError, dependencies, generate};
 
 /// Changes when the conversion itself does, so that what older programs cached is not used.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What is to be imported.
 #[derive(Clone, Copy, Debug)]

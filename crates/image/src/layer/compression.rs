@@ -48,7 +48,7 @@ impl Compression {
     pub(super) fn unit(self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         match self {
             Compression::Gzip | Compression::Estargz => {
-                let segment = segment::deflate(bytes, segment::LEVEL)?;
+                let segment = segment::deflate(bytes)?;
                 segment::splice([&segment], Vec::with_capacity(segment.deflate.len() + 32))
             }
             Compression::Zstd | Compression::Best | Compression::ZstdChunked => {

@@ -24,7 +24,7 @@ use std::io::{self, BufWriter, Write};
 
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
-use archive::segment::{Deflater, LEVEL, Summary};
+use archive::segment::{Deflater, Summary};
 use archive::tar::{Header, WriteError as TarError};
 use archive::tree::{Content, Node, NodeKind, TreePath};
 use base::{Digest, DigestWriter};
@@ -42,7 +42,7 @@ use stored::DeflatedRun;
 pub(crate) use stored::StoredPackage;
 
 /// Part of every key: a change of the layout makes other layers.
-const FORMAT: &str = "layer-5";
+const FORMAT: &str = "layer-6";
 const SEGMENTS: &str = "layer-segment";
 const LAYERS: &str = "layer";
 
@@ -439,7 +439,7 @@ fn segment(
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 18, file.as_file_mut()));
     let (summary, files) = match compression {
         Compression::Gzip => {
-            let mut deflater = Deflater::new(&mut out, LEVEL);
+            let mut deflater = Deflater::new(&mut out);
             write_run(part, &mut deflater)?;
             (deflater.finish()?.1, Vec::new())
         }

@@ -1,21 +1,21 @@
 //! Prefix codes of deflate (RFC 1951): made of lengths for reading, of frequencies for writing.
 
 /// The longest code.
-pub(super) const LONGEST: usize = 15;
+pub(crate) const LONGEST: usize = 15;
 
 /// Bits of the first look-up of literals and lengths, and of distances.
-pub(super) const LITERAL_BITS: u32 = 11;
-pub(super) const DISTANCE_BITS: u32 = 8;
+pub(crate) const LITERAL_BITS: u32 = 11;
+pub(crate) const DISTANCE_BITS: u32 = 8;
 
 /// An entry of a decoding table: in the lowest eight bits the length of the code, in the next four the
 /// bits that follow it, above the value; at the top what kind of value it is.
-pub(super) const VALUE: u32 = 12;
-pub(super) const LITERAL: u32 = 1 << 31;
+pub(crate) const VALUE: u32 = 12;
+pub(crate) const LITERAL: u32 = 1 << 31;
 /// No plain value: the end of a block, a second look-up or nothing that exists.
-pub(super) const SPECIAL: u32 = 1 << 30;
+pub(crate) const SPECIAL: u32 = 1 << 30;
 /// A second look-up: the value is where it begins, the bits that follow are its size.
-pub(super) const SECOND: u32 = 1 << 29;
-pub(super) const END: u32 = 1 << 28;
+pub(crate) const SECOND: u32 = 1 << 29;
+pub(crate) const END: u32 = 1 << 28;
 
 const LENGTH_BASES: [u16; 29] = [
     3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131,
@@ -50,14 +50,14 @@ const LENGTH_CODES: [u8; 259] = {
 
 /// Which code a length from 3 to 258 has, behind 257, and how many bits follow with which value.
 #[inline]
-pub(super) fn length_code(length: u16) -> (usize, u8, u16) {
+pub(crate) fn length_code(length: u16) -> (usize, u8, u16) {
     let code = usize::from(LENGTH_CODES[usize::from(length)]);
     (code, LENGTH_EXTRA[code], length - LENGTH_BASES[code])
 }
 
 /// The same of a distance from 1 to 32768.
 #[inline]
-pub(super) fn distance_code(distance: u16) -> (usize, u8, u16) {
+pub(crate) fn distance_code(distance: u16) -> (usize, u8, u16) {
     let before = distance - 1;
     let code = match before {
         0..=3 => usize::from(before),
@@ -69,7 +69,7 @@ pub(super) fn distance_code(distance: u16) -> (usize, u8, u16) {
     (code, DISTANCE_EXTRA[code], distance - DISTANCE_BASES[code])
 }
 
-pub(super) fn literal_entry(symbol: usize) -> u32 {
+pub(crate) fn literal_entry(symbol: usize) -> u32 {
     match symbol {
         0..256 => LITERAL | (symbol as u32) << VALUE,
         256 => SPECIAL | END,
@@ -81,7 +81,7 @@ pub(super) fn literal_entry(symbol: usize) -> u32 {
     }
 }
 
-pub(super) fn distance_entry(symbol: usize) -> u32 {
+pub(crate) fn distance_entry(symbol: usize) -> u32 {
     match symbol {
         0..30 => {
             u32::from(DISTANCE_BASES[symbol]) << VALUE | u32::from(DISTANCE_EXTRA[symbol]) << 8
@@ -92,7 +92,7 @@ pub(super) fn distance_entry(symbol: usize) -> u32 {
 
 /// Makes the decoding table of codes of these lengths. False where they are none: too many, or fewer
 /// than all unless it is a single one.
-pub(super) fn decoding_table(
+pub(crate) fn decoding_table(
     lengths: &[u8],
     bits: u32,
     entry: impl Fn(usize) -> u32,
@@ -172,7 +172,7 @@ pub(super) fn decoding_table(
 
 /// Lengths of the best codes for symbols that occur so often, none longer than `longest`. Fewer than
 /// two symbols get two codes, which all readers take.
-pub(super) fn lengths_of(frequencies: &[u32], longest: usize, lengths: &mut [u8]) {
+pub(crate) fn lengths_of(frequencies: &[u32], longest: usize, lengths: &mut [u8]) {
     lengths.fill(0);
     let mut symbols: Vec<(u32, u16)> = frequencies
         .iter()
@@ -242,7 +242,7 @@ pub(super) fn lengths_of(frequencies: &[u32], longest: usize, lengths: &mut [u8]
 }
 
 /// The codes of these lengths, their bits in the order in which they are written.
-pub(super) fn codes_of(lengths: &[u8], codes: &mut [u16]) {
+pub(crate) fn codes_of(lengths: &[u8], codes: &mut [u16]) {
     let mut counts = [0u16; LONGEST + 1];
     for length in lengths {
         counts[usize::from(*length)] += 1;
