@@ -17,7 +17,7 @@ pub use corpus::corpus;
 pub use licence::ISC;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
-pub use program::{Finished, Program};
+pub use program::{Finished, Program, copy_program};
 pub use proxy::{Fault, FaultProxy, Seen};
 pub use registry::{Registry, RegistryOptions};
 pub use server::{Asked, Reply, Server};

@@ -91,6 +91,15 @@ impl Program {
     }
 }
 
+/// Copies a program that the test will run, by a process of its own: a file that this one had open for
+/// writing, a program that another test starts meanwhile would have open too, and the copy could not be run.
+///
+/// # Panics
+/// When it can't be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    Program::new("cp").arg(from).arg(to).run().success();
+}
+
 impl Finished {
     /// Passes on a success; fails the test with all that was said otherwise.
     ///

@@ -530,7 +530,7 @@ fn the_database_is_apks_own_to_the_letter() {
     L:
     D:kinds
 
-    C:Q1g2Ek02WWP6UJwI8b6LgrlkK02mM=
+    C:Q1MjDi/Stsxb6JiTZ/Jx3S9bm5/w4=
     P:base
     V:2-r0
     A:x86_64
@@ -546,11 +546,11 @@ fn the_database_is_apks_own_to_the_letter() {
     R:base
     Z:Q1wqawPxkN+ytKqR+K+NR3qbw0Adw=
 
-    C:Q13/In45c/QEd2LwxZAZHAHXkTfMk=
+    C:Q1iI1V42zziPv47QN5gD0gyFzBmVc=
     P:kinds
     V:2-r0
     A:x86_64
-    S:1102
+    S:1125
     I:1000
     T:kinds for tests
     U:
@@ -577,7 +577,7 @@ fn the_database_is_apks_own_to_the_letter() {
     F:opt/kinds/empty
     M:0:0:1770
 
-    C:Q1qbFYJo3G1c7sQk9DGwPkgm5S0M0=
+    C:Q16oOSS5jgCGXv+woy8sRpQrw6MxM=
     P:kinds-doc
     V:2-r0
     A:x86_64

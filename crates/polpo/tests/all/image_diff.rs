@@ -445,7 +445,7 @@ fn two_releases_are_told_apart_and_held_to_rules() {
     "#);
 
     let rules = "setuid,capability,world-writable,mode,owner,licence,removed-symbol,new-package,\
-                 removed-package,downgrade,size:+1%,unpacked-size:+10,config,root,unsigned";
+                 removed-package,downgrade,size:+0%,unpacked-size:+10,config,root,unsigned";
     let failed = shelf
         .diff(&["before", "after", "--fail-on", rules, "--fail-on", "label"])
         .code(1);
@@ -482,7 +482,7 @@ fn two_releases_are_told_apart_and_held_to_rules() {
         - gone 1-r0
     ✗ downgrade
         ↓ tool 2.0-r0 → 1.9-r3
-    ✗ size:+1%
+    ✗ size:+0%
     ✗ unpacked-size:+10
     ✗ config
         entrypoint: ["/usr/bin/tool","run"] → ["/usr/bin/tool","serve"]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -246,7 +246,7 @@ fn nobody_gets_into_the_signer_before_it_shuts_itself() {
     compile(&["-shared", "-fPIC", "-o", "stop.so", "stop.c"]);
     compile(&["-static", "-o", "attack", "attack.c"]);
     let program = shop.path("polpo");
-    fs::copy(env!("CARGO_BIN_EXE_polpo"), &program).unwrap();
+    testkit::copy_program(Path::new(env!("CARGO_BIN_EXE_polpo")), &program);
     for name in ["polpo", "stop.so", "attack"] {
         fs::set_permissions(shop.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -351,7 +351,7 @@ fn the_signer_may_be_another_user() {
     }
     // A copy, because another user may not be able to enter the folder that the program is in.
     let program = shop.path("polpo");
-    fs::copy(env!("CARGO_BIN_EXE_polpo"), &program).unwrap();
+    testkit::copy_program(Path::new(env!("CARGO_BIN_EXE_polpo")), &program);
     for (path, mode) in [(program.clone(), 0o755), (shop.path(""), 0o755)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }

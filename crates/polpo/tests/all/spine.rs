@@ -178,7 +178,7 @@ fn the_same_bytes_for_an_ordinary_user() {
     give(home.path());
     // The program and the recipes lie where only root may look: they come along.
     let program = home.path().join("polpo");
-    fs::copy(env!("CARGO_BIN_EXE_polpo"), &program).unwrap();
+    testkit::copy_program(Path::new(env!("CARGO_BIN_EXE_polpo")), &program);
     for folder in [world().seed(), checkout().join("os")] {
         Program::new("cp")
             .arg("-r")
