@@ -424,9 +424,11 @@ impl Daemon {
         let path = path.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        // It ends, and what it has started, with the thread that started it.
-        let child = std::process::Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "dockerd", "--iptables=false"])
+        // It ends, and what it has started, with the thread that started it; what it mounts is seen
+        // by no other test.
+        let child = std::process::Command::new("unshare")
+            .args(["--mount", "--", "setpriv", "--pdeathsig", "TERM"])
+            .args(["dockerd", "--iptables=false"])
             .args(["--ip6tables=false", "--bridge=none", "--storage-driver=vfs"])
             .arg("--data-root")
             .arg(at("data"))

@@ -596,7 +596,7 @@ fn the_database_is_apks_own_to_the_letter() {
     ");
     assert_eq!(
         yard.read("root/lib/apk/db/triggers"),
-        "Q13/In45c/QEd2LwxZAZHAHXkTfMk= /opt/* +/usr\n"
+        "Q1iI1V42zziPv47QN5gD0gyFzBmVc= /opt/* +/usr\n"
     );
     let scripts = Program::new("tar")
         .args(["-tf", "root/lib/apk/db/scripts.tar"])
