@@ -17,13 +17,16 @@ impl Layout {
     ///
     /// # Errors
     /// As of [`Layout::create`], those of `fill`, and a layout that can't be put in its place. Then a
-    /// new layout is removed again.
+    /// new layout is removed again, and of an older one the blobs that nothing names.
     pub fn fill<T, E: From<LayoutError>>(
         root: &Path,
         fill: impl FnOnce(&Layout) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(aside) = Aside::beside(root).map_err(LayoutError::from)? else {
-            return fill(&Layout::create(root)?);
+            let mut there = InPlace::new(root)?;
+            let value = fill(&there.layout)?;
+            there.is_whole = true;
+            return Ok(value);
         };
         let filled = Layout::create(aside.layout())
             .map_err(E::from)
@@ -40,13 +43,43 @@ impl Layout {
         fill: impl AsyncFnOnce(&Layout) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(aside) = Aside::beside(root).map_err(LayoutError::from)? else {
-            return fill(&Layout::create(root)?).await;
+            let mut there = InPlace::new(root)?;
+            let value = fill(&there.layout).await?;
+            there.is_whole = true;
+            return Ok(value);
         };
         let filled = match Layout::create(aside.layout()) {
             Ok(layout) => fill(&layout).await,
             Err(error) => Err(error.into()),
         };
         aside.end(root, filled)
+    }
+}
+
+/// A layout that was there before.
+struct InPlace {
+    layout: Layout,
+    /// The work is done.
+    is_whole: bool,
+}
+
+impl InPlace {
+    fn new(root: &Path) -> Result<InPlace, LayoutError> {
+        let layout = Layout::create(root)?;
+        layout.begin_writing()?;
+        Ok(InPlace {
+            layout,
+            is_whole: false,
+        })
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        // Work that failed, or was given up, leaves nothing; its own error is the one to tell.
+        if !self.is_whole {
+            let _ = self.layout.take_back();
+        }
     }
 }
 
@@ -142,7 +175,7 @@ impl Aside {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::media_type;
+    use crate::{Descriptor, Index, Manifest, media_type};
 
     fn put(root: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
         Layout::fill(root, |layout| {
@@ -192,6 +225,48 @@ mod tests {
         });
         failed.unwrap_err();
         assert!(names(folder.path()).is_empty());
+    }
+
+    /// Puts a blob, and fails.
+    fn fail(root: &Path, bytes: &[u8], meanwhile: impl FnOnce(&Layout)) {
+        let failed: Result<(), LayoutError> = Layout::fill(root, |layout| {
+            layout.put_blob(media_type::CONFIG, bytes)?;
+            meanwhile(layout);
+            layout.resolve(Some("nowhere")).map(drop)
+        });
+        failed.unwrap_err();
+    }
+
+    #[test]
+    fn a_failure_leaves_an_older_layout_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("image");
+        put(&root, b"{}").unwrap();
+        let blobs = || names(&root.join("blobs/sha256"));
+        let before = blobs();
+        fail(&root, b"[1]", |_| {});
+        assert_eq!(blobs(), before);
+        // One that was there stays, named or not.
+        fail(&root, b"{}", |_| {});
+        assert_eq!(blobs(), before);
+        // What is named stays, and what that leads to.
+        fail(&root, b"[2]", |layout| {
+            let config = Descriptor::of(media_type::CONFIG, b"[2]");
+            let manifest = Manifest::image(config, Vec::new());
+            let index = Index::new(vec![layout.put_manifest(&manifest).unwrap()]);
+            let index = layout.put_index(&index).unwrap();
+            layout.tag("some", &index).unwrap();
+            layout.put_blob(media_type::CONFIG, b"[3]").unwrap();
+        });
+        assert_eq!(blobs().len(), before.len() + 3);
+        // Others may count on a blob while they write.
+        let other = Layout::open(&root).unwrap();
+        other.put_blob(media_type::CONFIG, b"[4]").unwrap();
+        fail(&root, b"[5]", |_| {});
+        assert_eq!(blobs().len(), before.len() + 5);
+        drop(other);
+        fail(&root, b"[6]", |_| {});
+        assert_eq!(blobs().len(), before.len() + 5);
     }
 
     #[test]

@@ -53,6 +53,8 @@ impl Layout {
         let mut seen: Vec<Seen> = store
             .record_get(SEEN, &descriptor.digest)?
             .unwrap_or_default();
+        self.begin_writing()?;
+        let is_new = path.symlink_metadata().is_err();
         let there = match path.symlink_metadata() {
             Ok(metadata) if metadata.is_file() && metadata.size() == descriptor.size => {
                 if seen.contains(&Seen::of(&metadata)) {
@@ -78,6 +80,9 @@ impl Layout {
                 });
             }
             file.commit()?;
+            if is_new {
+                self.has_put(descriptor.digest);
+            }
         }
         let metadata = path
             .symlink_metadata()

@@ -2,6 +2,7 @@ mod error;
 mod from_store;
 mod named;
 mod read;
+mod writing;
 
 pub use error::LayoutError;
 pub use named::NamedImages;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{Digest, DigestWriter};
 use store::{AtomicFile, WriteError, write_atomically};
@@ -39,6 +41,15 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
+    writing: Arc<writing::Writing>,
+}
+
+/// That of the folder `root`, whatever is there.
+fn at(root: PathBuf) -> Layout {
+    Layout {
+        root,
+        writing: Arc::default(),
+    }
 }
 
 impl Layout {
@@ -47,7 +58,7 @@ impl Layout {
     /// # Errors
     /// The folder holds something else, or can't be written to.
     pub fn create(root: impl Into<PathBuf>) -> Result<Layout, LayoutError> {
-        let layout = Layout { root: root.into() };
+        let layout = at(root.into());
         if layout.root.join(LAYOUT_FILE).exists() {
             return Layout::open(layout.root);
         }
@@ -79,7 +90,7 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::NotALayout`], or its `index.json` can't be used.
     pub fn open(root: impl Into<PathBuf>) -> Result<Layout, LayoutError> {
-        let layout = Layout { root: root.into() };
+        let layout = at(root.into());
         let not_a_layout = |reason: String| LayoutError::NotALayout {
             path: layout.root.clone(),
             reason,
@@ -137,8 +148,13 @@ impl Layout {
     pub fn put_blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, LayoutError> {
         let descriptor = Descriptor::of(media_type, bytes);
         let path = self.blob_path(&descriptor.digest);
+        self.begin_writing()?;
         if !self.is_intact(&descriptor)? {
+            let is_new = path.symlink_metadata().is_err();
             write_atomically(&path, bytes)?;
+            if is_new {
+                self.has_put(descriptor.digest);
+            }
         }
         Ok(descriptor)
     }
@@ -149,6 +165,7 @@ impl Layout {
     /// # Errors
     /// It can't be read or written, or isn't what `descriptor` says.
     pub fn put_blob_file(&self, descriptor: &Descriptor, from: &Path) -> Result<(), LayoutError> {
+        self.begin_writing()?;
         if self.is_intact(descriptor)? {
             return Ok(());
         }
@@ -173,6 +190,8 @@ impl Layout {
         mut source: impl Read,
     ) -> Result<(), LayoutError> {
         let path = self.blob_path(&descriptor.digest);
+        self.begin_writing()?;
+        let is_new = path.symlink_metadata().is_err();
         let mut file = AtomicFile::create(&path)?;
         let mut writer = DigestWriter::new(&mut file);
         io::copy(&mut source, &mut writer).map_err(WriteError::at("write", &path))?;
@@ -187,6 +206,9 @@ impl Layout {
             });
         }
         file.commit()?;
+        if is_new {
+            self.has_put(descriptor.digest);
+        }
         Ok(())
     }
 

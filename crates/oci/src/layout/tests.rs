@@ -158,9 +158,7 @@ fn damage_is_found() {
 #[test]
 fn other_folders_are_refused() {
     let folder = folder();
-    let layout = Layout {
-        root: folder.path().to_owned(),
-    };
+    let layout = super::at(folder.path().to_owned());
     let error = Layout::open(folder.path()).unwrap_err();
     insta::assert_snapshot!(shown(&layout, error), @"DIR is not an OCI image layout: it has no file `oci-layout`; polpo makes one by `polpo image build`");
     std::fs::write(

@@ -171,6 +171,42 @@ fn downloads_that_break_go_on() {
     }
 }
 
+#[test]
+fn a_download_that_fails_half_way_leaves_an_older_layout_as_it_was() {
+    let registry = Registry::start();
+    let mut bed = Bed::new();
+    bed.network.attempts = 2;
+    bed.parallel = 1;
+    let layout = layout(&bed);
+    bed.publish(&layout, &[&registry.name("app:v1")]).unwrap();
+    let manifest = layout.manifest(&layout.resolve(None).unwrap()).unwrap();
+    let older = bed.layout("older").0.root().to_owned();
+    let files = || {
+        let index = std::fs::read(older.join("index.json")).unwrap();
+        let blobs = std::fs::read_dir(older.join("blobs/sha256")).unwrap();
+        let mut names: Vec<_> = blobs.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        (index, names)
+    };
+    let before = files();
+    let mut others = 0;
+    for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+        let proxy = FaultProxy::before(registry.address());
+        let path = format!("/blobs/{}", blob.digest);
+        proxy.on("GET", &path, 1000, Fault::Corrupt);
+        // What was brought before comes from the registry again.
+        let mut reader = Bed::new();
+        reader.parallel = 1;
+        reader.network.attempts = 2;
+        reader.pull(&proxy.name("app:v1"), &older).unwrap_err();
+        assert_eq!(files(), before, "{}", blob.media_type);
+        others += proxy.count("GET", "/blobs/") - proxy.count("GET", &path);
+    }
+    assert!(others > 0, "something was brought before that");
+    bed.pull(&registry.name("app:v1"), &older).unwrap();
+    assert_whole(&older);
+}
+
 /// Faults that stay: an error that says what and where, and nothing half-made.
 #[test]
 fn what_stays_broken_is_told() {

@@ -604,8 +604,8 @@ fn the_database_is_apks_own_to_the_letter() {
         .run()
         .success();
     insta::assert_snapshot!(scripts.stdout, @"
-    kinds-2-r0.X1dff227e3973f4047762f0c590191c01d79137cc9.post-install
-    kinds-2-r0.X1dff227e3973f4047762f0c590191c01d79137cc9.trigger
+    kinds-2-r0.X1888d55e36cf388fbf8ed0379803d20c85cc19957.post-install
+    kinds-2-r0.X1888d55e36cf388fbf8ed0379803d20c85cc19957.trigger
     ");
     // Both names are of the one file, which the second leaves as the first made it.
     let [first, second] = ["opt/kinds/marked", "opt/kinds/second"]
