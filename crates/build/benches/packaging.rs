@@ -14,6 +14,10 @@ use polpo_build::executor::Owners;
 use polpo_build::lint::Levels;
 use polpo_build::recipe::{PipelineLibrary, Recipe, ResolveOptions};
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FILES: usize = 20_000;
 const BYTES: usize = 200_000_000;
 

@@ -2,12 +2,13 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use archive::segment::{self, Splicer};
 use archive::tar::{WriteError, Writer};
 use archive::tree::{Checksums, FileTree, Node, NodeKind, TarOptions, TreeError, TreePath};
-use base::{Digest, DigestWriter, Epoch, Sha1};
+use base::{Digest, DigestWriter, Epoch, Sha1, Sha256Hasher};
 use store::AtomicFile;
 
 use super::{
@@ -89,15 +90,26 @@ pub fn write(
             })?,
         None => Vec::new(),
     };
-    let mut file = DigestWriter::new(BufWriter::with_capacity(1 << 20, &mut placed));
-    file.write_all(&signature).map_err(failed)?;
-    file.write_all(&control).map_err(failed)?;
-    let data_offset = file.written();
+    let head = [signature, control].concat();
+    let data_offset = head.len() as u64;
     aside.rewind().map_err(failed)?;
-    io::copy(&mut io::BufReader::with_capacity(1 << 20, aside), &mut file).map_err(failed)?;
-    file.flush().map_err(failed)?;
-    let (file, digest, size) = file.finish();
-    drop(file);
+    let beside = aside.try_clone().map_err(failed)?;
+    // The kernel copies while the same bytes are hashed.
+    let mut copy = || {
+        placed.file().write_all(&head)?;
+        io::copy(&mut aside, placed.file())
+    };
+    let (copied, hashed) = std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| hash(&head, &beside));
+        let copied = copy();
+        let hashed = hashing.join();
+        (
+            copied,
+            hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    copied.map_err(failed)?;
+    let (digest, size) = hashed.map_err(failed)?;
     placed.commit().map_err(|source| PackageError::Place {
         path: out.to_owned(),
         source,
@@ -114,6 +126,26 @@ pub fn write(
         segments,
         info,
     })
+}
+
+/// SHA-256 of these bytes and of a whole file behind them, and how many they are.
+fn hash(head: &[u8], file: &File) -> io::Result<(Digest, u64)> {
+    let mut hasher = Sha256Hasher::default();
+    hasher.update(head);
+    let mut buffer = vec![0; 256 << 10];
+    let mut read = 0;
+    loop {
+        // Another thread moves on in the same file.
+        match file.read_at(&mut buffer, read) {
+            Ok(0) => return Ok((hasher.finish(), head.len() as u64 + read)),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                read += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What is known of the data member. Offsets are from its beginning.
