@@ -77,6 +77,9 @@ fn both_logs_enter_what_polpo_signs() {
             &refused,
             "2 of the logs of the trusted root have entered it",
         );
+        if name == "key" {
+            policies_demand_logs(&bench, &image);
+        }
         for (command, more) in [
             ("verify", &[][..]),
             ("verify-attestation", &["--type", "spdxjson"]),
@@ -101,6 +104,24 @@ fn both_logs_enter_what_polpo_signs() {
     );
     let refused = verify(&bench, &image, &["--key", "rsa.pub", "--logs", "1"]).code(2);
     assert_says(&refused, "--trusted-root");
+}
+
+/// A policy's word is that of the option: two logs have entered what `rsa` signed of the image.
+fn policies_demand_logs(bench: &Bench, image: &str) {
+    let held_to = |rules: &str| {
+        let policy = format!("signers:\n  team: {{key: rsa.pub}}\nsigned-by: [team]\n{rules}");
+        fs::write(bench.path("policy.yaml"), policy).unwrap();
+        verify(bench, image, &["--policy", "policy.yaml"])
+    };
+    held_to("trusted-root: trusted_root.json\nlogs: 2\n").success();
+    let refused = held_to("trusted-root: trusted_root.json\nlogs: 3\n").code(1);
+    assert_says(
+        &refused,
+        "2 of the logs of the trusted root have entered it, and 3 have to",
+    );
+    let refused = held_to("logs: 1\n").code(2);
+    assert_says(&refused, "policy.yaml:4:7");
+    assert_says(&refused, "name a `trusted-root`");
 }
 
 #[test]
