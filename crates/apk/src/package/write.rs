@@ -183,20 +183,17 @@ fn deflate(
         checksums: Checksums::Sha1,
         mtime: Some(epoch.0),
     };
-    let (mut directories, mut files) = (tree.clone(), tree.clone());
-    directories.retain(|_, node| node.is_directory());
-    files.retain(|_, node| !node.is_directory());
     let written = Cell::new(0);
     let aside = DigestWriter::new(BufWriter::with_capacity(1 << 20, aside));
     let mut splicer = Splicer::new(Counted::new(aside, &written)).map_err(failed)?;
-    let mut append = |tree: &FileTree| {
+    let mut append = |wanted: fn(&Node) -> bool| {
         let offset = written.get();
-        let summary =
-            splicer.append_with(|deflater| tree.write_tar(&mut Writer::new(deflater), options));
+        let summary = splicer
+            .append_with(|deflater| tree.write_tar_of(wanted, &mut Writer::new(deflater), options));
         Ok::<_, PackageError>((offset, summary.map_err(in_tree)?))
     };
-    let (directories_offset, directories) = append(&directories)?;
-    let (files_offset, files) = append(&files)?;
+    let (directories_offset, directories) = append(Node::is_directory)?;
+    let (files_offset, files) = append(|node| !node.is_directory())?;
     splicer.append(&segment::end_blocks()).map_err(failed)?;
     let aside = splicer.finish().map_err(failed)?.into_inner();
     let (aside, digest, _) = aside.finish();

@@ -72,15 +72,27 @@ impl FileTree {
         writer: &mut tar::Writer<W>,
         options: TarOptions,
     ) -> Result<(), TreeError> {
+        self.write_tar_of(|_| true, writer, options)
+    }
+
+    /// As [`FileTree::write_tar`], of the entries that are `wanted`. A hard link's file has to be one
+    /// where the link is.
+    pub fn write_tar_of<W: Write>(
+        &self,
+        wanted: impl Fn(&Node) -> bool,
+        writer: &mut tar::Writer<W>,
+        options: TarOptions,
+    ) -> Result<(), TreeError> {
+        let entries = || self.iter().filter(|(_, node)| wanted(node));
         let with_checksum = options.checksums == Checksums::Sha1;
         // The files that hard links name, and once they are written their checksums.
         let mut linked: BTreeMap<&TreePath, Written> = BTreeMap::new();
-        for (_, node) in self.iter() {
+        for (_, node) in entries() {
             if let NodeKind::HardLink { target } = &node.kind {
                 linked.insert(target, Written::NotYet);
             }
         }
-        for (path, node) in self.iter() {
+        for (path, node) in entries() {
             let mut header = node.header(path);
             if let Some(mtime) = options.mtime {
                 header.mtime = mtime;
