@@ -5,6 +5,7 @@ mod arch;
 mod digest;
 mod epoch;
 mod event;
+mod hashing;
 mod problem;
 mod suggest;
 
@@ -13,5 +14,6 @@ pub use arch::{Arch, UnknownArch};
 pub use digest::{Digest, DigestReader, DigestWriter, InvalidDigest, Sha1, Sha256Hasher};
 pub use epoch::Epoch;
 pub use event::{Event, Outcome, Reporter, Silent, Task, Unit, Verb};
+pub use hashing::HashingThread;
 pub use problem::{Label, Location, Problem, Severity, SourceText};
 pub use suggest::did_you_mean;

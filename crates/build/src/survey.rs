@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use archive::tree::{Content, FileTree, Node, NodeKind, TreePath};
-use base::{Digest, DigestReader};
+use base::Digest;
 use rayon::prelude::*;
 
 use crate::analyse::Elf;
@@ -111,9 +111,7 @@ impl Facts {
             false => None,
             true => {
                 file.seek(SeekFrom::Start(0))?;
-                let mut reader = DigestReader::new(&mut file);
-                io::copy(&mut reader, &mut io::sink())?;
-                Some(reader.finish().1)
+                Some(Digest::of_all(&mut file)?.0)
             }
         };
         let elf = match Elf::begins(&start) {

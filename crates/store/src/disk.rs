@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Digest, DigestReader, DigestWriter};
+use base::{Digest, DigestWriter};
 use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -347,9 +347,8 @@ impl Store {
     /// [`StoreError::Missing`], [`StoreError::Damaged`], or it can't be read.
     pub fn open_verified(&self, digest: &Digest) -> Result<File, StoreError> {
         let path = self.blob_path(digest);
-        let mut reader = DigestReader::new(self.open_blob(digest)?);
-        io::copy(&mut reader, &mut io::sink()).map_err(WriteError::at("read", &path))?;
-        let (mut file, actual, _) = reader.finish();
+        let mut file = self.open_blob(digest)?;
+        let (actual, _) = Digest::of_all(&mut file).map_err(WriteError::at("read", &path))?;
         if actual != *digest {
             fs::remove_file(&path).map_err(WriteError::at("remove", &path))?;
             return Err(StoreError::Damaged { path, actual });

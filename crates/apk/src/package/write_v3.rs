@@ -506,9 +506,7 @@ impl<'t> Building<'_, 't> {
                 source,
             },
         };
-        let mut content = DigestReader::new(content.open().map_err(failed)?);
-        io::copy(&mut content, &mut io::sink()).map_err(failed)?;
-        let (_, digest, size) = content.finish();
+        let (digest, size) = content.open().and_then(Digest::of_all).map_err(failed)?;
         if size != expected {
             return Err(failed(changed()));
         }

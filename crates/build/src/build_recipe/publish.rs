@@ -273,9 +273,8 @@ pub(crate) fn copy_out(
 }
 
 fn digest_of(path: &Path) -> Option<Digest> {
-    let mut reader = base::DigestReader::new(File::open(path).ok()?);
-    io::copy(&mut reader, &mut io::sink()).ok()?;
-    Some(reader.finish().1)
+    let (digest, _) = Digest::of_all(File::open(path).ok()?).ok()?;
+    Some(digest)
 }
 
 /// Held while the index is read and written, by whatever process.

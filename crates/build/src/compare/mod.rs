@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use apk::package::{Entry, EntryKind, Manifest, Package, PackageError};
 use archive::Limits;
-use base::{Digest, DigestReader};
+use base::Digest;
 use serde::Serialize;
 
 use content::Comparer;
@@ -215,12 +215,11 @@ impl Contents {
         let mut digests = BTreeMap::new();
         let manifest = package.visit(limits, |entry, content| {
             if matches!(entry.kind, EntryKind::File { .. }) {
-                let mut reader = DigestReader::new(content);
-                io::copy(&mut reader, &mut io::sink()).map_err(|source| CompareError::Entry {
+                let found = Digest::of_all(content).map_err(|source| CompareError::Entry {
                     path: entry.path.clone(),
                     source,
                 })?;
-                digests.insert(entry.path.clone(), reader.finish().1);
+                digests.insert(entry.path.clone(), found.0);
             }
             Ok::<(), CompareError>(())
         })?;

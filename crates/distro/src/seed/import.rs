@@ -433,9 +433,8 @@ fn place_all(
 /// Copies a blob to its place, unless the same bytes are there.
 fn place(store: &Store, digest: &Digest, path: &Path) -> Result<(), SeedError> {
     if let Ok(file) = std::fs::File::open(path) {
-        let mut reader = base::DigestReader::new(file);
-        io::copy(&mut reader, &mut io::sink()).map_err(WriteError::at("read", path))?;
-        if reader.finish().1 == *digest {
+        let (found, _) = Digest::of_all(file).map_err(WriteError::at("read", path))?;
+        if found == *digest {
             return Ok(());
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use archive::{Limits, erofs};
@@ -48,9 +47,7 @@ pub fn list_erofs(path: &Path) -> Result<Vec<ListedFile>, DiffError> {
         source,
     };
     let file = File::open(path).map_err(failed)?;
-    let mut digest = base::DigestReader::new(&file);
-    io::copy(&mut digest, &mut io::sink()).map_err(failed)?;
-    let (_, name, _): (_, Digest, _) = digest.finish();
+    let (name, _) = Digest::of_all(&file).map_err(failed)?;
     let content = erofs::as_tar(file, Limits::default()).map_err(failed)?;
     let tree = Layers::default().alone(name, content)?;
     let packages = Packages::read(&tree, Side::Before)?;

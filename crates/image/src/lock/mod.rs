@@ -273,9 +273,7 @@ fn members(
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     file.seek(std::io::SeekFrom::Start(data)).map_err(failed)?;
-    let mut reader = base::DigestReader::new(file);
-    std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
-    let (_, digest, length) = reader.finish();
+    let (digest, length) = Digest::of_all(file).map_err(failed)?;
     let range =
         |first: u64, length: u64| format!("bytes={first}-{}", (first + length).saturating_sub(1));
     let signature = if signature == 0 {

@@ -18,6 +18,7 @@ use base::{Digest, Reporter};
 use key::PublicKey;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
+use tokio::sync::Semaphore;
 
 use super::{BILLS, Finding};
 
@@ -240,11 +241,13 @@ impl<'a> Grounds<'a> {
         findings
     }
 
-    /// Brings the package that an index lists, and looks at what it is meant to be.
+    /// Brings the package that an index lists, and looks at what it is meant to be once one of the `cores`
+    /// is free.
     pub(super) async fn look(
         &self,
         repository: &LoadedRepository,
         entry: &IndexEntry,
+        cores: &Semaphore,
     ) -> Result<Looked, LookError> {
         let brought = self
             .access
@@ -256,7 +259,10 @@ impl<'a> Grounds<'a> {
             package.check_entry(&wanted)?;
             Looked::meant(package, &store)
         };
+        let core = cores.acquire().await;
+        let core = core.map_err(|_closed| LookError::BrokenOff)?;
         let looked = tokio::task::spawn_blocking(read).await;
+        drop(core);
         looked
             .unwrap_or(Err(LookError::BrokenOff))
             .map_err(|error| match error {

@@ -24,6 +24,7 @@ use base::{Arch, Digest, Epoch};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use oci::{Layout, LayoutError};
+use tokio::sync::Semaphore;
 
 use crate::contents::{self, Contents, ContentsError};
 
@@ -161,9 +162,12 @@ pub async fn verify(request: &VerifyRequest<'_>) -> Result<VerifyReport, VerifyE
     findings.extend(said.findings);
 
     let (mut checked, mut packages, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    // Hashing takes longest, and has a core for itself.
+    let cores = rayon::current_num_threads() - usize::from(hashing.is_some());
+    let cores = Semaphore::new(cores.max(1));
     let work = database.packages.iter();
-    let mut work =
-        stream::iter(work.map(|package| installed(request.grounds, package))).buffered(AT_ONCE);
+    let mut work = stream::iter(work.map(|package| installed(request.grounds, package, &cores)))
+        .buffered(AT_ONCE);
     while let Some((finding, package, stated)) = work.next().await {
         packages.push(finding);
         checked.push(package);
@@ -236,6 +240,7 @@ fn keys(database: &Database, keyring: &Keyring) -> Finding {
 async fn installed<'i>(
     grounds: Grounds<'_>,
     installed: &'i InstalledPackage,
+    cores: &Semaphore,
 ) -> (Finding, Checked<'i>, Option<Made>) {
     let recorded = &installed.entry;
     let mut checked = Checked {
@@ -272,7 +277,7 @@ async fn installed<'i>(
     let mut parts = grounds.by_index(repository, &entry);
     parts.extend(misstated(&recorded.info, &entry.info));
     let mut made = None;
-    match grounds.look(repository, &entry).await {
+    match grounds.look(repository, &entry, cores).await {
         Err(refused) => parts.push(Finding::failed(refused.to_string())),
         Ok(looked) => {
             parts.push(Finding::proven(format!(

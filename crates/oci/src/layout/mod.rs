@@ -10,7 +10,7 @@ pub use read::{BlobReader, ResolvedImage};
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT_TEXT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Bytes of a blob that are copied and hashed at a time.
+const COPIED: usize = 128 << 10;
 /// The largest image configuration that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -187,9 +189,10 @@ impl Layout {
     pub fn put_blob_reader(
         &self,
         descriptor: &Descriptor,
-        mut source: impl Read,
+        source: impl Read,
     ) -> Result<(), LayoutError> {
         let path = self.blob_path(&descriptor.digest);
+        let mut source = BufReader::with_capacity(COPIED, source);
         self.begin_writing()?;
         let is_new = path.symlink_metadata().is_err();
         let mut file = AtomicFile::create(&path)?;

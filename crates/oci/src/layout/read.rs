@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use base::{Arch, Digest, DigestReader};
+use base::{Arch, Digest};
 
 use super::{CONFIG_LIMIT, Layout, LayoutError, REF_NAME};
 use crate::manifest::MANIFEST_LIMIT;
@@ -321,9 +321,7 @@ impl Layout {
             source,
         };
         let mut file = self.open_file(descriptor)?;
-        let mut reader = DigestReader::new(&mut file);
-        let found_size = io::copy(&mut reader, &mut io::sink()).map_err(read_error)?;
-        let (_, found, _) = reader.finish();
+        let (found, found_size) = Digest::of_all(&mut file).map_err(read_error)?;
         if (found, found_size) != (descriptor.digest, descriptor.size) {
             return Err(LayoutError::Damaged {
                 path,

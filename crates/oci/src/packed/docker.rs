@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use archive::decompress::{self, Format};
 use archive::tar::{End, EntryKind, ReadError, Reader};
 use archive::{Limits, tar};
-use base::DigestReader;
+use base::Digest;
 use serde::Deserialize;
 use store::WriteError;
 
@@ -226,9 +226,8 @@ impl<'p> Files<'p> {
             Format::Zstd => media_type::LAYER_TAR_ZSTD,
             _ => media_type::LAYER_TAR,
         };
-        let mut reader = DigestReader::new(File::open(place).map_err(read_error)?);
-        io::copy(&mut reader, &mut io::sink()).map_err(read_error)?;
-        let (_, digest, _) = reader.finish();
+        let file = File::open(place).map_err(read_error)?;
+        let (digest, _) = Digest::of_all(file).map_err(read_error)?;
         let descriptor = Descriptor::new(media_type, digest, size);
         layout.put_blob_file(&descriptor, place)?;
         Ok(descriptor)
