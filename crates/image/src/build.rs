@@ -21,7 +21,7 @@ use crate::database::{self, DatabaseError};
 use crate::erofs_layer;
 use crate::filesystem::{Filesystem, FilesystemError};
 use crate::generate::{self, GenerateError};
-use crate::layer::{self, Layer, LayerError, Share, StoredPackage, Target};
+use crate::layer::{self, Layer, LayerError, Share, StoredPackage, Target, pieces};
 use crate::layering::{self, MOST_LAYERS};
 use crate::parity::{self, GoDocument, ParityError};
 use crate::paths::{self, PathError};
@@ -169,10 +169,7 @@ fn build_for(
     let key = Digest::of(&serde_json::to_vec(&(plan.digest(epoch)?, name))?);
     if plan.parity.is_none()
         && let Some(image) = store.record_get::<BuiltImage>(BUILT, &key)?
-        && image
-            .layers
-            .iter()
-            .all(|layer| store.contains(&layer.digest))
+        && image.is_kept(store)?
     {
         return Ok(BuiltImage {
             below: plan.base.as_ref().map(|base| base.layout.clone()),
@@ -271,6 +268,16 @@ fn build_anew(
 }
 
 impl BuiltImage {
+    /// Whether all of its own layers are in the store.
+    fn is_kept(&self, store: &Store) -> Result<bool, LayerError> {
+        for layer in &self.layers {
+            if !pieces::is_kept(store, &layer.digest)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Writes every layer into `layout`.
     fn put_layers(&self, layout: &Layout, store: &Store) -> Result<(), BuildError> {
         let lower = self.manifest.layers.len().saturating_sub(self.layers.len());
@@ -280,7 +287,7 @@ impl BuiltImage {
                     let below = Layout::open(below)?.blob_path(&descriptor.digest);
                     layout.put_blob_file(descriptor, &below)?;
                 }
-                _ => layout.put_from_store(descriptor, store)?,
+                _ => pieces::put(layout, descriptor, store)?,
             }
         }
         Ok(())
@@ -299,9 +306,7 @@ impl BuiltImage {
                 Some(layout) if place < lower => {
                     Layout::open(layout)?.blob_path(&descriptor.digest)
                 }
-                _ => store
-                    .path(&descriptor.digest)
-                    .ok_or(StoreError::Missing(descriptor.digest))?,
+                _ => pieces::file(store, &descriptor.digest)?,
             };
             blobs.push((descriptor.clone(), path));
         }

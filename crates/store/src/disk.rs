@@ -278,7 +278,10 @@ impl Store {
     /// The file can't be made durable or renamed.
     pub fn adopt(&self, file: NamedTempFile, digest: Digest) -> Result<PathBuf, StoreError> {
         let path = self.blob_path(&digest);
-        if path.exists() {
+        let size = file.as_file().metadata();
+        let size = size.map_err(WriteError::at("read", file.path()))?.len();
+        // One that was cut off is put in order.
+        if fs::metadata(&path).is_ok_and(|there| there.len() == size) {
             return Ok(path);
         }
         if let Some(folder) = path.parent() {

@@ -1,35 +1,22 @@
 //! The blob of a layer, put together of pieces that lie in the store: first it is hashed, and it is
-//! written only where nobody has it yet, by the kernel alone.
-
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write as _};
-use std::path::Path;
-use std::sync::Arc;
+//! written only where somebody wants it, by the kernel alone.
 
 use archive::segment::{Splicer, Summary, end_blocks};
 use base::{Digest, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 use store::Store;
-use tempfile::NamedTempFile;
 
 use super::lazy::{End, PackedFile, Table};
-use super::{Compression, LayerError, Part, shortened};
+use super::pieces::Piece;
+use super::{Compression, LayerError, Part};
 
 /// Bytes that are hashed at a time.
 const HASHED: usize = 256 << 10;
 
-/// A compressed run: part of a file.
+/// A compressed run.
 pub(super) struct Compressed {
-    pub(super) place: Place,
-    pub(super) offset: u64,
+    pub(super) piece: Piece,
     pub(super) kept: Kept,
-}
-
-pub(super) enum Place {
-    Blob(Digest),
-    File(Arc<Path>),
-    /// What no other layer has.
-    Temporary(NamedTempFile),
 }
 
 /// What is known of a compressed run.
@@ -53,32 +40,11 @@ impl Compressed {
             deflated: self.kept.size,
         }
     }
-
-    fn open(&self, store: &Store) -> Result<io::Take<File>, LayerError> {
-        let mut file = match &self.place {
-            Place::Blob(blob) => store.open_blob(blob)?,
-            Place::File(path) => File::open(path)?,
-            Place::Temporary(file) => File::open(file.path())?,
-        };
-        file.seek(SeekFrom::Start(self.offset))?;
-        Ok(file.take(self.kept.size))
-    }
-
-    fn shortened(&self) -> LayerError {
-        match &self.place {
-            Place::Blob(blob) => shortened(blob),
-            Place::File(path) => shortened(&path.display()),
-            Place::Temporary(file) => shortened(&file.path().display()),
-        }
-    }
 }
 
 /// A layer's blob: a head, the parts, and what ends it.
-pub(super) struct Blob<'s> {
-    store: &'s Store,
-    head: Vec<u8>,
-    segments: &'s [Compressed],
-    tail: Vec<u8>,
+pub(super) struct Blob {
+    pub(super) pieces: Vec<Piece>,
     /// What ends the tar, and what is said of the layer.
     pub(super) end: End,
 }
@@ -90,13 +56,13 @@ pub(super) struct Hashed {
     pub(super) states: Vec<String>,
 }
 
-impl<'s> Blob<'s> {
+impl Blob {
     pub(super) fn new(
-        store: &'s Store,
+        store: &Store,
         compression: Compression,
         parts: &[Part<'_>],
-        segments: &'s [Compressed],
-    ) -> Result<Blob<'s>, LayerError> {
+        segments: Vec<Compressed>,
+    ) -> Result<Blob, LayerError> {
         let (mut head, tail) = (Vec::new(), Vec::new());
         let end = End {
             tar: vec![0; 1024],
@@ -106,7 +72,7 @@ impl<'s> Blob<'s> {
             Compression::Gzip => {
                 let mut splicer = Splicer::new(tail)?;
                 head = std::mem::take(splicer.get_mut());
-                for segment in segments {
+                for segment in &segments {
                     splicer.append_elsewhere(&segment.summary());
                 }
                 splicer.append(&end_blocks())?;
@@ -116,7 +82,7 @@ impl<'s> Blob<'s> {
             Compression::ZstdChunked | Compression::Estargz => {
                 let mut table = Table::new(compression);
                 let mut position = 0;
-                for (part, segment) in parts.iter().zip(segments) {
+                for (part, segment) in parts.iter().zip(&segments) {
                     table.add(&part.items, &segment.kept.files, position)?;
                     position += segment.kept.size;
                 }
@@ -124,68 +90,39 @@ impl<'s> Blob<'s> {
                 (std::mem::take(&mut end.bytes), end)
             }
         };
-        Ok(Blob {
-            store,
-            head,
-            segments,
-            tail,
-            end,
-        })
+        let mut pieces = vec![Piece::of(head, store)?];
+        pieces.extend(segments.into_iter().map(|segment| segment.piece));
+        pieces.push(Piece::of(tail, store)?);
+        Ok(Blob { pieces, end })
     }
 
     pub(super) fn size(&self) -> u64 {
-        let parts: u64 = self.segments.iter().map(|segment| segment.kept.size).sum();
-        self.head.len() as u64 + parts + self.tail.len() as u64
+        self.pieces.iter().map(|piece| piece.size).sum()
     }
 
     /// Hashes it, but for the first parts where the hash goes on from behind so many of them.
-    pub(super) fn hash(&self, begun: Option<(usize, Sha256Hasher)>) -> Result<Hashed, LayerError> {
-        let (done, mut hasher) = begun.unwrap_or_else(|| {
-            let mut hasher = Sha256Hasher::default();
-            hasher.update(&self.head);
-            (0, hasher)
-        });
+    pub(super) fn hash(
+        &self,
+        store: &Store,
+        begun: Option<(usize, Sha256Hasher)>,
+    ) -> Result<Hashed, LayerError> {
+        // The head stands before the parts, the tail behind them.
+        let (done, mut hasher) = match begun {
+            Some((parts, hasher)) => (1 + parts, hasher),
+            None => (0, Sha256Hasher::default()),
+        };
+        let parts = 1..self.pieces.len().saturating_sub(1);
         let mut states = Vec::new();
         let mut buffer = vec![0; HASHED];
-        for segment in self.segments.iter().skip(done) {
-            let mut bytes = segment.open(self.store)?;
-            let mut read = 0;
-            while read < segment.kept.size {
-                match bytes.read(&mut buffer) {
-                    Ok(0) => return Err(segment.shortened()),
-                    Ok(count) => {
-                        hasher.update(&buffer[..count]);
-                        read += count as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error.into()),
-                }
+        for (place, piece) in self.pieces.iter().enumerate().skip(done) {
+            piece.read(store, &mut buffer, |bytes| hasher.update(bytes))?;
+            if parts.contains(&place) {
+                states.push(hasher.state());
             }
-            states.push(hasher.state());
         }
-        hasher.update(&self.tail);
         Ok(Hashed {
             digest: hasher.finish(),
             states,
         })
-    }
-
-    /// Puts it into the store as the blob that it was hashed to be.
-    pub(super) fn keep(&self, digest: Digest) -> Result<(), LayerError> {
-        if self.store.contains(&digest) {
-            return Ok(());
-        }
-        let mut beside = self.store.temp_file()?;
-        let file = beside.as_file_mut();
-        file.write_all(&self.head)?;
-        for segment in self.segments {
-            // The kernel copies, where the filesystem can by sharing the blocks.
-            if io::copy(&mut segment.open(self.store)?, file)? != segment.kept.size {
-                return Err(segment.shortened());
-            }
-        }
-        file.write_all(&self.tail)?;
-        self.store.adopt(beside, digest)?;
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod blob;
 mod compression;
 mod hashing;
 mod lazy;
+pub(crate) mod pieces;
 mod prefix;
 mod run;
 mod stored;
@@ -34,8 +35,9 @@ use serde::{Deserialize, Serialize};
 use store::{MappedFile, Store, StoreError};
 
 use crate::filesystem::{Filesystem, Placed};
-use blob::{Blob, Compressed, Kept, Place};
+use blob::{Blob, Compressed, Kept};
 pub use compression::Compression;
+use pieces::{Piece, Place};
 use prefix::Prefixes;
 use run::{Item, checked_header, content_of};
 use stored::DeflatedRun;
@@ -347,7 +349,7 @@ fn assemble(
         parts: keys,
     })?);
     if let Some(layer) = store.record_get::<Layer>(LAYERS, &key)?
-        && store.contains(&layer.digest)
+        && pieces::is_kept(store, &layer.digest)?
     {
         return Ok(layer);
     }
@@ -375,14 +377,14 @@ fn make(
         .par_iter()
         .map(|part| segment(store, compression, part))
         .collect::<Result<_, _>>()?;
-    let blob = Blob::new(store, compression, parts, &segments)?;
+    let blob = Blob::new(store, compression, parts, segments)?;
     let media_type = compression.media_type().to_owned();
     let put = || {
-        let hashed = blob.hash(begun)?;
-        blob.keep(hashed.digest)?;
+        let hashed = blob.hash(store, begun)?;
+        pieces::keep(store, &hashed.digest, &blob.pieces)?;
         if let Some(layout) = target.layout {
             let descriptor = Descriptor::new(&media_type, hashed.digest, blob.size());
-            layout.put_from_store(&descriptor, store)?;
+            pieces::put(layout, &descriptor, store)?;
         }
         Ok::<_, LayerError>(hashed)
     };
@@ -416,7 +418,7 @@ fn segment(
                 && let Some(package) = whole
                 && let Some(deflated) = package.deflated()
             {
-                return Ok(of_package(package, deflated));
+                return Ok(of_package(store, package, deflated));
             }
             let run = *key;
             Some(Digest::of(&serde_json::to_vec(&SegmentKey {
@@ -430,8 +432,7 @@ fn segment(
         && store.contains(&blob)
     {
         return Ok(Compressed {
-            place: Place::Blob(blob),
-            offset: 0,
+            piece: Piece::blob(blob, kept.size),
             kept,
         });
     }
@@ -466,40 +467,37 @@ fn segment(
         crc32: summary.crc32,
         files,
     };
-    let place = match key {
-        None => Place::Temporary(file),
-        Some(key) => {
-            store.adopt(file, blob)?;
-            store.record_put(SEGMENTS, &key, &(blob, &kept))?;
-            Place::Blob(blob)
-        }
-    };
+    store.adopt(file, blob)?;
+    if let Some(key) = key {
+        store.record_put(SEGMENTS, &key, &(blob, &kept))?;
+    }
     Ok(Compressed {
-        place,
-        offset: 0,
+        piece: Piece::blob(blob, kept.size),
         kept,
     })
 }
 
 /// A run that its package has deflated.
-fn of_package(package: &StoredPackage, deflated: DeflatedRun) -> Compressed {
-    let (place, offset, size) = match deflated {
-        DeflatedRun::Package(blob, segment) => {
-            (Place::Blob(blob), segment.offset, segment.deflated)
-        }
-        DeflatedRun::Beside(path, size) => (Place::File(path), 0, size),
+fn of_package(store: &Store, package: &StoredPackage, deflated: DeflatedRun) -> Compressed {
+    let piece = match deflated {
+        DeflatedRun::Package(blob, segment) => Piece {
+            place: Place::Blob(blob),
+            offset: segment.offset,
+            size: segment.deflated,
+        },
+        DeflatedRun::Beside(path, size) => Piece {
+            place: Place::File(pieces::within(store, &path)),
+            offset: 0,
+            size,
+        },
     };
     let kept = Kept {
-        size,
+        size: piece.size,
         length: package.run.length,
         crc32: package.run.crc32,
         files: Vec::new(),
     };
-    Compressed {
-        place,
-        offset,
-        kept,
-    }
+    Compressed { piece, kept }
 }
 
 /// Bytes of a run that are mapped at a time.

@@ -12,7 +12,7 @@ use apk::repository::{Access, AccessSettings, LoadedRepository, Repository};
 use apk::signature::{Keyring, Signer};
 use archive::gzip::{MemberWriter, Members};
 use archive::tree::{FileTree, Node, NodeKind, TreePath};
-use base::{Arch, Epoch, Silent, SourceText};
+use base::{Arch, Digest, Epoch, Silent, SourceText};
 use image::{BuiltImage, ImageConfiguration, ImagePlan, PlanError};
 use key::{Algorithm, PrivateKey};
 use oci::Layout;
@@ -287,6 +287,18 @@ pub(crate) fn configuration(yaml: &str) -> ImageConfiguration {
     image::configuration::parse(SourceText::new("image.yaml", yaml))
         .unwrap()
         .0
+}
+
+/// The files of an image's own layers.
+pub(crate) fn layer_files(store: &Store, image: &BuiltImage) -> Vec<PathBuf> {
+    let files: BTreeMap<Digest, PathBuf> = image
+        .blobs(store)
+        .unwrap()
+        .into_iter()
+        .map(|(descriptor, path)| (descriptor.digest, path))
+        .collect();
+    let own = image.layers.iter();
+    own.map(|layer| files[&layer.digest].clone()).collect()
 }
 
 /// A layer's entries as Python's tarfile lists them: `type mode uid:gid path [target]`.

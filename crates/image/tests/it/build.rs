@@ -6,7 +6,8 @@ use image::BuiltImage;
 use store::Store;
 
 use crate::bed::{
-    ARCH, Bed, EPOCH, access, configuration, hard_link, info, list, listed, text, tree, wait,
+    ARCH, Bed, EPOCH, access, configuration, hard_link, info, layer_files, list, listed, text,
+    tree, wait,
 };
 
 const HELLO: &str = "
@@ -20,11 +21,8 @@ archs: [x86_64]
 ";
 
 fn entries(store: &Store, image: &BuiltImage) -> Vec<String> {
-    image
-        .layers
-        .iter()
-        .flat_map(|layer| listed(&store.path(&layer.digest).unwrap()))
-        .collect()
+    let files = layer_files(store, image);
+    files.iter().flat_map(|file| listed(file)).collect()
 }
 
 fn names(entries: &[String]) -> Vec<&str> {
@@ -156,7 +154,7 @@ fn no_zero_blocks_inside_a_layer() {
     let bed = Bed::with_hello();
     let store = bed.store();
     let image = bed.build(HELLO);
-    let bytes = std::fs::read(store.path(&image.layers[0].digest).unwrap()).unwrap();
+    let bytes = std::fs::read(&layer_files(&store, &image)[0]).unwrap();
     let mut members = archive::gzip::Members::new(&bytes[..], archive::Limits::default());
     let mut tar = Vec::new();
     std::io::Read::read_to_end(&mut members.next().unwrap().unwrap(), &mut tar).unwrap();
@@ -446,11 +444,8 @@ layering: {strategy: origin, budget: 2}
     let image = bed.build(yaml);
     assert_eq!(image.layers.len(), 3);
     let store = bed.store();
-    let layers: Vec<Vec<String>> = image
-        .layers
-        .iter()
-        .map(|layer| listed(&store.path(&layer.digest).unwrap()))
-        .collect();
+    let files = layer_files(&store, &image);
+    let layers: Vec<Vec<String>> = files.iter().map(|file| listed(file)).collect();
     assert_eq!(names(&layers[0]), ["opt", "opt/large", "opt/large/file"]);
     let single = bed.build("contents: {packages: [hello, large]}");
     let all = entries(&store, &single);
@@ -705,7 +700,7 @@ fn base_images_fit_their_architecture() {
     assert_eq!(names, ["hello"]);
     let image = image::build(&plan, "over", EPOCH, &store, &Silent).unwrap();
     assert_eq!((image.manifest.layers.len(), image.layers.len()), (2, 1));
-    let own = listed(&store.path(&image.layers[0].digest).unwrap()).join("\n");
+    let own = listed(&layer_files(&store, &image)[0]).join("\n");
     assert!(own.contains(" usr/bin/hello"), "{own}");
     assert!(!own.contains(" etc/os-release"), "{own}");
     let documented: Vec<&str> = image

@@ -1,15 +1,17 @@
 //! How files are split into layers, and how layers are compressed.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use archive::{Limits, decompress, tar};
 use base::{Digest, Silent};
 use image::{BuiltImage, Compression};
-use oci::media_type;
+use oci::{Layout, media_type};
 use store::Store;
 
-use crate::bed::{Bed, EPOCH, info, listed, text, tree};
+use crate::bed::{Bed, EPOCH, info, layer_files, listed, text, tree};
 
 const ALL: [Compression; 5] = [
     Compression::Gzip,
@@ -30,8 +32,8 @@ fn build(bed: &Bed, yaml: &str, compression: Compression) -> BuiltImage {
 }
 
 /// A layer's tar.
-fn tar_of(store: &Store, digest: &Digest) -> Vec<u8> {
-    let blob = store.open_blob(digest).unwrap();
+fn tar_of(layer: &Path) -> Vec<u8> {
+    let blob = File::open(layer).unwrap();
     let mut content = Vec::new();
     decompress::open(std::io::BufReader::new(blob), Limits::default())
         .unwrap()
@@ -67,13 +69,13 @@ fn a_changed_layer_is_what_it_is_when_it_is_made_first() {
         plan.compression = compression;
         let first = image::build(&plan, "test", EPOCH, &other, &Silent).unwrap();
         assert_eq!(first.layers, after.layers, "{compression}");
-        for layer in &after.layers {
-            let blob = std::fs::read(store.path(&layer.digest).unwrap()).unwrap();
+        for (layer, file) in after.layers.iter().zip(layer_files(&store, &after)) {
+            let blob = std::fs::read(&file).unwrap();
             assert_eq!(
                 (Digest::of(&blob), blob.len() as u64),
                 (layer.digest, layer.size)
             );
-            assert_eq!(Digest::of(&tar_of(&store, &layer.digest)), layer.diff_id);
+            assert_eq!(Digest::of(&tar_of(&file)), layer.diff_id);
         }
     }
 }
@@ -83,11 +85,8 @@ fn a_layer_for_each_package() {
     let bed = Bed::with_hello();
     let image = bed.build(BY_PACKAGE);
     let store = bed.store();
-    let lists: Vec<Vec<String>> = image
-        .layers
-        .iter()
-        .map(|layer| listed(&store.path(&layer.digest).unwrap()))
-        .collect();
+    let files = layer_files(&store, &image);
+    let lists: Vec<Vec<String>> = files.iter().map(|file| listed(file)).collect();
     assert_eq!(lists.len(), 3);
     let files = |place: usize| -> Vec<&str> {
         let files = lists[place].iter().filter(|line| !line.starts_with('5'));
@@ -111,7 +110,7 @@ fn a_layer_for_each_package() {
     assert!(files(2).contains(&"usr/lib/apk/db/installed"));
     let all: Vec<&str> = (0..3).flat_map(files).collect();
     let one = bed.build(PLAIN);
-    let whole = listed(&store.path(&one.layers[0].digest).unwrap());
+    let whole = listed(&layer_files(&store, &one)[0]);
     let whole: BTreeSet<&str> = whole
         .iter()
         .filter(|line| !line.starts_with('5'))
@@ -158,8 +157,11 @@ fn the_same_tar_however_it_is_compressed() {
     let gzip = build(&bed, BY_PACKAGE, Compression::Gzip);
     for compression in ALL {
         let image = build(&bed, BY_PACKAGE, compression);
-        for (layer, other) in image.layers.iter().zip(&gzip.layers) {
-            let tar = tar_of(&store, &layer.digest);
+        let files = layer_files(&store, &image).into_iter();
+        let files = files.zip(layer_files(&store, &gzip));
+        let layers = image.layers.iter().zip(&gzip.layers);
+        for ((layer, other), (file, other_file)) in layers.zip(files) {
+            let tar = tar_of(&file);
             assert_eq!(Digest::of(&tar), layer.diff_id, "{compression}");
             let mut paths = paths(&tar);
             if compression == Compression::Estargz {
@@ -167,7 +169,7 @@ fn the_same_tar_however_it_is_compressed() {
             } else {
                 assert_eq!(layer.diff_id, other.diff_id, "{compression}");
             }
-            assert_eq!(paths, self::paths(&tar_of(&store, &other.digest)));
+            assert_eq!(paths, self::paths(&tar_of(&other_file)));
         }
         let kind = match compression {
             Compression::Gzip | Compression::Estargz => media_type::LAYER_TAR_GZIP,
@@ -228,7 +230,7 @@ fn what_others_compressed_is_taken_over() {
     let bed = with_foreign();
     let image = bed.build(FOREIGN);
     let store = bed.store();
-    let tar = tar_of(&store, &image.layers[0].digest);
+    let tar = tar_of(&layer_files(&store, &image)[0]);
     assert_eq!(Digest::of(&tar), image.layers[0].diff_id);
     let paths = paths(&tar);
     let unique: BTreeSet<&String> = paths.iter().collect();
@@ -312,7 +314,7 @@ fn tables_say_where_files_are() {
     for compression in [Compression::ZstdChunked, Compression::Estargz] {
         let image = build(&bed, PLAIN, compression);
         let layer = &image.layers[0];
-        let blob = std::fs::read(store.path(&layer.digest).unwrap()).unwrap();
+        let blob = std::fs::read(&layer_files(&store, &image)[0]).unwrap();
         let annotation = |name: &str| layer.annotations.get(name).unwrap().clone();
         let (table, checksum) = if compression == Compression::Estargz {
             let footer = std::str::from_utf8(&blob[blob.len() - 35..blob.len() - 19]).unwrap();
@@ -423,9 +425,55 @@ fn an_unchanged_image_needs_no_package() {
     assert_eq!(again.manifest, first.manifest);
     assert_eq!(again.sbom, first.sbom);
     // A layer that is lost is made again, and so is the image.
-    let lost = bed.store().path(&first.layers[2].digest).unwrap();
-    std::fs::remove_file(lost).unwrap();
+    let lost = format!(
+        "store/records/layer-pieces/{}.json",
+        first.layers[2].digest.hex()
+    );
+    std::fs::remove_file(bed.path(&lost)).unwrap();
     assert_eq!(bed.build(BY_PACKAGE).layers, first.layers);
+}
+
+/// A layer is not in the store a second time beside what it is made of.
+#[test]
+fn layers_are_kept_in_pieces() {
+    let bed = with_foreign();
+    for compression in ALL {
+        let store = Store::open(bed.path(&format!("store-{compression}"))).unwrap();
+        let mut plan = bed.plan(&store, FOREIGN);
+        plan.compression = compression;
+        let write = |name: &str| {
+            let root = bed.path(&format!("{name}-{compression}"));
+            let place = (&*root, "latest");
+            let plans = [(&plan, EPOCH)];
+            let built = image::build_layout(&plans, "test", &store, &Silent, place).unwrap();
+            (built.0[0].clone(), Layout::open(root).unwrap())
+        };
+        let (first, layout) = write("first");
+        let layer = &first.layers[0];
+        assert_eq!(store.path(&layer.digest), None, "{compression}");
+        layout.open_blob(&layer.descriptor()).unwrap();
+
+        // Into another folder, with nothing to read it from but the store.
+        let (second, layout) = write("second");
+        assert_eq!(second.layers, first.layers);
+        assert_eq!(store.path(&layer.digest), None);
+        layout.open_blob(&layer.descriptor()).unwrap();
+
+        // Cut off, a piece is no piece any more: the layer is made again.
+        let pieces = store.root().join("records/layer-pieces");
+        let record = pieces.join(format!("{}.json", layer.digest.hex()));
+        let record = std::fs::read_to_string(record).unwrap();
+        let blobs = record.split("sha256:").skip(1);
+        let blob: Digest = blobs.last().unwrap()[..64].parse().unwrap();
+        let blob = store.path(&blob).unwrap();
+        let bytes = std::fs::read(&blob).unwrap();
+        std::fs::write(&blob, &bytes[..bytes.len() - 1]).unwrap();
+        let again = image::build(&plan, "test", EPOCH, &store, &Silent).unwrap();
+        assert_eq!(again.layers, first.layers, "{compression}");
+        let file = &layer_files(&store, &again)[0];
+        assert_eq!(store.path(&layer.digest).as_ref(), Some(file));
+        assert_eq!(Digest::of(&std::fs::read(file).unwrap()), layer.digest);
+    }
 }
 
 #[test]

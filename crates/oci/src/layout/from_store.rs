@@ -49,9 +49,30 @@ impl Layout {
         descriptor: &Descriptor,
         store: &Store,
     ) -> Result<(), LayoutError> {
+        self.put_remembered(descriptor, store, |file| {
+            let mut source = store.open_blob(&descriptor.digest)?;
+            // The kernel copies, where the filesystems can by sharing the blocks.
+            let path = self.blob_path(&descriptor.digest);
+            let copied = io::copy(&mut source, file).map_err(WriteError::at("write", &path))?;
+            Ok::<_, LayoutError>(copied)
+        })
+    }
+
+    /// As [`Layout::put_from_store`], of a blob that `write` writes: its bytes are taken to be right, and it
+    /// says how many they are. That the file was put there is remembered in `store`.
+    ///
+    /// # Errors
+    /// What `write` says; the file can't be put there, or is no longer or shorter than `descriptor` says.
+    pub fn put_remembered<E: From<LayoutError>>(
+        &self,
+        descriptor: &Descriptor,
+        store: &Store,
+        write: impl FnOnce(&mut File) -> Result<u64, E>,
+    ) -> Result<(), E> {
         let path = self.blob_path(&descriptor.digest);
         let mut seen: Vec<Seen> = store
-            .record_get(SEEN, &descriptor.digest)?
+            .record_get(SEEN, &descriptor.digest)
+            .map_err(LayoutError::from)?
             .unwrap_or_default();
         self.begin_writing()?;
         let is_new = path.symlink_metadata().is_err();
@@ -65,21 +86,18 @@ impl Layout {
             _ => false,
         };
         if !there {
-            let mut source: File = store.open_blob(&descriptor.digest)?;
-            let mut file = AtomicFile::create(&path)?;
-            // The kernel copies, where the filesystems can by sharing the blocks.
-            let copied =
-                io::copy(&mut source, file.file()).map_err(WriteError::at("write", &path))?;
-            if copied != descriptor.size {
-                return Err(LayoutError::Damaged {
+            let mut file = AtomicFile::create(&path).map_err(LayoutError::from)?;
+            let found_size = write(file.file())?;
+            if found_size != descriptor.size {
+                return Err(E::from(LayoutError::Damaged {
                     path: store.path(&descriptor.digest).unwrap_or(path),
                     expected: descriptor.digest,
                     size: descriptor.size,
                     found: descriptor.digest,
-                    found_size: copied,
-                });
+                    found_size,
+                }));
             }
-            file.commit()?;
+            file.commit().map_err(LayoutError::from)?;
             if is_new {
                 self.has_put(descriptor.digest);
             }
@@ -89,7 +107,8 @@ impl Layout {
             .map_err(|source| LayoutError::Read { path, source })?;
         seen.insert(0, Seen::of(&metadata));
         seen.truncate(MOST);
-        Ok(store.record_put(SEEN, &descriptor.digest, &seen)?)
+        let remembered = store.record_put(SEEN, &descriptor.digest, &seen);
+        Ok(remembered.map_err(LayoutError::from)?)
     }
 }
 
