@@ -1,6 +1,7 @@
 //! From a package back to what it was built from and with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use apk::dependency::Identity;
 use apk::index::IndexEntry;
@@ -103,27 +104,31 @@ impl Looked {
         })
     }
 
-    /// What the head of a package stands for: once the whole was seen, the data is not read again. This is
-    /// for what was made of the package, and says nothing of how its file is now.
-    fn meant(package: Package, store: &Store) -> Result<Looked, LookError> {
-        let Some(head) = package.head()? else {
-            return Looked::whole(package, store);
-        };
-        if let Some(digest) = store.record_get(HEADS, &head)?
+    /// What the head of a package stands for: its digest and sources, once the whole was seen. The data is
+    /// not read again: this is for what was made of the package, and says nothing of how its file is now.
+    fn known(package: &Package, store: &Store) -> Result<Option<Known>, LookError> {
+        if let Some(head) = package.head()?
+            && let Some(digest) = store.record_get(HEADS, &head)?
             && store.has_record(MANIFEST, &digest)
             && let Some(bill) = store.record_get(BILLED, &digest)?
         {
-            return Ok(Looked {
-                package,
-                bill,
-                digest,
-            });
+            return Ok(Some((digest, bill)));
         }
+        Ok(None)
+    }
+
+    /// As [`Looked::whole`]; from now on its head stands for it.
+    fn headed(package: Package, store: &Store) -> Result<Looked, LookError> {
         let looked = Looked::whole(package, store)?;
-        store.record_put(HEADS, &head, &looked.digest)?;
+        if let Some(head) = looked.package.head()? {
+            store.record_put(HEADS, &head, &looked.digest)?;
+        }
         Ok(looked)
     }
 }
+
+/// The digest and the sources of a package.
+type Known = (Digest, Option<Vec<Billed>>);
 
 /// The entries of a package that was looked at before.
 pub(super) fn manifest(store: &Store, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
@@ -241,8 +246,8 @@ impl<'a> Grounds<'a> {
         findings
     }
 
-    /// Brings the package that an index lists, and looks at what it is meant to be once one of the `cores`
-    /// is free.
+    /// Brings the package that an index lists, and looks at what it is meant to be: where it has to be read as
+    /// a whole, once one of the `cores` is free.
     pub(super) async fn look(
         &self,
         repository: &LoadedRepository,
@@ -253,25 +258,39 @@ impl<'a> Grounds<'a> {
             .access
             .package(repository, entry, self.reporter)
             .await?;
-        let (store, wanted) = (self.access.store().clone(), entry.clone());
-        let read = move || {
-            let package = Package::open(&brought)?;
-            package.check_entry(&wanted)?;
-            Looked::meant(package, &store)
-        };
+        let looked = self.look_at(&brought, entry, cores).await;
+        looked.map_err(|error| match error {
+            LookError::Package(source) => LookError::Repository(RepositoryError::Package {
+                repository: repository.name.clone(),
+                source,
+            }),
+            other => other,
+        })
+    }
+
+    async fn look_at(
+        &self,
+        path: &Path,
+        entry: &IndexEntry,
+        cores: &Semaphore,
+    ) -> Result<Looked, LookError> {
+        let store = self.access.store();
+        let package = Package::open(path)?;
+        package.check_entry(entry)?;
+        // That costs less than another thread does.
+        if let Some((digest, bill)) = Looked::known(&package, store)? {
+            return Ok(Looked {
+                package,
+                bill,
+                digest,
+            });
+        }
         let core = cores.acquire().await;
         let core = core.map_err(|_closed| LookError::BrokenOff)?;
-        let looked = tokio::task::spawn_blocking(read).await;
+        let store = store.clone();
+        let looked = tokio::task::spawn_blocking(move || Looked::headed(package, &store)).await;
         drop(core);
-        looked
-            .unwrap_or(Err(LookError::BrokenOff))
-            .map_err(|error| match error {
-                LookError::Package(source) => LookError::Repository(RepositoryError::Package {
-                    repository: repository.name.clone(),
-                    source,
-                }),
-                other => other,
-            })
+        looked.unwrap_or(Err(LookError::BrokenOff))
     }
 
     /// How the package that an index lists was made. None if nobody says; why what is said does not
