@@ -15,6 +15,8 @@ use tempfile::TempDir;
 const HEADER: usize = 168;
 const COVERED: usize = 48;
 const BLOCK: usize = 1 << 17;
+/// Bytes of a block's check.
+const CHECK: usize = 4;
 
 struct Place {
     _folder: TempDir,
@@ -50,7 +52,8 @@ fn place() -> &'static Place {
         let genuine = std::fs::read(&kept).expect("it was kept");
         let mut sealed = genuine.clone();
         sealed[16..COVERED].fill(0);
-        sealed[HEADER..HEADER + 32].fill(0);
+        let blocks = blocks_of(&sealed);
+        sealed[HEADER..HEADER + CHECK * blocks].fill(0);
         seal(&mut sealed);
         assert_eq!(sealed, genuine, "the form is another one");
         Place {
@@ -63,15 +66,19 @@ fn place() -> &'static Place {
     })
 }
 
-/// Gives bytes the sums that they would have to have.
+fn blocks_of(bytes: &[u8]) -> usize {
+    u32::from_le_bytes(*bytes[12..].first_chunk().expect("four")) as usize
+}
+
+/// Gives bytes the checks and the sum that they would have to have.
 fn seal(bytes: &mut [u8]) {
+    let blocks = blocks_of(bytes);
     let (header, rest) = bytes.split_at_mut(HEADER);
-    let blocks = u32::from_le_bytes(*header[12..].first_chunk().expect("four")) as usize;
-    let (sums, body) = rest.split_at_mut(32 * blocks);
-    for (sum, block) in sums.chunks_exact_mut(32).zip(body.chunks(BLOCK)) {
-        sum.copy_from_slice(blake3::hash(block).as_bytes());
+    let (checks, body) = rest.split_at_mut(CHECK * blocks);
+    for (check, block) in checks.chunks_exact_mut(CHECK).zip(body.chunks(BLOCK)) {
+        check.copy_from_slice(&crc32fast::hash(block).to_le_bytes());
     }
-    let covered = [&header[COVERED..], sums].concat();
+    let covered = [&header[COVERED..], checks].concat();
     header[16..COVERED].copy_from_slice(blake3::hash(&covered).as_bytes());
 }
 
@@ -83,7 +90,7 @@ fn forged(magic: &[u8; 12], input: &[u8]) -> Option<Vec<u8>> {
     bytes.extend(blocks.to_le_bytes());
     bytes.extend([0; 32]);
     bytes.extend(header);
-    bytes.resize(HEADER + 32 * blocks as usize, 0);
+    bytes.resize(HEADER + CHECK * blocks as usize, 0);
     bytes.extend(body);
     // Behind two keys of the hash tables.
     let details = COVERED + 16;
