@@ -141,6 +141,9 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a record of TLS begins with when a client greets.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Reads up to the empty line; what came after it is given too.
 fn head(mut stream: &TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
@@ -153,6 +156,10 @@ fn head(mut stream: &TcpStream) -> io::Result<(String, Vec<u8>)> {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // Who tries TLS first is told at once that there is none.
+        if bytes.is_empty() && buffer.first() == Some(&TLS_HANDSHAKE) {
+            return Err(io::ErrorKind::InvalidData.into());
         }
         bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }

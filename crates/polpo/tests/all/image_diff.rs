@@ -33,7 +33,7 @@ pub(crate) struct Shelf {
     folder: TempDir,
 }
 
-fn info(name: &str, version: &str, licence: &str) -> PackageInfo {
+pub(crate) fn info(name: &str, version: &str, licence: &str) -> PackageInfo {
     PackageInfo {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -46,7 +46,7 @@ fn info(name: &str, version: &str, licence: &str) -> PackageInfo {
     }
 }
 
-fn tree(entries: Vec<(&str, Node)>) -> FileTree {
+pub(crate) fn tree(entries: Vec<(&str, Node)>) -> FileTree {
     let mut tree = FileTree::new();
     for (path, node) in entries {
         let path = TreePath::new(path).unwrap();
@@ -56,7 +56,7 @@ fn tree(entries: Vec<(&str, Node)>) -> FileTree {
     tree
 }
 
-fn text(text: &str) -> Node {
+pub(crate) fn text(text: &str) -> Node {
     Node::file(text.as_bytes().to_vec())
 }
 
@@ -86,7 +86,7 @@ fn bill(name: &str, version: &str) -> Node {
 }
 
 /// `security.capability` of version 2 with these permitted, in effect.
-fn capable(node: Node, permitted: u32) -> Node {
+pub(crate) fn capable(node: Node, permitted: u32) -> Node {
     let mut value = 0x0200_0001_u32.to_le_bytes().to_vec();
     value.extend(permitted.to_le_bytes());
     value.extend([0; 12]);

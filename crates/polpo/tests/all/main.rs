@@ -18,6 +18,7 @@ mod melange;
 mod messages;
 mod network;
 mod programs;
+mod pulled;
 mod rebuilt;
 mod recipe;
 mod recipe_files;
