@@ -13,6 +13,7 @@ mod freshness;
 mod image_diff;
 mod image_erofs;
 mod interrupted;
+mod java;
 mod keyless;
 mod melange;
 mod messages;
