@@ -46,8 +46,9 @@ pub(super) struct Protected {
 /// The rules that always hold.
 pub(super) const USUAL: &str = "+etc\n@etc/init.d\n!etc/apk\n";
 
-/// Those of `audit --full`.
-pub(super) const FULL: &str = "+etc\n@etc/init.d\n-dev\n-home\n-lib/apk\n-lib/rc/cache\n-proc\n-root\n-run\n-sys\n-tmp\n-var\n";
+/// Those of `audit --full`. apk passes over its own database in `lib/apk` alone; where `/lib` is a link to
+/// `usr/lib`, that is `usr/lib/apk`.
+pub(super) const FULL: &str = "+etc\n@etc/init.d\n-dev\n-home\n-lib/apk\n-lib/rc/cache\n-proc\n-root\n-run\n-sys\n-tmp\n-usr/lib/apk\n-var\n";
 
 /// Reads rules, one a line.
 pub(super) fn parse(text: &str) -> impl Iterator<Item = Rule> + '_ {

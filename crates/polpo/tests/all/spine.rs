@@ -40,6 +40,43 @@ fn arguments_and_exit_codes_reach_the_program() {
 }
 
 #[test]
+fn nothing_in_the_image_is_without_a_package_or_other_than_its_package_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    world()
+        .polpo()
+        .args(["image", "copy"])
+        .arg(world().layout())
+        .arg(format!("rootfs:{}", path("root.tar").display()))
+        .run()
+        .success();
+    fs::create_dir(path("root")).unwrap();
+    Program::new("tar")
+        .args(["--xattrs", "--numeric-owner", "-xpf"])
+        .arg(path("root.tar"))
+        .arg("-C")
+        .arg(path("root"))
+        .run()
+        .success();
+    let apk = |words: &[&str]| {
+        let found = world()
+            .polpo()
+            .args(["apk", "--no-network", "--root"])
+            .arg(path("root"))
+            .args(words)
+            .run()
+            .success();
+        (found.stdout, found.stderr)
+    };
+    let audit = ["audit", "--full", "--recursive", "--check-permissions"];
+    assert_eq!(apk(&audit), Default::default());
+    // Whatever is added is told all the same.
+    fs::create_dir(path("root/srv")).unwrap();
+    fs::write(path("root/usr/bin/hello"), "another one").unwrap();
+    assert_eq!(apk(&audit).0, "d srv/\nU usr/bin/hello\n");
+}
+
+#[test]
 fn every_package_passes_its_tests() {
     world()
         .polpo()
