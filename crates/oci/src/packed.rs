@@ -1,6 +1,7 @@
 //! Images as one file: a layout in a tar (`oci-archive`), and what `docker load` reads
 //! (`docker-archive`). The bytes depend on the image alone.
 
+mod apko;
 mod docker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use store::{AtomicFile, WriteError};
 
 use crate::{Descriptor, Document, Layout, LayoutError, ResolvedImage, is_tag};
 
+pub use apko::pack_apko;
 pub use docker::unpack_docker;
 
 /// The files of a layout besides its blobs are no larger.

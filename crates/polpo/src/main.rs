@@ -105,6 +105,18 @@ fn one(call: &Call, progress: &Progress) -> ExitCode {
                 }),
             }
         }
+        Call::Archive {
+            layout,
+            name,
+            output,
+        } => {
+            let written = command::apko::archive(layout, name, output);
+            if let Ok(names) = &written {
+                let message = format!("{}: {}", output.display(), names.join(", "));
+                progress.report(Event::Notice { message: &message });
+            }
+            finish(written.map(|_| ExitCode::SUCCESS), progress)
+        }
         Call::Sign { key, packages } => {
             let signed = command::melange::sign(key, packages);
             finish(signed.map(|()| ExitCode::SUCCESS), progress)

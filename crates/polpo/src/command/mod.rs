@@ -1,7 +1,7 @@
 //! One file per command.
 
 pub(crate) mod apk;
-mod apko;
+pub(crate) mod apko;
 mod attest;
 mod build;
 mod build_log;

@@ -1,10 +1,14 @@
 //! Called by apko's name, on apko's own test data.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use base::Digest;
 use testkit::Program;
+
+use crate::yard::json;
 
 /// A folder with `bin/apko`, and apko's test data as its tests see it.
 struct Scene(tempfile::TempDir);
@@ -95,6 +99,176 @@ fn the_golden_image_is_built_by_apkos_command_line() {
             scene.path(&format!("out/blobs/sha256/{digest}")).is_file(),
             "{digest}"
         );
+    }
+}
+
+/// As `docker load` reads it: the image of each architecture under a name of its own.
+#[test]
+fn an_archive_holds_the_images_of_all_architectures() {
+    let scene = Scene::new();
+    let build = |name: &str, output: &str, options: &[&str]| {
+        scene
+            .apko(&["build", "testdata/apko.yaml", name, output, "--sbom=false"])
+            .args(options)
+            .run()
+    };
+    build("golden:v1", "plain.tar", &[]).success();
+    build("golden:v1", "again.tar", &[]).success();
+    assert_eq!(
+        fs::read(scene.path("plain.tar")).unwrap(),
+        fs::read(scene.path("again.tar")).unwrap()
+    );
+    let annotations = "org.opencontainers.image.title:Title,org.opencontainers.image.vendor:Vendor";
+    let parity = ["--parity", "--annotations", annotations];
+    build("golden:v1", "parity.tar", &parity).success();
+    fs::create_dir(scene.path("layout")).unwrap();
+    build("golden:v1", "layout", &parity).success();
+
+    for archive in ["plain", "parity"] {
+        let folder = scene.path(archive);
+        fs::create_dir(&folder).unwrap();
+        Program::new("tar")
+            .args(["-C", archive, "-xf", &format!("{archive}.tar")])
+            .folder(&scene.path(""))
+            .run()
+            .success();
+        let read = |name: &str| json(&scene.read(&format!("{archive}/{name}")));
+        // All is there that apko's archive has, under apko's names, and nothing else.
+        let mut names = BTreeSet::from(["manifest.json".to_owned(), "index.json".to_owned()]);
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        for (place, arch) in ["amd64", "arm64"].into_iter().enumerate() {
+            let listed = &read("index.json")["manifests"][place];
+            assert_eq!(listed["platform"]["architecture"], arch);
+            let digest = text(&listed["digest"]);
+            let bytes = fs::read(folder.join(&digest)).unwrap();
+            assert_eq!(Digest::of(&bytes).to_string(), digest);
+            names.insert(digest.clone());
+            let manifest = read(&digest);
+            let layer = text(&manifest["layers"][0]["digest"]);
+            let layer = format!("{}.tar.gz", layer.strip_prefix("sha256:").unwrap());
+            let expected = serde_json::json!({
+                "Config": manifest["config"]["digest"],
+                "RepoTags": [format!("index.docker.io/library/golden:v1-{arch}")],
+                "Layers": [layer],
+            });
+            assert_eq!(read("manifest.json")[place], expected);
+            names.extend([layer, text(&manifest["config"]["digest"])]);
+        }
+        let found = fs::read_dir(&folder).unwrap();
+        let found = found.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(found.collect::<BTreeSet<_>>(), names);
+
+        // What others read of it.
+        let config = |arch: &str| {
+            let place = format!("docker-archive:{archive}.tar:golden:v1-{arch}");
+            let inspected = Program::new("skopeo")
+                .args(["inspect", "--config", &place])
+                .folder(&scene.path(""))
+                .run()
+                .success();
+            json(&inspected.stdout)["architecture"].clone()
+        };
+        assert_eq!(
+            (config("amd64"), config("arm64")),
+            ("amd64".into(), "arm64".into())
+        );
+        let podman = |words: &[&str]| {
+            Program::new("podman")
+                .args(["--storage-driver", "vfs", "--root"])
+                .arg(scene.path(&format!("podman-{archive}")))
+                .arg("--runroot")
+                .arg(scene.path(&format!("podman-run-{archive}")))
+                .args(words)
+                .folder(&scene.path(""))
+                .run()
+                .success()
+                .stdout
+        };
+        podman(&["load", "--quiet", "--input", &format!("{archive}.tar")]);
+        for arch in ["amd64", "arm64"] {
+            let name = format!("docker.io/library/golden:v1-{arch}");
+            let found = podman(&["image", "inspect", "--format", "{{.Architecture}}", &name]);
+            assert_eq!(found.trim(), arch);
+        }
+    }
+    // One image again.
+    Program::new(env!("CARGO_BIN_EXE_polpo"))
+        .args(["image", "copy", "docker-archive:plain.tar", "oci:back:v2"])
+        .env("POLPO_STORE", scene.path("store"))
+        .folder(&scene.path(""))
+        .run()
+        .success();
+    let raw = Program::new("skopeo")
+        .args(["inspect", "--raw", "oci:back:v2"])
+        .folder(&scene.path(""))
+        .run()
+        .success();
+    let configs = |index: &serde_json::Value, folder: &str| -> Vec<serde_json::Value> {
+        let images = index["manifests"].as_array().unwrap().iter();
+        let digests = images.map(|image| image["digest"].as_str().unwrap());
+        let manifests = digests.map(|digest| match folder {
+            "plain" => scene.read(&format!("plain/{digest}")),
+            _ => scene.read(&format!("back/blobs/{}", digest.replace(':', "/"))),
+        });
+        let configs = manifests.map(|manifest| json(&manifest)["config"]["digest"].clone());
+        configs.collect()
+    };
+    assert_eq!(
+        configs(&json(&raw.stdout), "back"),
+        configs(&json(&scene.read("plain/index.json")), "plain")
+    );
+
+    // With apko's bytes, the index is that of the golden layout.
+    assert_eq!(
+        scene.read("parity/index.json"),
+        scene.read("layout/index.json")
+    );
+    assert_eq!(
+        without_digests(&scene.read("parity/index.json")),
+        without_digests(&scene.read("testdata/golden/index.json"))
+    );
+
+    // One architecture is named too, whatever the registry.
+    build("registry.example:5000/a/b", "one.tar", &["--arch", "arm64"]).success();
+    let names = Program::new("tar")
+        .args(["-xOf", "one.tar", "manifest.json"])
+        .folder(&scene.path(""))
+        .run()
+        .success();
+    assert_eq!(
+        json(&names.stdout)[0]["RepoTags"],
+        serde_json::json!(["registry.example:5000/a/b:latest-arm64"])
+    );
+    let refused = build("No Name", "none.tar", &[]).code(1);
+    assert!(refused.stderr.contains("`No Name`"), "{}", refused.stderr);
+    assert!(!scene.path("none.tar").exists());
+}
+
+/// OUTPUT that is a folder becomes a layout, of which every architecture is read by its tag.
+#[test]
+fn a_layout_holds_the_images_of_all_architectures() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("out")).unwrap();
+    scene
+        .apko(&[
+            "build",
+            "testdata/apko.yaml",
+            "golden:v1",
+            "out",
+            "--sbom=false",
+        ])
+        .run()
+        .success();
+    let skopeo = |words: &[&str]| {
+        let program = Program::new("skopeo").args(["--insecure-policy"]);
+        program.args(words).folder(&scene.path("")).run().success()
+    };
+    skopeo(&["copy", "--quiet", "--all", "oci:out:v1", "dir:copied"]);
+    let index = json(&scene.read("copied/manifest.json"));
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    for arch in ["amd64", "arm64"] {
+        let words = ["--override-arch", arch, "inspect", "oci:out:v1"];
+        assert_eq!(json(&skopeo(&words).stdout)["Architecture"], arch);
     }
 }
 

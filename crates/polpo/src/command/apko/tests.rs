@@ -25,10 +25,10 @@ fn command_lines_become_polpos() {
     for line in lines {
         writeln!(text, "$ apko {line}\n{}", translated(&PROGRAM, line)).unwrap();
     }
-    insta::assert_snapshot!(text, @"
+    insta::assert_snapshot!(text, @r#"
     $ apko build a.yaml hello:1 out.tar --arch x86_64,aarch64 -k k.pub -r ./packages -p curl,jq --annotations a:b
     polpo image build a.yaml hello:1 SCRATCH/layout --keyring-append=k.pub --repository-append=./packages --package-append=curl --package-append=jq --annotations=a:b --arch=x86_64,aarch64 --sbom-path=.
-    polpo image copy SCRATCH/layout docker-archive:out.tar:hello:1
+    Archive { layout: "SCRATCH/layout", name: "hello:1", output: "out.tar" }
 
     $ apko build a.yaml hello:1 /tmp --sbom=false --build-date 1970-01-02T00:00:00Z --vcs=false --cache-dir c --offline --lockfile a.lock.json
     polpo image build a.yaml hello:1 /tmp --store=c --offline --lockfile=a.lock.json --arch=all --source-date-epoch=86400
@@ -71,13 +71,14 @@ fn command_lines_become_polpos() {
 
     $ apko completion zsh
     polpo completions zsh apko
-    ");
+    "#);
 }
 
 #[test]
 fn what_cannot_be_done_is_refused() {
     let lines = [
         "build a.yaml hello:1",
+        "build a.yaml Hello out.tar",
         "build a.yaml hello:1 out.tar --ignore-signatures",
         "build a.yaml hello:1 out.tar --sbom-formats cyclonedx",
         "erofs mount out /mnt",
@@ -93,6 +94,9 @@ fn what_cannot_be_done_is_refused() {
     insta::assert_snapshot!(text, @"
     $ apko build a.yaml hello:1
     error: apko build takes CONFIG TAG OUTPUT; 2 words are there
+
+    $ apko build a.yaml Hello out.tar
+    error: `Hello` is no image reference: paths of repositories are in lower case
 
     $ apko build a.yaml hello:1 out.tar --ignore-signatures
     error: indexes whose signature nobody checked are not used; name the key by -k, or leave --ignore-signatures out

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::configuration;
 
+use super::archive::reference;
 use crate::command::other_program::{Call, Calls, Given, usage, words};
 use crate::output::failure::Failure;
 
@@ -16,6 +17,7 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
     let operands = given.operands();
     let operand = |place: usize| operands.get(place).copied().unwrap_or_default();
     let mut scratch = None;
+    let mut archive = None;
     let one = |line: &[&str], more: Vec<OsString>| vec![words(line, more)];
     let calls = match given.command.name {
         "build" => {
@@ -36,11 +38,14 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
                     Vec::new(),
                 );
                 call.append(&mut line);
-                let archive = format!("docker-archive:{output}:{}", operand(1));
-                vec![
-                    call,
-                    words(&["image", "copy", &layout, &archive], common(given)),
-                ]
+                // A name that is none is told before anything is built.
+                reference(operand(1))?;
+                archive = Some(Call::Archive {
+                    layout: layout.into(),
+                    name: operand(1).to_owned(),
+                    output: output.into(),
+                });
+                vec![call]
             }
         }
         "publish" => {
@@ -119,7 +124,7 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
         _ => one(&["completions", operand(0), "apko"], Vec::new()),
     };
     Ok(Calls {
-        calls: calls.into_iter().map(Call::Polpo).collect(),
+        calls: calls.into_iter().map(Call::Polpo).chain(archive).collect(),
         folder,
         _scratch: scratch,
         ..Calls::default()

@@ -26,6 +26,15 @@ pub(crate) enum Call {
     Polpo(Vec<OsString>),
     /// One of apk's, without the program's name.
     Apk(Vec<OsString>),
+    /// Write what `docker load` reads of the image of every architecture in a layout.
+    Archive {
+        /// The layout.
+        layout: PathBuf,
+        /// The image's name; the architecture follows its tag.
+        name: String,
+        /// The archive.
+        output: PathBuf,
+    },
     /// Sign an index.
     SignIndex {
         /// The private key.
