@@ -49,7 +49,7 @@ struct Known {
 }
 
 /// The text is not known as that yet.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 impl Known {
     fn text<'s>(&self, strings: &'s [u8]) -> &'s [u8] {
@@ -305,10 +305,12 @@ impl Builder {
         self.lists.truncate(mark.lists);
     }
 
-    /// Adds an entry of a piece; false, and nothing is added, if a term follows no grammar.
+    /// Adds an entry of a piece; false, and nothing is added, if a term follows no grammar. `known` has
+    /// for each of the piece's terms its place here, or [`NONE`].
     pub(super) fn add_plain<T: AsRef<str>>(
         &mut self,
         piece: &Scanned<T>,
+        known: &mut [u32],
         entry: &PlainEntry,
     ) -> bool {
         let text = piece.text.as_ref();
@@ -319,14 +321,20 @@ impl Builder {
         let name = self.name_by(part(place), *hash);
         record.name = name;
         let mut starts = [U32::new(0); 3];
-        for (start, terms) in starts.iter_mut().zip(&entry.terms) {
+        for (start, list) in starts.iter_mut().zip(&entry.lists) {
             *start = number(self.lists.len());
-            for Hashed { place, hash } in piece.terms.get(terms.clone()).unwrap_or_default() {
-                let Some(place) = self.term_by(part(place), *hash) else {
-                    self.go_back(&mark);
-                    return false;
-                };
-                self.lists.push(place);
+            let list = piece.lists.get(list.clone()).unwrap_or_default();
+            if !self.list(piece, known, list) {
+                self.go_back(&mark);
+                for list in &entry.lists {
+                    for term in piece.lists.get(list.clone()).unwrap_or_default() {
+                        let known = &mut known[*term as usize];
+                        if *known as usize >= mark.terms {
+                            *known = NONE;
+                        }
+                    }
+                }
+                return false;
             }
         }
         [record.depends, record.provides, record.install_if] = starts;
@@ -339,6 +347,24 @@ impl Builder {
         let details = piece.details.get(entry.details.clone());
         self.details.extend(details.unwrap_or_default());
         self.package(record, &entry.identity, entry.provider_priority);
+        true
+    }
+
+    /// Adds a list of a piece's terms; false if one follows no grammar.
+    fn list<T: AsRef<str>>(&mut self, piece: &Scanned<T>, known: &mut [u32], list: &[u32]) -> bool {
+        let text = piece.text.as_ref();
+        for term in list {
+            let known = &mut known[*term as usize];
+            if *known == NONE {
+                let Hashed { place, hash } = &piece.terms[*term as usize];
+                let Some(place) = self.term_by(text.get(place.clone()).unwrap_or_default(), *hash)
+                else {
+                    return false;
+                };
+                *known = place.get();
+            }
+            self.lists.push(U32::new(*known));
+        }
         true
     }
 
@@ -433,13 +459,10 @@ impl Builder {
         };
         self.packages.push(end);
         self.names.push(NameRecord::default());
-        let keys = keys(&sum(&self.strings));
-        let (slots, (providers, conditional)) = thread::scope(|scope| {
-            let slots = scope.spawn(|| self.slots(keys));
-            let tables = self.tables();
-            (slots.join(), tables)
-        });
-        let [name_slots, identity_slots] = slots.unwrap_or_else(|panic| resume_unwind(panic));
+        let ((providers, conditional), keys) =
+            beside(|| self.tables(), || keys(&sum(&self.strings)));
+        let (name_slots, identity_slots) =
+            beside(|| self.name_slots(keys), || self.identity_slots(keys));
         for (place, name) in self.names.iter_mut().enumerate() {
             name.providers = providers.start(place);
             name.conditional = conditional.start(place);
@@ -463,19 +486,21 @@ impl Builder {
         .checked()
     }
 
-    /// The hash tables of names and identities, once all are there, and one record more of each.
-    fn slots(&self, keys: [u64; 2]) -> [Vec<U32>; 2] {
+    /// The hash table of the names, once all are there and one record more.
+    fn name_slots(&self, keys: [u64; 2]) -> Vec<U32> {
         let names = self.names.split_last().map_or(&[][..], |(_, most)| most);
         let texts = names.iter().map(|name| text_of(&self.strings, &name.text));
+        slots(keys, names.len(), texts.enumerate())
+    }
+
+    /// The same of the identities.
+    fn identity_slots(&self, keys: [u64; 2]) -> Vec<U32> {
         let packages = self.packages.split_last();
         let packages = packages.map_or(&[][..], |(_, most)| most);
         let first = packages.iter().enumerate();
         let first = first.filter(|(_, record)| !record.is(PackageRecord::REPEATED));
         let identities = first.map(|(place, record)| (place, &record.identity[..SHORT_IDENTITY]));
-        [
-            slots(keys, names.len(), texts.enumerate()),
-            slots(keys, packages.len(), identities),
-        ]
+        slots(keys, packages.len(), identities)
     }
 
     /// The lists of the names: who has or provides each, and whose `install_if` speaks of it.
@@ -504,6 +529,18 @@ impl Builder {
         }
         (providers, conditional)
     }
+}
+
+/// Does both at once.
+fn beside<A: Send, B>(other: impl FnOnce() -> A + Send, this: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let this = this();
+        (
+            other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            this,
+        )
+    })
 }
 
 fn name_record(text: Extent) -> NameRecord {

@@ -5,6 +5,8 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::details::Texts;
 use crate::dependency::Identity;
@@ -16,8 +18,10 @@ const PLAIN: &[u8] = b"CPVASITULomtckDpi";
 pub(super) struct Scanned<T> {
     pub(super) text: T,
     pub(super) records: Vec<Record>,
-    /// The terms of its plain entries, in their order.
+    /// The terms of its plain entries, each once: most entries ask for what others ask for.
     pub(super) terms: Vec<Hashed>,
+    /// The lists of its plain entries one after the other: places among the terms.
+    pub(super) lists: Vec<u32>,
     /// What the solver does not look at of its plain entries.
     pub(super) details: Vec<u8>,
     /// How many lines it ends.
@@ -44,8 +48,8 @@ pub(super) struct PlainEntry {
     pub(super) size: u64,
     pub(super) installed_size: u64,
     pub(super) provider_priority: Option<u64>,
-    /// `depends`, `provides` and `install_if`.
-    pub(super) terms: [Range<usize>; 3],
+    /// `depends`, `provides` and `install_if`: parts of the piece's lists.
+    pub(super) lists: [Range<usize>; 3],
     pub(super) details: Range<usize>,
 }
 
@@ -63,13 +67,16 @@ pub(super) fn scan<T: AsRef<str>>(piece: T, state: &RandomState) -> Scanned<T> {
         text,
         state,
         records: Vec::with_capacity(text.len() / 400),
-        terms: Vec::with_capacity(text.len() / 64),
+        terms: Vec::with_capacity(text.len() / 128),
+        lists: Vec::with_capacity(text.len() / 64),
+        known: HashTable::with_capacity(text.len() / 128),
         details: Vec::with_capacity(text.len() / 2),
     };
     let lines = scanner.scan();
     let Scanner {
         records,
         terms,
+        lists,
         details,
         ..
     } = scanner;
@@ -77,6 +84,7 @@ pub(super) fn scan<T: AsRef<str>>(piece: T, state: &RandomState) -> Scanned<T> {
         text: piece,
         records,
         terms,
+        lists,
         details,
         lines,
     }
@@ -87,6 +95,9 @@ struct Scanner<'t> {
     state: &'t RandomState,
     records: Vec<Record>,
     terms: Vec<Hashed>,
+    lists: Vec<u32>,
+    /// Places among the terms, by their texts.
+    known: HashTable<u32>,
     details: Vec<u8>,
 }
 
@@ -164,19 +175,42 @@ impl<'t> Scanner<'t> {
             size,
             installed_size,
             provider_priority,
-            terms: [b'D', b'p', b'i'].map(|letter| self.terms(text(letter))),
+            lists: [b'D', b'p', b'i'].map(|letter| self.list(text(letter))),
             details: start..self.details.len(),
         })
     }
 
-    /// Hashes the terms of a list; where they are among all.
-    fn terms(&mut self, list: &'t str) -> Range<usize> {
-        let start = self.terms.len();
+    /// Where the terms of a list are among the lists.
+    fn list(&mut self, list: &'t str) -> Range<usize> {
+        let start = self.lists.len();
         for term in list.split_ascii_whitespace() {
-            let term = self.hashed(term);
-            self.terms.push(term);
+            let place = self.term(term);
+            self.lists.push(place);
         }
-        start..self.terms.len()
+        start..self.lists.len()
+    }
+
+    /// The place of a term, which is kept if it is new.
+    fn term(&mut self, term: &'t str) -> u32 {
+        let hashed = self.hashed(term);
+        let Scanner {
+            text, terms, known, ..
+        } = self;
+        let text_of = |place: &u32| {
+            let term = terms.get(*place as usize);
+            term.and_then(|term| text.get(term.place.clone()))
+        };
+        let hash_of = |place: &u32| terms.get(*place as usize).map_or(0, |term| term.hash);
+        match known.entry(hashed.hash, |place| text_of(place) == Some(term), hash_of) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(slot) => {
+                // A piece is far smaller than 4 GiB.
+                let place = terms.len() as u32;
+                slot.insert(place);
+                terms.push(hashed);
+                place
+            }
+        }
     }
 
     fn hashed(&self, text: &str) -> Hashed {

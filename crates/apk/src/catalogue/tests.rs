@@ -575,3 +575,15 @@ fn long_texts_are_read_in_pieces() {
     let before = long[..long.find("no field").unwrap()].matches('\n').count();
     assert_eq!(error.line, before + 1);
 }
+
+/// An entry with a term that follows no grammar is read again, and its terms come to lie elsewhere.
+#[test]
+fn terms_behind_an_odd_entry_are_those_of_their_texts() {
+    let identity = |number| Identity::from(base::Sha1::of(&[number]));
+    let text = format!(
+        "C:{}\nP:first\nV:1\nD:b=>1 b>=1 c d=one\n\nC:{}\nP:second\nV:1\nD:c e b=>1\np:c=1\n\n",
+        identity(1),
+        identity(2)
+    );
+    holds(&parse(&text).unwrap(), &Index::parse(&text).unwrap());
+}

@@ -4,7 +4,7 @@ use std::iter;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::build::Builder;
+use super::build::{Builder, NONE};
 use super::scan::{Scanned, scan};
 use crate::index::{Index, TextError};
 
@@ -101,9 +101,10 @@ fn add<T: AsRef<str>>(
     piece: &Scanned<T>,
     lines: usize,
 ) -> Result<(), TextError> {
+    let mut known = vec![NONE; piece.terms.len()];
     for record in &piece.records {
         let plain = record.plain.as_ref();
-        if plain.is_some_and(|entry| builder.add_plain(piece, entry)) {
+        if plain.is_some_and(|entry| builder.add_plain(piece, &mut known, entry)) {
             continue;
         }
         let text = piece.text.as_ref();
