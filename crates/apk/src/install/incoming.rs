@@ -1,6 +1,6 @@
 //! The record of a package while it is unpacked, in the order that apk lists directories in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ledger::PackageId;
 use super::place::split;
@@ -28,6 +28,8 @@ pub(super) struct Incoming {
     pub(super) label: String,
     directories: Vec<InstalledDirectory>,
     places: BTreeMap<String, usize>,
+    /// Files by their paths: which of their directory's they are.
+    files: HashMap<String, usize>,
     current: Option<usize>,
     unsorted: usize,
     /// Files that lie beside their place.
@@ -55,6 +57,7 @@ impl Incoming {
             id,
             name: name.to_owned(),
             label: format!("{name}-{version}"),
+            files: numbered(&directories),
             directories,
             places: BTreeMap::new(),
             current: None,
@@ -131,15 +134,19 @@ impl Incoming {
     /// Lists a file in its directory, or says anew what its owner and mode are.
     pub(super) fn file(&mut self, path: &str, permissions: Permissions) {
         let (directory, name) = split(path);
+        let known = self.files.get(path).copied();
         let files = &mut self.directory(directory).files;
-        match files.iter_mut().rev().find(|file| file.name == name) {
-            Some(file) => file.permissions = permissions,
-            None => files.push(InstalledFile {
-                name: name.to_owned(),
-                permissions,
-                checksum: None,
-            }),
+        if let Some(file) = known.and_then(|number| files.get_mut(number)) {
+            file.permissions = permissions;
+            return;
         }
+        let number = files.len();
+        files.push(InstalledFile {
+            name: name.to_owned(),
+            permissions,
+            checksum: None,
+        });
+        self.files.insert(path.to_owned(), number);
     }
 
     /// Whether the directory is touched for the first time.
@@ -187,6 +194,15 @@ impl Incoming {
             has_hard_links: self.has_hard_links,
         }
     }
+}
+
+/// Files by their paths, with their numbers in their directories; of several with one path, the last.
+fn numbered(directories: &[InstalledDirectory]) -> HashMap<String, usize> {
+    let files = directories.iter().flat_map(|directory| {
+        let files = directory.files.iter().enumerate();
+        files.map(|(number, file)| (join(&directory.path, &file.name), number))
+    });
+    files.collect()
 }
 
 /// A package that was unpacked and verified.
