@@ -88,14 +88,21 @@ impl Session<'_> {
     ) -> Result<Finished, Box<(Incoming, Stop)>> {
         self.beneath.forget();
         let Begun { package, data } = begun;
+        let installed = package.info().installed_size;
+        let mut unpacking = self
+            .voice
+            .unpacking(&incoming.label, package.size(), installed);
         let result = data.map_err(Stop::Package).and_then(|data| {
             package.visit_begun(data, &Limits::default(), |entry, content| {
-                self.entry(&mut incoming, entry, content)
+                self.entry(&mut incoming, entry, &mut unpacking.over(content))
             })
         });
         self.beneath.forget();
         match result {
-            Ok(manifest) => Ok(incoming.finish(&manifest)),
+            Ok(manifest) => {
+                unpacking.done();
+                Ok(incoming.finish(&manifest))
+            }
             Err(stop) => Err(Box::new((incoming, stop))),
         }
     }

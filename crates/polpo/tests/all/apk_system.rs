@@ -367,11 +367,18 @@ fn progress_within_a_large_package_is_told() {
     })
     .take(3 << 20)
     .collect();
-    let yard = Yard::new(&[package("large", "1-r0").node("opt/large", Node::file(noise))]);
+    let mut large = package("large", "1-r0");
+    large.info.installed_size = noise.len() as u64;
+    let yard = Yard::new(&[large.node("opt/large", Node::file(noise))]);
     let server = Server::of(yard.path("main"));
     let told = yard.path("told");
     for (repository, stage, words) in [
         (server.url(""), "download", "add large"),
+        (
+            yard.path("main").display().to_string(),
+            "install",
+            "fix --reinstall large",
+        ),
         (server.url(""), "fetch", "fetch large"),
         (
             yard.path("main").display().to_string(),

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use apk::dependency::Dependency;
 use apk::index::IndexEntry;
 use apk::install::{Arrival, CommitOptions, Statistics, Step, Sync, Transaction};
 use apk::query::compare_names;
 use apk::solver::{ChangeKind, Unsolvable};
-use base::{Event, Reporter};
+use base::{Event, Reporter, Unit};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
@@ -205,7 +206,7 @@ impl Context<'_> {
             let root = system.root.as_mut().ok_or_else(no_root)?;
             self.console.start_stage("install", || sizes(plan));
             let committed = root
-                .commit(&transaction, &Steps(&self.console))
+                .commit(&transaction, &Steps::of(&self.console))
                 .map_err(|error| Failure::failed("the system can't be changed", error))?;
             self.console.end_stage();
             self.keep_copies(system, plan);
@@ -558,14 +559,35 @@ fn arrival(system: &System, step: &PlannedStep) -> Result<Needed, Failure> {
 }
 
 /// Tells a stage of what a transaction comes to.
-struct Steps<'c, 'p>(&'c Console<'p>);
+struct Steps<'c, 'p> {
+    console: &'c Console<'p>,
+    /// The task that counts packages.
+    task: AtomicU64,
+}
+
+impl<'c, 'p> Steps<'c, 'p> {
+    fn of(console: &'c Console<'p>) -> Steps<'c, 'p> {
+        Steps {
+            console,
+            task: AtomicU64::new(0),
+        }
+    }
+}
 
 impl Reporter for Steps<'_, '_> {
     fn report(&self, event: Event<'_>) {
-        if matches!(event, Event::Advanced { .. }) {
-            self.0.advance_stage();
+        match event {
+            Event::Started {
+                task,
+                unit: Unit::Items,
+                ..
+            } => self.task.store(task, Ordering::Relaxed),
+            Event::Advanced { task, .. } if task == self.task.load(Ordering::Relaxed) => {
+                self.console.advance_stage();
+            }
+            _ => {}
         }
-        self.0.report(event);
+        self.console.report(event);
     }
 }
 
