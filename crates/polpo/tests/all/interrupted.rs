@@ -43,7 +43,7 @@ fn a_killed_build_is_finished_by_the_next() {
         .build(&store, &["baselayout", "hello"], &out)
         .run()
         .success();
-    for name in ["baselayout-1-r0", "hello-2.10-r0", "hello-doc-2.10-r0"] {
+    for name in ["baselayout-1-r1", "hello-2.10-r0", "hello-doc-2.10-r0"] {
         let file = format!("x86_64/{name}.apk");
         assert!(
             fs::read(out.join(&file)).unwrap() == fs::read(world().packages().join(&file)).unwrap(),

@@ -431,7 +431,7 @@ fn keys_in_tokens_sign() {
     );
     let index = bench.path("APKINDEX.tar.gz");
     let index = index.to_str().unwrap();
-    let package = world().packages().join("x86_64/baselayout-1-r0.apk");
+    let package = world().packages().join("x86_64/baselayout-1-r1.apk");
     let trusted = world().keys();
     let making = [
         "apk",
