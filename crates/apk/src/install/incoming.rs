@@ -1,6 +1,6 @@
 //! The record of a package while it is unpacked, in the order that apk lists directories in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::PackageId;
 use super::place::split;
@@ -29,7 +29,7 @@ pub(super) struct Incoming {
     directories: Vec<InstalledDirectory>,
     places: BTreeMap<String, usize>,
     /// Files by their paths: which of their directory's they are.
-    files: HashMap<String, usize>,
+    files: BTreeMap<String, usize>,
     current: Option<usize>,
     unsorted: usize,
     /// Files that lie beside their place.
@@ -197,7 +197,7 @@ impl Incoming {
 }
 
 /// Files by their paths, with their numbers in their directories; of several with one path, the last.
-fn numbered(directories: &[InstalledDirectory]) -> HashMap<String, usize> {
+fn numbered(directories: &[InstalledDirectory]) -> BTreeMap<String, usize> {
     let files = directories.iter().flat_map(|directory| {
         let files = directory.files.iter().enumerate();
         files.map(|(number, file)| (join(&directory.path, &file.name), number))
