@@ -119,6 +119,15 @@ pub fn pack_layout(layout: &Layout, to: &Path) -> Result<(), PackError> {
     pack.finish()
 }
 
+/// An entry of `manifest.json`: an image of an archive that `docker load` reads.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
 /// Writes images as `docker load` and `podman load` read them, each with its names.
 ///
 /// # Errors
@@ -128,13 +137,6 @@ pub fn pack_docker(
     images: &[(ResolvedImage, Vec<String>)],
     to: &Path,
 ) -> Result<(), PackError> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Entry {
-        config: String,
-        repo_tags: Vec<String>,
-        layers: Vec<String>,
-    }
     let mut entries = Vec::new();
     for (image, names) in images {
         let names = names.iter().map(|name| full_name(name));

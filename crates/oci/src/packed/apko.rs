@@ -3,24 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::{Pack, PackError, layer_name};
+use super::{Entry, Pack, PackError, layer_name};
 use crate::layout::REF_NAME;
 use crate::registry::Reference;
 use crate::{Descriptor, Index, Layout, Platform, ResolvedImage};
 
 /// Docker's registry, as the library has it that apko writes names with.
 const DOCKER: &str = "index.docker.io";
-
-/// An entry of `manifest.json`.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    config: String,
-    repo_tags: Vec<String>,
-    layers: Vec<String>,
-}
 
 /// Writes the image of the layout with that tag as one archive that `docker load` and `podman load`
 /// read: of each architecture an image that is named `reference` and `-ARCH` behind its tag. The
