@@ -107,10 +107,10 @@ fn one(call: &Call, progress: &Progress) -> ExitCode {
         }
         Call::Archive {
             layout,
-            name,
+            reference,
             output,
         } => {
-            let written = command::apko::archive(layout, name, output);
+            let written = command::apko::archive(layout, reference, output);
             if let Ok(names) = &written {
                 let message = format!("{}: {}", output.display(), names.join(", "));
                 progress.report(Event::Notice { message: &message });

@@ -10,13 +10,16 @@ use crate::output::failure::Failure;
 
 /// Writes the one image of a layout, for every architecture that it is made for, and gives the names that
 /// they have in the archive.
-pub(crate) fn archive(layout: &Path, name: &str, output: &Path) -> Result<Vec<String>, Failure> {
-    let reference = reference(name)?;
+pub(crate) fn archive(
+    layout: &Path,
+    reference: &Reference,
+    output: &Path,
+) -> Result<Vec<String>, Failure> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Failure::failed(format!("{} was not written", output.display()), error)
     };
     let layout = Layout::open(layout).map_err(|error| failed(error.into()))?;
-    pack_apko(&layout, None, &reference, output).map_err(|error| failed(error.into()))
+    pack_apko(&layout, None, reference, output).map_err(|error| failed(error.into()))
 }
 
 /// A name as docker completes it: nothing is sent by it.

@@ -28,7 +28,7 @@ fn command_lines_become_polpos() {
     insta::assert_snapshot!(text, @r#"
     $ apko build a.yaml hello:1 out.tar --arch x86_64,aarch64 -k k.pub -r ./packages -p curl,jq --annotations a:b
     polpo image build a.yaml hello:1 SCRATCH/layout --keyring-append=k.pub --repository-append=./packages --package-append=curl --package-append=jq --annotations=a:b --arch=x86_64,aarch64 --sbom-path=.
-    Archive { layout: "SCRATCH/layout", name: "hello:1", output: "out.tar" }
+    Archive { layout: "SCRATCH/layout", reference: Reference { repository: RepositoryName { registry: "docker.io", path: "library/hello" }, tag: Some("1"), digest: None }, output: "out.tar" }
 
     $ apko build a.yaml hello:1 /tmp --sbom=false --build-date 1970-01-02T00:00:00Z --vcs=false --cache-dir c --offline --lockfile a.lock.json
     polpo image build a.yaml hello:1 /tmp --store=c --offline --lockfile=a.lock.json --arch=all --source-date-epoch=86400

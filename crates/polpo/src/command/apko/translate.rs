@@ -38,11 +38,10 @@ pub(super) fn translate(given: &Given<'_>) -> Result<Calls, Failure> {
                     Vec::new(),
                 );
                 call.append(&mut line);
-                // A name that is none is told before anything is built.
-                reference(operand(1))?;
+                // A name that is none is told here, before anything is built.
                 archive = Some(Call::Archive {
                     layout: layout.into(),
-                    name: operand(1).to_owned(),
+                    reference: reference(operand(1))?,
                     output: output.into(),
                 });
                 vec![call]

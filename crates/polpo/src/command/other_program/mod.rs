@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
+use oci::registry::Reference;
 
 pub(in crate::command) use given::Given;
 pub(crate) use table::Program;
@@ -31,7 +32,7 @@ pub(crate) enum Call {
         /// The layout.
         layout: PathBuf,
         /// The image's name; the architecture follows its tag.
-        name: String,
+        reference: Reference,
         /// The archive.
         output: PathBuf,
     },
