@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use sha2::digest::common::hazmat::{SerializableState as _, SerializedState};
+
+use crate::Sha256Hasher;
 
 /// A SHA-256 digest: the address of a blob. Shown and serialised as `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,34 +128,6 @@ impl fmt::Debug for Sha1 {
     }
 }
 
-/// SHA-256 over bytes that come in pieces.
-#[derive(Clone, Default)]
-pub struct Sha256Hasher(sha2::Sha256);
-
-impl Sha256Hasher {
-    /// Takes the next piece.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// How far it is, in hexadecimal digits: what [`Sha256Hasher::resumed`] goes on from.
-    pub fn state(&self) -> String {
-        hex::encode(self.0.serialize())
-    }
-
-    /// Goes on from such a state. None for a text that is none.
-    pub fn resumed(state: &str) -> Option<Sha256Hasher> {
-        let bytes = hex::decode(state).ok()?;
-        let state = SerializedState::<sha2::Sha256>::try_from(&bytes[..]).ok()?;
-        sha2::Sha256::deserialize(&state).ok().map(Sha256Hasher)
-    }
-
-    /// The digest of all pieces.
-    pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
 /// Passes bytes on to `inner` and knows their digest and number.
 pub struct DigestWriter<W> {
     inner: W,
@@ -246,22 +219,6 @@ mod tests {
         assert_eq!(Digest::of(b"x").to_string().parse(), Ok(Digest::of(b"x")));
         assert!("sha256:12".parse::<Digest>().is_err());
         assert!(format!("sha512:{EMPTY}").parse::<Digest>().is_err());
-    }
-
-    #[test]
-    fn hashing_goes_on_where_it_was() {
-        let bytes: Vec<u8> = (0..1000u32).map(|number| (number * 7) as u8).collect();
-        for cut in [0, 1, 63, 64, 65, 999, 1000] {
-            let mut first = Sha256Hasher::default();
-            first.update(&bytes[..cut]);
-            let mut second = Sha256Hasher::resumed(&first.state()).unwrap();
-            second.update(&bytes[cut..]);
-            assert_eq!(second.finish(), Digest::of(&bytes));
-        }
-        let state = Sha256Hasher::default().state();
-        for wrong in ["", "00", "x", &state[2..], &format!("{state}00")] {
-            assert!(Sha256Hasher::resumed(wrong).is_none(), "{wrong}");
-        }
     }
 
     #[test]

@@ -2,16 +2,13 @@
 //! written only where somebody wants it, by the kernel alone.
 
 use archive::segment::{Splicer, Summary, end_blocks};
-use base::{Digest, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
+use super::hashing::Source;
 use super::lazy::{End, PackedFile, Table};
 use super::pieces::Piece;
 use super::{Compression, LayerError, Part};
-
-/// Bytes that are hashed at a time.
-const HASHED: usize = 256 << 10;
 
 /// A compressed run.
 pub(super) struct Compressed {
@@ -47,13 +44,6 @@ pub(super) struct Blob {
     pub(super) pieces: Vec<Piece>,
     /// What ends the tar, and what is said of the layer.
     pub(super) end: End,
-}
-
-/// What a blob's bytes are.
-pub(super) struct Hashed {
-    pub(super) digest: Digest,
-    /// The state of its hash after each part that was hashed.
-    pub(super) states: Vec<String>,
 }
 
 impl Blob {
@@ -100,29 +90,18 @@ impl Blob {
         self.pieces.iter().map(|piece| piece.size).sum()
     }
 
-    /// Hashes it, but for the first parts where the hash goes on from behind so many of them.
-    pub(super) fn hash(
-        &self,
-        store: &Store,
-        begun: Option<(usize, Sha256Hasher)>,
-    ) -> Result<Hashed, LayerError> {
+    /// What is hashed of it, behind so many of its parts; the hash's state is noted behind each of the others.
+    pub(super) fn sources(&self, done: usize) -> Vec<Source<'_>> {
         // The head stands before the parts, the tail behind them.
-        let (done, mut hasher) = match begun {
-            Some((parts, hasher)) => (1 + parts, hasher),
-            None => (0, Sha256Hasher::default()),
-        };
         let parts = 1..self.pieces.len().saturating_sub(1);
-        let mut states = Vec::new();
-        let mut buffer = vec![0; HASHED];
-        for (place, piece) in self.pieces.iter().enumerate().skip(done) {
-            piece.read(store, &mut buffer, |bytes| hasher.update(bytes))?;
+        let skipped = if done > 0 { 1 + done } else { 0 };
+        let mut sources = Vec::new();
+        for (place, piece) in self.pieces.iter().enumerate().skip(skipped) {
+            sources.push(Source::Piece(piece));
             if parts.contains(&place) {
-                states.push(hasher.state());
+                sources.push(Source::State);
             }
         }
-        Ok(Hashed {
-            digest: hasher.finish(),
-            states,
-        })
+        sources
     }
 }

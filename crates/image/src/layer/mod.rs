@@ -22,6 +22,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::sync::OnceLock;
 
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
@@ -37,8 +38,9 @@ use store::{MappedFile, Store, StoreError};
 use crate::filesystem::{Filesystem, Placed};
 use blob::{Blob, Compressed, Kept};
 pub use compression::Compression;
+use hashing::{Hashed, Stream};
 use pieces::{Piece, Place};
-use prefix::Prefixes;
+use prefix::{Known, Prefixes};
 use run::{Item, checked_header, content_of};
 use stored::DeflatedRun;
 pub(crate) use stored::StoredPackage;
@@ -126,6 +128,13 @@ pub enum LayerError {
     Json(#[from] serde_json::Error),
 }
 
+impl LayerError {
+    /// What stands behind an error of reading a layer's parts.
+    fn of_reading(error: io::Error) -> LayerError {
+        error.downcast().unwrap_or_else(LayerError::Io)
+    }
+}
+
 /// A run of a layer.
 struct Part<'a> {
     items: Vec<Item<'a>>,
@@ -141,6 +150,27 @@ enum Source<'a> {
         /// Where the layer has all of its files.
         whole: Option<&'a StoredPackage>,
     },
+}
+
+impl Part<'_> {
+    /// What is hashed of its content.
+    fn content(&self) -> hashing::Source<'_> {
+        match &self.source {
+            Source::Package {
+                whole: Some(package),
+                ..
+            } => hashing::Source::Package(package),
+            _ => hashing::Source::Items(&self.items),
+        }
+    }
+
+    /// About how many bytes that is.
+    fn length(&self) -> u64 {
+        match self.content() {
+            hashing::Source::Package(package) => package.run.length,
+            _ => self.items.iter().map(|item| item.header.kind.size()).sum(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -197,10 +227,11 @@ pub(crate) fn build(
         .iter()
         .map(|share| parts_of(filesystem, packages, share, &mut earlier))
         .collect::<Result<_, _>>()?;
-    layers
+    let drafted = layers
         .par_iter()
-        .map(|parts| assemble(target, compression, parts))
-        .collect()
+        .map(|parts| draft(target.store, compression, parts))
+        .collect::<Result<Vec<_>, _>>()?;
+    finish(target, compression, drafted)
 }
 
 fn parts_of<'a>(
@@ -328,13 +359,30 @@ fn package_part<'a>(
     }))
 }
 
-/// The layer of these parts: made before, or made now.
-fn assemble(
-    target: Target<'_>,
+/// A layer that was made before, or is made now.
+enum Drafted<'a> {
+    Known(Layer),
+    New(Draft<'a>),
+}
+
+/// A layer whose parts are compressed, and of which the hashes are missing.
+struct Draft<'a> {
+    parts: &'a [Part<'a>],
+    blob: Blob,
+    /// What names it, and the beginnings of it.
+    names: Option<(Digest, Prefixes)>,
+    /// How far it is hashed, if it begins as another.
+    known: Option<Known>,
+    contents: OnceLock<Hashed>,
+    hashed: OnceLock<(Digest, Vec<String>)>,
+}
+
+/// The layer of these parts: made before, or begun now.
+fn draft<'a>(
+    store: &Store,
     compression: Compression,
-    parts: &[Part<'_>],
-) -> Result<Layer, LayerError> {
-    let store = target.store;
+    parts: &'a [Part<'a>],
+) -> Result<Drafted<'a>, LayerError> {
     let keys: Vec<Digest> = parts
         .iter()
         .map(|part| match &part.source {
@@ -351,58 +399,135 @@ fn assemble(
     if let Some(layer) = store.record_get::<Layer>(LAYERS, &key)?
         && pieces::is_kept(store, &layer.digest)?
     {
-        return Ok(layer);
+        return Ok(Drafted::Known(layer));
     }
-    let layer = make(target, compression, parts, Some(prefixes))?;
-    store.record_put(LAYERS, &key, &layer)?;
-    Ok(layer)
+    let known = prefixes.longest_known(store)?;
+    let draft = Draft::new(store, compression, parts)?;
+    Ok(Drafted::New(Draft {
+        names: Some((key, prefixes)),
+        known,
+        ..draft
+    }))
 }
 
-fn make(
+impl<'a> Draft<'a> {
+    fn new(
+        store: &Store,
+        compression: Compression,
+        parts: &'a [Part<'a>],
+    ) -> Result<Draft<'a>, LayerError> {
+        let segments: Vec<Compressed> = parts
+            .par_iter()
+            .map(|part| segment(store, compression, part))
+            .collect::<Result<_, _>>()?;
+        Ok(Draft {
+            parts,
+            blob: Blob::new(store, compression, parts, segments)?,
+            names: None,
+            known: None,
+            contents: OnceLock::new(),
+            hashed: OnceLock::new(),
+        })
+    }
+
+    /// How many parts need not be hashed.
+    fn done(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| known.parts)
+    }
+
+    /// The contents as tar, without its end, and the blob.
+    fn streams(&self) -> [Stream<'_>; 2] {
+        let done = self.done();
+        let rest = self.parts.get(done..).unwrap_or_default();
+        let (mut sources, mut length) = (Vec::new(), 0);
+        for part in rest {
+            sources.push(part.content());
+            sources.push(hashing::Source::State);
+            length += part.length();
+        }
+        let (tar, blob) = match &self.known {
+            Some(known) => (known.tar.clone(), known.blob.clone()),
+            None => Default::default(),
+        };
+        let contents = Stream {
+            sources,
+            hasher: tar,
+            length,
+        };
+        let blob = Stream {
+            sources: self.blob.sources(done),
+            hasher: blob,
+            length: self.blob.size(),
+        };
+        [contents, blob]
+    }
+
+    /// Takes the hash of its blob, and puts that where it is wanted.
+    fn put(
+        &self,
+        target: Target<'_>,
+        compression: Compression,
+        (hasher, states): Hashed,
+    ) -> Result<(), LayerError> {
+        let digest = hasher.finish();
+        pieces::keep(target.store, &digest, &self.blob.pieces)?;
+        if let Some(layout) = target.layout {
+            let descriptor = Descriptor::new(compression.media_type(), digest, self.blob.size());
+            pieces::put(layout, &descriptor, target.store)?;
+        }
+        self.hashed.get_or_init(|| (digest, states));
+        Ok(())
+    }
+
+    fn finish(self, store: &Store, compression: Compression) -> Result<Layer, LayerError> {
+        let done = self.done();
+        let unhashed = || LayerError::Io(io::Error::other("a layer was not hashed"));
+        let (mut contents, tar_states) = self.contents.into_inner().ok_or_else(unhashed)?;
+        let (digest, blob_states) = self.hashed.into_inner().ok_or_else(unhashed)?;
+        contents.update(&self.blob.end.tar);
+        let layer = Layer {
+            digest,
+            size: self.blob.size(),
+            diff_id: contents.finish(),
+            media_type: compression.media_type().to_owned(),
+            annotations: self.blob.end.annotations,
+        };
+        if let Some((key, prefixes)) = self.names {
+            prefixes.remember(store, done, tar_states.into_iter().zip(blob_states))?;
+            store.record_put(LAYERS, &key, &layer)?;
+        }
+        Ok(layer)
+    }
+}
+
+/// Hashes layers that are begun, and puts each where it is wanted as soon as that can be done.
+fn finish(
     target: Target<'_>,
     compression: Compression,
-    parts: &[Part<'_>],
-    prefixes: Option<Prefixes>,
-) -> Result<Layer, LayerError> {
-    let store = target.store;
-    let known = match &prefixes {
-        Some(prefixes) => prefixes.longest_known(store)?,
-        None => None,
-    };
-    let (done, tar, begun) = match known {
-        Some(known) => (known.parts, known.tar, Some((known.parts, known.blob))),
-        None => Default::default(),
-    };
-    let segments: Vec<Compressed> = parts
-        .par_iter()
-        .map(|part| segment(store, compression, part))
-        .collect::<Result<_, _>>()?;
-    let blob = Blob::new(store, compression, parts, segments)?;
-    let media_type = compression.media_type().to_owned();
-    let put = || {
-        let hashed = blob.hash(store, begun)?;
-        pieces::keep(store, &hashed.digest, &blob.pieces)?;
-        if let Some(layout) = target.layout {
-            let descriptor = Descriptor::new(&media_type, hashed.digest, blob.size());
-            pieces::put(layout, &descriptor, store)?;
+    drafted: Vec<Drafted<'_>>,
+) -> Result<Vec<Layer>, LayerError> {
+    let drafts: Vec<&Draft<'_>> = drafted
+        .iter()
+        .filter_map(|drafted| match drafted {
+            Drafted::Known(_) => None,
+            Drafted::New(draft) => Some(draft),
+        })
+        .collect();
+    let streams = drafts.iter().flat_map(|draft| draft.streams()).collect();
+    hashing::hash(target.store, streams, |place, hashed| {
+        match (drafts.get(place / 2), place % 2) {
+            (Some(draft), 1) => draft.put(target, compression, hashed)?,
+            (Some(draft), _) => _ = draft.contents.get_or_init(|| hashed),
+            (None, _) => {}
         }
-        Ok::<_, LayerError>(hashed)
+        Ok(())
+    })?;
+    drop(drafts);
+    let finish = |drafted| match drafted {
+        Drafted::Known(layer) => Ok(layer),
+        Drafted::New(draft) => draft.finish(target.store, compression),
     };
-    let rest = parts.get(done..).unwrap_or_default();
-    // Two threads hash the contents, another the blob.
-    let (contents, hashed) = rayon::join(|| hashing::hash_contents(rest, tar), put);
-    let ((mut hasher, states), hashed) = (contents?, hashed?);
-    if let Some(prefixes) = prefixes {
-        prefixes.remember(store, done, states.into_iter().zip(hashed.states))?;
-    }
-    hasher.update(&blob.end.tar);
-    Ok(Layer {
-        digest: hashed.digest,
-        size: blob.size(),
-        diff_id: hasher.finish(),
-        media_type,
-        annotations: blob.end.annotations.clone(),
-    })
+    drafted.into_iter().map(finish).collect()
 }
 
 /// A part's compressed run: as a package has it, kept, or made now.
@@ -514,7 +639,7 @@ fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
     };
     let file = File::open(package.file())?;
     if file.metadata()?.len() != package.run.length {
-        return Err(shortened(&package.digest));
+        return Err(shortened(&package.digest).into());
     }
     let mut place = 0;
     while place < package.run.length {
@@ -526,11 +651,11 @@ fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
     Ok(())
 }
 
-fn shortened(what: &dyn std::fmt::Display) -> LayerError {
-    LayerError::Io(io::Error::new(
+fn shortened(what: &dyn std::fmt::Display) -> io::Error {
+    io::Error::new(
         io::ErrorKind::UnexpectedEof,
         format!("{what} is shorter than it was when it was kept"),
-    ))
+    )
 }
 
 /// Makes a layer of these entries in this order, each with its bytes if it has some.
@@ -542,15 +667,18 @@ pub(crate) fn write<'a>(
         header: header.clone(),
         content,
     });
-    let part = Part {
+    let parts = [Part {
         items: items.collect(),
         source: Source::Generated,
-    };
+    }];
     let target = Target {
         store,
         layout: None,
     };
-    make(target, Compression::Gzip, &[part], None)
+    let draft = Draft::new(store, Compression::Gzip, &parts)?;
+    let layers = finish(target, Compression::Gzip, vec![Drafted::New(draft)])?;
+    let unmade = || LayerError::Io(io::Error::other("a layer was not made"));
+    layers.into_iter().next().ok_or_else(unmade)
 }
 
 fn unreadable(header: &Header, source: io::Error) -> LayerError {

@@ -1,5 +1,6 @@
 //! Where a layer's bytes lie in the store, piece by piece: so it is kept, and not a second time as a whole.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use oci::{Descriptor, Layout};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 
+use super::hashing::Exactly;
 use super::{LayerError, shortened};
 
 /// The kind of the store's records of pieces, by the layer's digest.
@@ -32,6 +34,16 @@ pub(super) enum Place {
     Blob(Digest),
     /// A file, from the store's folder on.
     File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Here(_) => f.write_str("a part of a layer"),
+            Place::Blob(digest) => digest.fmt(f),
+            Place::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 impl Piece {
@@ -87,39 +99,19 @@ impl Piece {
         Ok(file)
     }
 
-    fn shortened(&self) -> LayerError {
-        match &self.place {
-            Place::Blob(digest) => shortened(digest),
-            Place::File(path) => shortened(&path.display()),
-            Place::Here(_) => shortened(&"a part of a layer"),
-        }
-    }
-
-    /// Gives all of it, through `buffer`.
-    pub(super) fn read(
-        &self,
+    /// All of it.
+    pub(super) fn reader<'p>(
+        &'p self,
         store: &Store,
-        buffer: &mut [u8],
-        mut take: impl FnMut(&[u8]),
-    ) -> Result<(), LayerError> {
-        if let Place::Here(bytes) = &self.place {
-            take(bytes);
-            return Ok(());
-        }
-        let mut bytes = self.open(store)?.take(self.size);
-        let mut read = 0;
-        while read < self.size {
-            match bytes.read(buffer) {
-                Ok(0) => return Err(self.shortened()),
-                Ok(count) => {
-                    take(&buffer[..count]);
-                    read += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    ) -> Result<Box<dyn Read + Send + 'p>, LayerError> {
+        Ok(match &self.place {
+            Place::Here(bytes) => Box::new(&bytes[..]),
+            _ => Box::new(Exactly {
+                bytes: self.open(store)?,
+                left: self.size,
+                what: &self.place,
+            }),
+        })
     }
 
     fn write(&self, store: &Store, file: &mut File) -> Result<(), LayerError> {
@@ -129,7 +121,7 @@ impl Piece {
         // The kernel copies, where the filesystem can by sharing the blocks.
         match io::copy(&mut self.open(store)?.take(self.size), file)? == self.size {
             true => Ok(()),
-            false => Err(self.shortened()),
+            false => Err(shortened(&self.place).into()),
         }
     }
 }

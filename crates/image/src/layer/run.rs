@@ -68,6 +68,83 @@ impl Item<'_> {
     }
 }
 
+/// Entries as tar, without its end.
+pub(super) struct ItemReader<'a> {
+    items: std::slice::Iter<'a, Item<'a>>,
+    /// What stands before a content, or behind it.
+    between: io::Cursor<Vec<u8>>,
+    content: Option<(&'a Item<'a>, Box<dyn Read + Send + 'a>, u64)>,
+}
+
+impl<'a> ItemReader<'a> {
+    pub(super) fn new(items: &'a [Item<'a>]) -> ItemReader<'a> {
+        ItemReader {
+            items: items.iter(),
+            between: io::Cursor::default(),
+            content: None,
+        }
+    }
+
+    /// Begins the next entry, if there is one.
+    fn next(&mut self) -> Result<bool, LayerError> {
+        let Some(item) = self.items.next() else {
+            return Ok(false);
+        };
+        self.between = io::Cursor::new(item.header_bytes()?);
+        if let Some(content) = item.content {
+            let reader = content.open();
+            let reader = reader.map_err(|source| unreadable(&item.header, source))?;
+            self.content = Some((item, reader, item.header.kind.size()));
+        }
+        Ok(true)
+    }
+
+    fn read_content(&mut self, buffer: &mut [u8]) -> Result<usize, LayerError> {
+        let Some((item, content, left)) = &mut self.content else {
+            return Ok(0);
+        };
+        let failed = |source| unreadable(&item.header, source);
+        let most = buffer
+            .len()
+            .min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let count = loop {
+            match content.read(&mut buffer[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(failed)?,
+            }
+        };
+        *left -= count as u64;
+        if *left == 0 {
+            if content.read(&mut [0]).map_err(failed)? > 0 {
+                return Err(failed(io::Error::other("it grew while it was read")));
+            }
+            self.between = io::Cursor::new(vec![0; item.padding()]);
+            self.content = None;
+        } else if count == 0 {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(count)
+    }
+}
+
+impl Read for ItemReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            let mut count = self.between.read(rest)?;
+            if count == 0 {
+                count = self.read_content(rest).map_err(io::Error::other)?;
+            }
+            if count == 0 && self.content.is_none() && !self.next().map_err(io::Error::other)? {
+                break;
+            }
+            filled += count;
+        }
+        Ok(filled)
+    }
+}
+
 /// The file that contents were read from last: the next is most often in the same.
 #[derive(Default)]
 pub(super) struct Opened(Option<(Arc<Path>, File)>);
@@ -126,4 +203,65 @@ pub(super) fn checked_header(entry: &Entry, mut header: Header) -> Header {
         header.checksum = Some(checksum);
     }
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use archive::tree::TreePath;
+
+    use super::*;
+
+    fn node(size: usize) -> Node {
+        Node::file((0..size).map(|at| (at * 7) as u8).collect::<Vec<u8>>())
+    }
+
+    fn item<'a>(path: &str, node: &'a Node) -> Item<'a> {
+        Item {
+            header: node.header(&TreePath::new(path).unwrap()),
+            content: content_of(node),
+        }
+    }
+
+    #[test]
+    fn entries_are_read_as_they_are_written() {
+        let nodes = [0, 1, 511, 512, 513, 70_000].map(node);
+        let long = "d/".repeat(80);
+        let mut items: Vec<Item<'_>> = nodes
+            .iter()
+            .zip(0..)
+            .map(|(node, number)| item(&format!("{long}{number}"), node))
+            .collect();
+        let directory = Node::directory();
+        items.insert(3, item("d", &directory));
+        let mut expected = Vec::new();
+        write(&items, &mut expected).unwrap();
+        for size in [1, 7, 512, 1 << 17] {
+            let mut reader = ItemReader::new(&items);
+            let (mut found, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                let count = reader.read(&mut buffer).unwrap();
+                if count == 0 {
+                    break;
+                }
+                found.extend_from_slice(&buffer[..count]);
+            }
+            assert!(found == expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_content_of_another_length_is_told() {
+        for (size, said) in [
+            (9, "can't read /x for a layer: it grew while it was read"),
+            (11, "can't read /x for a layer: unexpected end of file"),
+        ] {
+            let (ten, other) = (node(10), node(size));
+            let mut item = item("x", &other);
+            item.content = content_of(&ten);
+            let items = [item];
+            let read = ItemReader::new(&items).read_to_end(&mut Vec::new());
+            let error = LayerError::of_reading(read.unwrap_err());
+            assert_eq!(error.to_string(), said);
+        }
+    }
 }
