@@ -47,7 +47,9 @@ pub(crate) fn write(
     let below = plan.base.as_ref();
     let mut installed: Vec<InstalledPackage> =
         below.map(|base| base.packages.clone()).unwrap_or_default();
-    for (index, (package, planned)) in packages.iter().zip(&plan.packages).enumerate() {
+    let held = filesystem.held(packages.len());
+    let all = packages.iter().zip(&plan.packages).zip(held);
+    for (index, ((package, planned), held)) in all.enumerate() {
         // apk records owners as they are on disk, where names have the image's numbers.
         let mut manifest = package.stored.run.manifest.clone();
         for entry in &mut manifest.entries {
@@ -55,12 +57,14 @@ pub(crate) fn write(
         }
         let mut record = InstalledPackage::new(&package.package, &manifest);
         record.repository_tag.clone_from(&planned.tag);
-        record.retain_files(|path| {
-            TreePath::new(path)
-                .ok()
-                .and_then(|path| filesystem.entry(&path))
-                .is_some_and(|(_, placed)| placed.owner == Some(index))
-        });
+        if held.owned != package.stored.files() {
+            record.retain_files(|path| {
+                TreePath::new(path)
+                    .ok()
+                    .and_then(|path| filesystem.entry(&path))
+                    .is_some_and(|(_, placed)| placed.owner == Some(index))
+            });
+        }
         installed.push(record);
     }
     let mut world = plan.world.clone();

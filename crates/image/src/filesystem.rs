@@ -2,6 +2,7 @@
 //! image file changes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 
 use apk::dependency::Identity;
 use apk::package::PackageInfo;
@@ -120,6 +121,15 @@ pub(crate) struct Placed {
     checksum: Option<Identity>,
 }
 
+/// What is left of a package's entries that are no directories.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// How many are its own, changed or not.
+    pub(crate) owned: usize,
+    /// How many are exactly as it has them.
+    pub(crate) pristine: usize,
+}
+
 /// One entry of a package.
 #[derive(Clone, Debug)]
 pub(crate) struct PackageEntry {
@@ -204,49 +214,58 @@ impl Filesystem {
         &mut self,
         packages: &[PackageInfo],
         index: usize,
-        entries: Vec<PackageEntry>,
+        mut entries: Vec<PackageEntry>,
     ) -> Result<(), FilesystemError> {
         let title = |index: usize| {
             packages.get(index).map_or_else(String::new, |package| {
                 format!("{} {}", package.name, package.version)
             })
         };
-        let contents: BTreeMap<TreePath, PackageEntry> = entries
-            .into_iter()
-            .map(|entry| (entry.path.clone(), entry))
-            .collect();
+        // In their order; of entries at one path the last counts.
+        entries.reverse();
+        entries.sort_by(|first, second| first.path.cmp(&second.path));
+        entries.dedup_by(|second, first| second.path == first.path);
         let mut lost = Vec::new();
-        for (path, entry) in &contents {
+        for PackageEntry {
+            path,
+            node,
+            checksum,
+        } in entries
+        {
             let placed = Placed {
-                node: entry.node.clone(),
+                node,
                 owner: Some(index),
                 pristine: true,
                 below: false,
-                checksum: entry.checksum,
+                checksum,
             };
-            let Some(there) = self.entries.get(path) else {
-                self.entries.insert(path.clone(), placed);
-                continue;
+            let mut occupied = match self.entries.entry(path) {
+                MapEntry::Vacant(vacant) => {
+                    vacant.insert(placed);
+                    continue;
+                }
+                MapEntry::Occupied(occupied) => occupied,
             };
+            let there = occupied.get();
             let first = there.owner.unwrap_or(index);
-            match (there.node.is_directory(), entry.node.is_directory()) {
+            match (there.node.is_directory(), placed.node.is_directory()) {
                 // The first package's directory stays, with its mode, owner and time.
                 (true, true) => continue,
                 (false, false) if there.below => {
                     // What a base image has may be replaced: its packages are not known by file.
                     if !same_content(there, &placed) {
-                        self.entries.insert(path.clone(), placed);
+                        occupied.insert(placed);
                     }
                     continue;
                 }
                 (false, false) => {}
                 _ => {
                     return Err(FilesystemError::KindConflict {
-                        path: path.clone(),
+                        path: occupied.key().clone(),
                         first: title(first),
                         first_kind: kind(&there.node),
                         second: title(index),
-                        second_kind: kind(&entry.node),
+                        second_kind: kind(&placed.node),
                     });
                 }
             }
@@ -255,15 +274,18 @@ impl Filesystem {
                 _ => Winner::Neither,
             };
             match winner {
-                Winner::First => lost.push(path.clone()),
+                Winner::First => lost.push((occupied.key().clone(), placed.node)),
                 Winner::Second => {
-                    self.promote_links(path);
-                    self.entries.insert(path.clone(), placed);
+                    let path = occupied.key().clone();
+                    self.promote_links(&path);
+                    self.entries.insert(path, placed);
                 }
-                Winner::Neither if same_content(there, &placed) => lost.push(path.clone()),
+                Winner::Neither if same_content(there, &placed) => {
+                    lost.push((occupied.key().clone(), placed.node));
+                }
                 Winner::Neither => {
                     return Err(FilesystemError::FileConflict {
-                        path: path.clone(),
+                        path: occupied.key().clone(),
                         first: title(first),
                         second: title(index),
                     });
@@ -271,11 +293,8 @@ impl Filesystem {
             }
         }
         // A link to a file that another package keeps would be a link to that package's bytes.
-        for path in lost {
-            if let Some(entry) = contents.get(&path) {
-                let node = entry.node.clone();
-                self.relink(&path, index, &node);
-            }
+        for (path, node) in lost {
+            self.relink(&path, index, &node);
         }
         Ok(())
     }
@@ -323,6 +342,20 @@ impl Filesystem {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&TreePath, &mut Placed)> {
         self.entries.iter_mut()
+    }
+
+    /// How many entries that are no directories each of so many packages has.
+    pub(crate) fn held(&self, packages: usize) -> Vec<Held> {
+        let mut held = vec![Held::default(); packages];
+        for placed in self.entries.values() {
+            if let Some(held) = placed.owner.and_then(|owner| held.get_mut(owner))
+                && !placed.node.is_directory()
+            {
+                held.owned += 1;
+                held.pristine += usize::from(placed.pristine);
+            }
+        }
+        held
     }
 
     /// The entry at `path`, with the path as it is kept here.

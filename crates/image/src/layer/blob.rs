@@ -7,8 +7,9 @@ use store::Store;
 
 use super::hashing::Source;
 use super::lazy::{End, PackedFile, Table};
+use super::parts::Part;
 use super::pieces::Piece;
-use super::{Compression, LayerError, Part};
+use super::{Compression, LayerError};
 
 /// A compressed run.
 pub(super) struct Compressed {

@@ -10,38 +10,39 @@
 
 mod blob;
 mod compression;
+mod draft;
 mod hashing;
 mod lazy;
+mod parts;
 pub(crate) mod pieces;
 mod prefix;
 mod run;
 mod stored;
 mod tar_split;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::OnceLock;
 
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
 use archive::segment::{Deflater, Summary};
 use archive::tar::{Header, WriteError as TarError};
-use archive::tree::{Content, Node, NodeKind, TreePath};
+use archive::tree::Content;
 use base::{Digest, DigestWriter};
 use oci::{Descriptor, Layout, LayoutError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use store::{MappedFile, Store, StoreError};
 
-use crate::filesystem::{Filesystem, Placed};
-use blob::{Blob, Compressed, Kept};
+use crate::filesystem::Filesystem;
+use blob::{Compressed, Kept};
 pub use compression::Compression;
-use hashing::{Hashed, Stream};
+use draft::{Draft, Drafted, draft, finish};
+pub(crate) use parts::Share;
+use parts::{Cutter, Part, Source};
 use pieces::{Piece, Place};
-use prefix::{Known, Prefixes};
-use run::{Item, checked_header, content_of};
+use run::Item;
 use stored::DeflatedRun;
 pub(crate) use stored::StoredPackage;
 
@@ -135,73 +136,10 @@ impl LayerError {
     }
 }
 
-/// A run of a layer.
-struct Part<'a> {
-    items: Vec<Item<'a>>,
-    source: Source<'a>,
-}
-
-enum Source<'a> {
-    /// Made for this image: compressed with the layer.
-    Generated,
-    /// Files of a package: compressed once.
-    Package {
-        key: Digest,
-        /// Where the layer has all of its files.
-        whole: Option<&'a StoredPackage>,
-    },
-}
-
-impl Part<'_> {
-    /// What is hashed of its content.
-    fn content(&self) -> hashing::Source<'_> {
-        match &self.source {
-            Source::Package {
-                whole: Some(package),
-                ..
-            } => hashing::Source::Package(package),
-            _ => hashing::Source::Items(&self.items),
-        }
-    }
-
-    /// About how many bytes that is.
-    fn length(&self) -> u64 {
-        match self.content() {
-            hashing::Source::Package(package) => package.run.length,
-            _ => self.items.iter().map(|item| item.header.kind.size()).sum(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct RunKey<'a> {
-    format: &'static str,
-    package: Digest,
-    left_out: &'a BTreeSet<&'a str>,
-    /// Whether headers have apk's checksums.
-    checksums: bool,
-}
-
 #[derive(Serialize)]
 struct SegmentKey {
     compression: Compression,
     run: Digest,
-}
-
-#[derive(Serialize)]
-struct LayerKey {
-    format: &'static str,
-    compression: Compression,
-    parts: Vec<Digest>,
-}
-
-/// Which part of an image a layer is.
-pub(crate) struct Share<'a> {
-    /// The packages whose files it has, by their places.
-    pub(crate) members: &'a [usize],
-    /// Whether it also has everything that no package brings unchanged, and every directory that the
-    /// layers before don't have.
-    pub(crate) is_last: bool,
 }
 
 /// Where layers are put.
@@ -223,311 +161,16 @@ pub(crate) fn build(
 ) -> Result<Vec<Layer>, LayerError> {
     // The directories of the layers before.
     let mut earlier = BTreeSet::new();
+    let cutter = Cutter::new(filesystem, packages, compression);
     let layers: Vec<Vec<Part<'_>>> = shares
         .iter()
-        .map(|share| parts_of(filesystem, packages, share, &mut earlier))
+        .map(|share| cutter.parts_of(share, &mut earlier))
         .collect::<Result<_, _>>()?;
     let drafted = layers
         .par_iter()
         .map(|parts| draft(target.store, compression, parts))
         .collect::<Result<Vec<_>, _>>()?;
     finish(target, compression, drafted)
-}
-
-fn parts_of<'a>(
-    filesystem: &'a Filesystem,
-    packages: &'a [StoredPackage],
-    share: &Share<'_>,
-    earlier: &mut BTreeSet<TreePath>,
-) -> Result<Vec<Part<'a>>, LayerError> {
-    let last = share.is_last;
-    let mut members = share.members.to_vec();
-    members.sort_by_key(|member| {
-        Reverse(
-            packages
-                .get(*member)
-                .map_or(0, |package| package.run.length),
-        )
-    });
-    let mut directories: BTreeSet<TreePath> = BTreeSet::new();
-    let mut rest: Vec<(&TreePath, &Node)> = Vec::new();
-    for (path, placed) in filesystem.iter() {
-        if placed.below {
-            continue;
-        }
-        if placed.node.is_directory() {
-            if last && !earlier.contains(path) {
-                directories.insert(path.clone());
-            }
-            continue;
-        }
-        let here = match placed.owner {
-            Some(owner) if placed.pristine => members.contains(&owner),
-            _ => {
-                if last {
-                    rest.push((path, &placed.node));
-                }
-                last
-            }
-        };
-        if here {
-            let mut parent = path.parent();
-            while let Some(directory) = parent {
-                parent = directory.parent();
-                if !directories.insert(directory) {
-                    break;
-                }
-            }
-        }
-    }
-    let mut parts = vec![Part {
-        items: directories
-            .iter()
-            .filter_map(|path| Some(item(path, filesystem.node(path)?)))
-            .collect(),
-        source: Source::Generated,
-    }];
-    for member in members {
-        if let Some(package) = packages.get(member) {
-            parts.extend(package_part(filesystem, package, member)?);
-        }
-    }
-    let is_link = |node: &Node| matches!(node.kind, NodeKind::HardLink { .. });
-    rest.sort_by_key(|(_, node)| is_link(node));
-    parts.push(Part {
-        items: rest
-            .into_iter()
-            .map(|(path, node)| item(path, node))
-            .collect(),
-        source: Source::Generated,
-    });
-    earlier.extend(directories);
-    Ok(parts)
-}
-
-fn item<'a>(path: &TreePath, node: &'a Node) -> Item<'a> {
-    Item {
-        header: node.header(path),
-        content: content_of(node),
-    }
-}
-
-/// The files of a package as far as they are in the image unchanged.
-fn package_part<'a>(
-    filesystem: &'a Filesystem,
-    package: &'a StoredPackage,
-    member: usize,
-) -> Result<Option<Part<'a>>, LayerError> {
-    let is_kept = |placed: &Placed| placed.owner == Some(member) && placed.pristine;
-    let mut kept = Vec::new();
-    let mut left_out: BTreeSet<&str> = BTreeSet::new();
-    for entry in &package.run.manifest.entries {
-        if entry.is_directory() {
-            continue;
-        }
-        let placed = TreePath::new(&entry.path)
-            .ok()
-            .and_then(|path| filesystem.entry(&path));
-        match placed {
-            Some((path, placed)) if is_kept(placed) => kept.push((entry, path, &placed.node)),
-            _ => {
-                left_out.insert(&entry.path);
-            }
-        }
-    }
-    if kept.is_empty() {
-        return Ok(None);
-    }
-    let whole = left_out.is_empty().then_some(package);
-    let checksums = whole.is_some_and(|package| package.run.has_checksums());
-    let key = Digest::of(&serde_json::to_vec(&RunKey {
-        format: FORMAT,
-        package: package.digest,
-        left_out: &left_out,
-        checksums,
-    })?);
-    let items = kept.into_iter().map(|(entry, path, node)| {
-        let mut item = item(path, node);
-        if checksums {
-            item.header = checked_header(entry, item.header);
-        }
-        item
-    });
-    Ok(Some(Part {
-        items: items.collect(),
-        source: Source::Package { key, whole },
-    }))
-}
-
-/// A layer that was made before, or is made now.
-enum Drafted<'a> {
-    Known(Layer),
-    New(Draft<'a>),
-}
-
-/// A layer whose parts are compressed, and of which the hashes are missing.
-struct Draft<'a> {
-    parts: &'a [Part<'a>],
-    blob: Blob,
-    /// What names it, and the beginnings of it.
-    names: Option<(Digest, Prefixes)>,
-    /// How far it is hashed, if it begins as another.
-    known: Option<Known>,
-    contents: OnceLock<Hashed>,
-    hashed: OnceLock<(Digest, Vec<String>)>,
-}
-
-/// The layer of these parts: made before, or begun now.
-fn draft<'a>(
-    store: &Store,
-    compression: Compression,
-    parts: &'a [Part<'a>],
-) -> Result<Drafted<'a>, LayerError> {
-    let keys: Vec<Digest> = parts
-        .iter()
-        .map(|part| match &part.source {
-            Source::Generated => run::digest(&part.items),
-            Source::Package { key, .. } => Ok(*key),
-        })
-        .collect::<Result<_, _>>()?;
-    let prefixes = Prefixes::of(compression, &keys)?;
-    let key = Digest::of(&serde_json::to_vec(&LayerKey {
-        format: FORMAT,
-        compression,
-        parts: keys,
-    })?);
-    if let Some(layer) = store.record_get::<Layer>(LAYERS, &key)?
-        && pieces::is_kept(store, &layer.digest)?
-    {
-        return Ok(Drafted::Known(layer));
-    }
-    let known = prefixes.longest_known(store)?;
-    let draft = Draft::new(store, compression, parts)?;
-    Ok(Drafted::New(Draft {
-        names: Some((key, prefixes)),
-        known,
-        ..draft
-    }))
-}
-
-impl<'a> Draft<'a> {
-    fn new(
-        store: &Store,
-        compression: Compression,
-        parts: &'a [Part<'a>],
-    ) -> Result<Draft<'a>, LayerError> {
-        let segments: Vec<Compressed> = parts
-            .par_iter()
-            .map(|part| segment(store, compression, part))
-            .collect::<Result<_, _>>()?;
-        Ok(Draft {
-            parts,
-            blob: Blob::new(store, compression, parts, segments)?,
-            names: None,
-            known: None,
-            contents: OnceLock::new(),
-            hashed: OnceLock::new(),
-        })
-    }
-
-    /// How many parts need not be hashed.
-    fn done(&self) -> usize {
-        self.known.as_ref().map_or(0, |known| known.parts)
-    }
-
-    /// The contents as tar, without its end, and the blob.
-    fn streams(&self) -> [Stream<'_>; 2] {
-        let done = self.done();
-        let rest = self.parts.get(done..).unwrap_or_default();
-        let (mut sources, mut length) = (Vec::new(), 0);
-        for part in rest {
-            sources.push(part.content());
-            sources.push(hashing::Source::State);
-            length += part.length();
-        }
-        let (tar, blob) = match &self.known {
-            Some(known) => (known.tar.clone(), known.blob.clone()),
-            None => Default::default(),
-        };
-        let contents = Stream {
-            sources,
-            hasher: tar,
-            length,
-        };
-        let blob = Stream {
-            sources: self.blob.sources(done),
-            hasher: blob,
-            length: self.blob.size(),
-        };
-        [contents, blob]
-    }
-
-    /// Takes the hash of its blob, and puts that where it is wanted.
-    fn put(
-        &self,
-        target: Target<'_>,
-        compression: Compression,
-        (hasher, states): Hashed,
-    ) -> Result<(), LayerError> {
-        let digest = hasher.finish();
-        pieces::keep(target.store, &digest, &self.blob.pieces)?;
-        if let Some(layout) = target.layout {
-            let descriptor = Descriptor::new(compression.media_type(), digest, self.blob.size());
-            pieces::put(layout, &descriptor, target.store)?;
-        }
-        self.hashed.get_or_init(|| (digest, states));
-        Ok(())
-    }
-
-    fn finish(self, store: &Store, compression: Compression) -> Result<Layer, LayerError> {
-        let done = self.done();
-        let unhashed = || LayerError::Io(io::Error::other("a layer was not hashed"));
-        let (mut contents, tar_states) = self.contents.into_inner().ok_or_else(unhashed)?;
-        let (digest, blob_states) = self.hashed.into_inner().ok_or_else(unhashed)?;
-        contents.update(&self.blob.end.tar);
-        let layer = Layer {
-            digest,
-            size: self.blob.size(),
-            diff_id: contents.finish(),
-            media_type: compression.media_type().to_owned(),
-            annotations: self.blob.end.annotations,
-        };
-        if let Some((key, prefixes)) = self.names {
-            prefixes.remember(store, done, tar_states.into_iter().zip(blob_states))?;
-            store.record_put(LAYERS, &key, &layer)?;
-        }
-        Ok(layer)
-    }
-}
-
-/// Hashes layers that are begun, and puts each where it is wanted as soon as that can be done.
-fn finish(
-    target: Target<'_>,
-    compression: Compression,
-    drafted: Vec<Drafted<'_>>,
-) -> Result<Vec<Layer>, LayerError> {
-    let drafts: Vec<&Draft<'_>> = drafted
-        .iter()
-        .filter_map(|drafted| match drafted {
-            Drafted::Known(_) => None,
-            Drafted::New(draft) => Some(draft),
-        })
-        .collect();
-    let streams = drafts.iter().flat_map(|draft| draft.streams()).collect();
-    hashing::hash(target.store, streams, |place, hashed| {
-        match (drafts.get(place / 2), place % 2) {
-            (Some(draft), 1) => draft.put(target, compression, hashed)?,
-            (Some(draft), _) => _ = draft.contents.get_or_init(|| hashed),
-            (None, _) => {}
-        }
-        Ok(())
-    })?;
-    drop(drafts);
-    let finish = |drafted| match drafted {
-        Drafted::Known(layer) => Ok(layer),
-        Drafted::New(draft) => draft.finish(target.store, compression),
-    };
-    drafted.into_iter().map(finish).collect()
 }
 
 /// A part's compressed run: as a package has it, kept, or made now.
@@ -676,7 +319,11 @@ pub(crate) fn write<'a>(
         layout: None,
     };
     let draft = Draft::new(store, Compression::Gzip, &parts)?;
-    let layers = finish(target, Compression::Gzip, vec![Drafted::New(draft)])?;
+    let layers = finish(
+        target,
+        Compression::Gzip,
+        vec![Drafted::New(Box::new(draft))],
+    )?;
     let unmade = || LayerError::Io(io::Error::other("a layer was not made"));
     layers.into_iter().next().ok_or_else(unmade)
 }

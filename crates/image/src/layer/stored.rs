@@ -86,6 +86,12 @@ impl StoredPackage {
         })
     }
 
+    /// How many entries it has that are no directories.
+    pub(crate) fn files(&self) -> usize {
+        let entries = self.run.manifest.entries.iter();
+        entries.filter(|entry| !entry.is_directory()).count()
+    }
+
     /// The run's file.
     pub(super) fn file(&self) -> &Arc<Path> {
         &self.file
