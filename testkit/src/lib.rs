@@ -2,6 +2,7 @@
 //! registries, and servers that fail as they are told.
 
 mod corpus;
+mod docker;
 mod licence;
 #[cfg(feature = "object-store")]
 mod object_store;
@@ -14,6 +15,7 @@ mod sigstore;
 mod token;
 
 pub use corpus::corpus;
+pub use docker::Docker;
 pub use licence::ISC;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;

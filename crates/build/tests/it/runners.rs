@@ -1,7 +1,6 @@
 //! The same builds in other runners than bubblewrap: with the same result, and nothing left of them.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use polpo_build::executor::ExecuteError;
@@ -9,6 +8,7 @@ use polpo_build::guest::GuestMode;
 use polpo_build::plan::Network;
 use polpo_build::recipe::{Accounts, User};
 use polpo_build::sandbox::{Excess, RunnerKind, SandboxError};
+use testkit::Docker;
 
 use crate::steps::processes_with;
 use crate::support::{Bench, listing};
@@ -407,104 +407,25 @@ fn every_runner_dies_with_polpo() {
     }
 }
 
-/// A daemon of docker for these tests alone, with the programs that `scripts/install test` unpacks.
-struct Daemon {
-    child: std::process::Child,
-    folder: tempfile::TempDir,
-    path: std::ffi::OsString,
-}
-
-impl Daemon {
-    fn start() -> Daemon {
-        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/docker");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(
-            std::iter::once(programs.canonicalize().unwrap()).chain(std::env::split_paths(&path)),
-        );
-        let path = path.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        // It ends, and what it has started, with the thread that started it; what it mounts is seen
-        // by no other test.
-        let child = std::process::Command::new("unshare")
-            .args(["--mount", "--", "setpriv", "--pdeathsig", "TERM"])
-            .args(["dockerd", "--iptables=false"])
-            .args(["--ip6tables=false", "--bridge=none", "--storage-driver=vfs"])
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("run"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .arg("--host")
-            .arg(format!("unix://{}", at("socket").display()))
-            .env("PATH", &path)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(fs::File::create(at("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let daemon = Daemon {
-            child,
-            folder,
-            path,
-        };
-        let start = Instant::now();
-        while !daemon
-            .command("docker")
-            .arg("version")
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
-            let log = || fs::read_to_string(daemon.folder.path().join("log")).unwrap();
-            assert!(start.elapsed() < Duration::from_secs(60), "{}", log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        daemon
-    }
-
-    /// A program that speaks to this daemon.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
-        let mut command = std::process::Command::new(program);
-        let socket = self.folder.path().join("socket");
-        command
-            .env("PATH", &self.path)
-            .env("DOCKER_HOST", format!("unix://{}", socket.display()));
-        command
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let process = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn docker_does_what_the_others_do() {
     if !rustix::process::geteuid().is_root() {
         return; // its daemon wants root
     }
-    let daemon = Daemon::start();
-    let output = daemon
-        .command(std::env::current_exe().unwrap())
+    let docker = Docker::start();
+    let finished = docker
+        .program(std::env::current_exe().unwrap())
         .args(["every_runner", "--test-threads", "2"])
         .env(NAMED, "docker")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}");
+        .run()
+        .success();
     assert!(
-        text.contains("test runners::every_runner_gives_the_same_bytes ... ok"),
-        "{text}"
+        finished
+            .stdout
+            .contains("test runners::every_runner_gives_the_same_bytes ... ok"),
+        "{}",
+        finished.stdout
     );
-    let left = |arguments: &[&str]| {
-        let output = daemon.command("docker").args(arguments).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert_eq!(left(&["ps", "--all", "--quiet"]), "");
+    let left = docker.docker(&["ps", "--all", "--quiet"]).run().success();
+    assert_eq!(left.stdout, "");
 }
