@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use archive::Limits;
@@ -36,8 +37,9 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A repository with a program that runs and with every kind of file, one of which says `words`.
-fn repository(shelf: &Shelf, name: &str, words: &str) {
+/// A repository with a program that runs and with every kind of file, of which `changed` stand in for
+/// those of their names.
+fn repository(shelf: &Shelf, name: &str, changed: Vec<(&str, Node)>) {
     let busybox = fs::read("/bin/busybox").expect("a static busybox: scripts/install test");
     let program = Node::file(busybox).with_mode(0o755);
     let long = format!("usr/share/{}/{}", "folder".repeat(20), "name".repeat(30));
@@ -45,7 +47,7 @@ fn repository(shelf: &Shelf, name: &str, words: &str) {
         target: TreePath::new("usr/share/words").unwrap(),
     });
     let drop = Node::directory().with_mode(0o1777).with_owner(7, 8);
-    let files = vec![
+    let mut files = vec![
         ("etc/group", text("root:x:0:\n")),
         ("etc/passwd", text("root:x:0:0:root:/root:/bin/sh\n")),
         ("etc/secret", text("s").with_mode(0o600).with_owner(5, 6)),
@@ -58,11 +60,12 @@ fn repository(shelf: &Shelf, name: &str, words: &str) {
         // In two pieces, each of which is fetched alone.
         ("usr/share/large", Node::file(noise(5 << 20))),
         ("usr/share/link", Node::symlink("large")),
-        ("usr/share/words", text(words)),
+        ("usr/share/words", text("words")),
         ("usr/share/words.again", hard_link),
         (long.as_str(), text("long")),
         ("var/spool/drop", drop),
     ];
+    files.extend(changed);
     shelf.repository(
         name,
         vec![
@@ -145,6 +148,8 @@ impl Engine {
             .args(["--symlink", "usr/lib64", "/lib64"])
             .args(["--proc", "/proc", "--dev-bind", "/dev", "/dev"])
             .args(["--ro-bind", "/sys", "/sys"])
+            // crun refuses control groups of two versions beside each other, as they may be here.
+            .args(["--tmpfs", "/sys/fs/cgroup"])
             .args(["--tmpfs", "/run", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"])
             .arg("--bind")
             .args([self.folder.path(), self.folder.path()])
@@ -155,6 +160,30 @@ impl Engine {
         self.podman(&["--log-level=debug", "pull", "--tls-verify=false", name])
             .run()
             .success()
+    }
+
+    /// What a container of an image says.
+    fn run(&self, name: &str, words: &[&str]) -> String {
+        let options = match self.is_newer {
+            true => ["--runtime=crun", "run", "--cgroups=disabled"],
+            false => ["--runtime=runc", "run", "--cgroups=enabled"],
+        };
+        self.podman(&options)
+            .args(["--rm", "--network=none"])
+            .args(["--ulimit", "nofile=1024:1024"])
+            .args(["--ulimit", "nproc=1024:1024", name])
+            .args(words)
+            .run()
+            .success()
+            .stdout
+    }
+
+    /// The inode of the file at `path` in each layer of the storage that has it.
+    fn inodes(&self, path: &str) -> Vec<u64> {
+        let layers = fs::read_dir(self.path("root/overlay")).unwrap();
+        let files = layers.map(|layer| layer.unwrap().path().join("diff").join(path));
+        let found = files.filter_map(|file| fs::symlink_metadata(file).ok());
+        found.map(|file| file.ino()).collect()
     }
 
     /// The files of an image, as a container has them.
@@ -168,6 +197,7 @@ impl Engine {
             .arg(container)
             .run()
             .success();
+        self.podman(&["rm", container]).run().success();
         let tar = std::io::BufReader::new(fs::File::open(tar).unwrap());
         let mut reader = Reader::new(tar, Limits::default());
         let mut files = BTreeMap::new();
@@ -188,6 +218,20 @@ fn assert_same(found: &Files, expected: &Files) {
     for (path, file) in expected {
         assert_eq!(&found[path], file, "{path}");
     }
+}
+
+/// What podman 5 makes of a layer that it fetches by its table: no devices, and the times of files alone.
+fn by_table(mut files: Files) -> Files {
+    files.retain(|_, (header, _)| !matches!(header.kind, EntryKind::CharDevice { .. }));
+    for (header, _) in files.values_mut() {
+        if matches!(
+            header.kind,
+            EntryKind::Directory | EntryKind::Symlink { .. }
+        ) {
+            header.mtime = 0;
+        }
+    }
+    files
 }
 
 /// The bytes of blobs that were asked for by ranges, and how often a whole blob was.
@@ -213,7 +257,7 @@ fn asked(proxy: &FaultProxy) -> (u64, usize) {
 #[test]
 fn podman_pulls_layers_however_they_are_compressed_and_runs_them() {
     let shelf = Shelf::new();
-    repository(&shelf, "packages", "words");
+    repository(&shelf, "packages", vec![]);
     let registry = Registry::start();
     let engine = Engine::new("vfs", "");
     let mut plain = Files::new();
@@ -246,16 +290,9 @@ fn podman_pulls_layers_however_they_are_compressed_and_runs_them() {
         } else {
             assert_same(&files, &plain);
         }
-        let run = engine
-            .podman(&["--runtime", "runc", "run", "--rm", "--network=none"])
-            .args(["--ulimit", "nofile=1024:1024"])
-            .args(["--ulimit", "nproc=1024:1024", &name])
-            .args(["sha256sum", "/usr/share/large"])
-            .run()
-            .success();
         let digest = plain["usr/share/large"].1;
         assert_eq!(
-            run.stdout,
+            engine.run(&name, &["sha256sum", "/usr/share/large"]),
             format!("{}  /usr/share/large\n", digest.hex()),
             "{compression}"
         );
@@ -272,8 +309,12 @@ fn podman_pulls_layers_however_they_are_compressed_and_runs_them() {
 #[test]
 fn podman_fetches_the_files_that_it_lacks() {
     let shelf = Shelf::new();
-    repository(&shelf, "old", "words");
-    repository(&shelf, "new", "other words");
+    repository(&shelf, "old", vec![]);
+    repository(
+        &shelf,
+        "new",
+        vec![("usr/share/words", text("other words"))],
+    );
     let registry = Registry::start();
     let proxy = FaultProxy::before(registry.address());
     let engine = Engine::newer(BY_TABLE);
@@ -305,28 +346,75 @@ fn podman_fetches_the_files_that_it_lacks() {
     let pulled_plain = other.pull(&plain);
     // One configuration, so one diffID: podman computes it of what it fetched.
     assert_eq!(image, pulled_plain.stdout);
-    let mut expected = other.files(&plain);
-    // podman makes no devices of a layer that it fetches by its table, and sets the times of files alone.
-    expected.retain(|_, (header, _)| !matches!(header.kind, EntryKind::CharDevice { .. }));
-    let mut found = engine.files(&proxy.name(&path("new")));
-    for files in [&mut found, &mut expected] {
-        for (header, _) in files.values_mut() {
-            if matches!(
-                header.kind,
-                EntryKind::Directory | EntryKind::Symlink { .. }
-            ) {
-                header.mtime = 0;
-            }
-        }
+    assert_same(
+        &by_table(engine.files(&proxy.name(&path("new")))),
+        &by_table(other.files(&plain)),
+    );
+}
+
+/// podman 5, told to: a file that another layer has with the same owner, mode and attributes is that
+/// same file, and any other is not.
+#[test]
+fn podman_links_the_files_that_another_image_has() {
+    let shelf = Shelf::new();
+    repository(&shelf, "old", vec![]);
+    let changed = vec![
+        ("etc/secret", text("s").with_mode(0o640).with_owner(5, 6)),
+        ("usr/bin/su", text("#!su").with_mode(0o755)),
+        ("usr/share/words", text("other words")),
+    ];
+    repository(&shelf, "new", changed);
+    let registry = Registry::start();
+    let name = |tag: &str| registry.name(&format!("hello:{tag}"));
+    for (tag, repository, compression) in [
+        ("plain", "new", "gzip"),
+        ("old", "old", "zstd:chunked"),
+        ("new", "new", "zstd:chunked"),
+    ] {
+        publish(&shelf, repository, &name(tag), compression);
     }
-    assert_same(&found, &expected);
+    let other = Engine::newer("");
+    other.pull(&name("plain"));
+    let expected = by_table(other.files(&name("plain")));
+
+    for links in [true, false] {
+        let engine = Engine::newer(&format!("{BY_TABLE}, use_hard_links = \"{links}\""));
+        engine.pull(&name("old"));
+        let pulled = engine.pull(&name("new"));
+        assert!(pulled.stderr.contains("Retrieved partial blob"));
+        for (path, is_equal) in [
+            ("usr/bin/busybox", true),
+            ("usr/bin/ping", true),
+            ("usr/share/large", true),
+            ("etc/secret", false),
+            ("usr/bin/su", false),
+            ("usr/share/words", false),
+        ] {
+            let inodes = engine.inodes(path);
+            assert_eq!(inodes.len(), 2, "{path}");
+            let is_linked = inodes[0] == inodes[1];
+            assert_eq!(is_linked, links && is_equal, "{path} {links}");
+        }
+        assert_same(&by_table(engine.files(&name("new"))), &expected);
+        // They stay when the image goes that they were fetched with.
+        engine
+            .podman(&["image", "rm", &name("old")])
+            .run()
+            .success();
+        assert_eq!(engine.inodes("usr/share/large").len(), 1);
+        let digest = expected["usr/share/large"].1;
+        assert_eq!(
+            engine.run(&name("new"), &["sha256sum", "/usr/share/large"]),
+            format!("{}  /usr/share/large\n", digest.hex()),
+        );
+    }
 }
 
 /// podman 4 fetches eStargz by its table; later ones take it for gzip.
 #[test]
 fn podman_4_fetches_estargz_by_its_table() {
     let shelf = Shelf::new();
-    repository(&shelf, "packages", "words");
+    repository(&shelf, "packages", vec![]);
     let registry = Registry::start();
     let proxy = FaultProxy::before(registry.address());
     publish(&shelf, "packages", &registry.name("hello:v1"), "estargz");
