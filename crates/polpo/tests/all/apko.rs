@@ -5,9 +5,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use apk::package::PackageInfo;
+use archive::tree::Node;
 use base::Digest;
-use testkit::Program;
+use testkit::{Docker, Program};
 
+use crate::image_diff::{Shelf, info, text, tree};
+use crate::world::checkout;
 use crate::yard::json;
 
 /// A folder with `bin/apko`, and apko's test data as its tests see it.
@@ -242,6 +246,139 @@ fn an_archive_holds_the_images_of_all_architectures() {
     let refused = build("No Name", "none.tar", &[]).code(1);
     assert!(refused.stderr.contains("`No Name`"), "{}", refused.stderr);
     assert!(!scene.path("none.tar").exists());
+}
+
+/// docker checks the layers by the configuration's diffIDs when it loads them.
+#[test]
+fn docker_loads_the_archive_runs_its_image_and_gives_it_back() {
+    if !rustix::process::geteuid().is_root() {
+        return; // its daemon wants root
+    }
+    let (scene, shelf) = (Scene::new(), Shelf::new());
+    let mut packages = Vec::new();
+    for (arch, busybox) in [
+        ("x86_64", PathBuf::from("/bin/busybox")),
+        ("aarch64", checkout().join("target/foreign/busybox-aarch64")),
+    ] {
+        let busybox = fs::read(busybox).expect("a static busybox: scripts/install test");
+        let program = Node::file(busybox).with_mode(0o755);
+        let secret = text("secret").with_mode(0o600).with_owner(5, 6);
+        for (name, files) in [
+            ("busybox", vec![("usr/bin/busybox", program)]),
+            ("words", vec![("usr/share/words", text(arch))]),
+            ("secret", vec![("etc/secret", secret)]),
+        ] {
+            let info = PackageInfo {
+                arch: arch.to_owned(),
+                ..info(name, "1-r0", "MIT")
+            };
+            packages.push((info, tree(files)));
+        }
+    }
+    shelf.repository("packages", packages);
+    let image = format!(
+        "contents: {{repositories: [{}], keyring: [{}], packages: [busybox, secret, words]}}\n\
+         accounts: {{users: [{{username: web, uid: 1000}}], run-as: web}}\n\
+         entrypoint: {{command: /usr/bin/busybox}}\n\
+         environment: {{COLOUR: blue}}\n\
+         work-dir: /usr/share\n\
+         layering: {{strategy: package, budget: 10}}\n\
+         archs: [x86_64, aarch64]\n",
+        shelf.path("packages").display(),
+        shelf.path("keys/test.rsa.pub").display(),
+    );
+    fs::write(scene.path("image.yaml"), image).unwrap();
+    let build = |name: &str, archive: &str, options: &[&str]| {
+        scene
+            .apko(&["build", "image.yaml", name, archive, "--sbom=false"])
+            .args(options)
+            .run()
+            .success();
+    };
+    build("hello:v1", "all.tar", &[]);
+    let elsewhere = "registry.example:5000/team/hello";
+    build(elsewhere, "one.tar", &["--arch", "amd64"]);
+
+    let daemon = Docker::start();
+    let docker = |words: &[&str]| {
+        let program = daemon.docker(words).folder(&scene.path(""));
+        program.run().success().stdout
+    };
+    let images = || {
+        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+        let listed = docker(&["images", "--no-trunc", "--format", format]);
+        let lines = listed.lines().map(str::to_owned);
+        lines.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        docker(&["load", "--input", "all.tar"]),
+        "Loaded image: hello:v1-amd64\nLoaded image: hello:v1-arm64\n"
+    );
+    let listed = |archive: &str| {
+        let manifest = Program::new("tar").args(["-xOf", archive, "manifest.json"]);
+        json(&manifest.folder(&scene.path("")).run().success().stdout)
+    };
+    let id = |archive: &str, place: usize| {
+        let configuration = listed(archive)[place]["Config"].clone();
+        configuration.as_str().unwrap().to_owned()
+    };
+    let mut expected = BTreeSet::from([
+        format!("hello:v1-amd64 {}", id("all.tar", 0)),
+        format!("hello:v1-arm64 {}", id("all.tar", 1)),
+    ]);
+    assert_eq!(images(), expected);
+    for arch in ["amd64", "arm64"] {
+        let inspected = json(&docker(&["inspect", &format!("hello:v1-{arch}")]));
+        assert_eq!(inspected[0]["Architecture"], arch);
+        // One for each package, and one for what none of them brings.
+        let layers = inspected[0]["RootFS"]["Layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 4);
+    }
+
+    let run = |words: &[&str]| {
+        let options = ["run", "--rm", "--network=none", "hello:v1-amd64"];
+        docker(&[&options, words].concat())
+    };
+    let script = "id -u; pwd; echo $COLOUR; cat words; stat -c ' %a %u:%g' /etc/secret";
+    assert_eq!(
+        run(&["sh", "-c", script]),
+        "1000\n/usr/share\nblue\nx86_64 600 5:6\n"
+    );
+    // The other one's files: its program can't be run here.
+    let container = docker(&["create", "--network=none", "hello:v1-arm64"]);
+    let place = format!("{}:/usr/share/words", container.trim());
+    docker(&["cp", &place, "words"]);
+    assert_eq!(scene.read("words"), "aarch64");
+
+    // One architecture is named too.
+    docker(&["load", "--input", "one.tar"]);
+    expected.insert(format!("{elsewhere}:latest-amd64 {}", id("one.tar", 0)));
+    assert_eq!(images(), expected);
+
+    // polpo reads what the daemon has, also in an archive of its own, and brings it what it lacks.
+    let copy = |from: &str, to: &str| {
+        let program = daemon.program(env!("CARGO_BIN_EXE_polpo"));
+        let program = program.env("POLPO_STORE", scene.path("store"));
+        let program = program.args(["image", "copy", from, to]);
+        program.folder(&scene.path("")).run().success();
+    };
+    let both = ["hello:v1-amd64", "hello:v1-arm64"];
+    docker(&[&["save", "--output", "saved.tar"], &both[..]].concat());
+    for (place, name) in both.into_iter().enumerate() {
+        for from in ["docker:", "docker-archive:saved.tar:"] {
+            copy(&format!("{from}{name}"), "oci:back:v1");
+            let raw = Program::new("skopeo")
+                .args(["inspect", "--raw", "oci:back:v1"])
+                .folder(&scene.path(""))
+                .run()
+                .success();
+            let manifest = json(&raw.stdout);
+            assert_eq!(manifest["config"]["digest"], id("all.tar", place), "{from}");
+        }
+    }
+    copy("docker-archive:one.tar", "docker:hello:dev");
+    expected.insert(format!("hello:dev {}", id("one.tar", 0)));
+    assert_eq!(images(), expected);
 }
 
 /// OUTPUT that is a folder becomes a layout, of which every architecture is read by its tag.

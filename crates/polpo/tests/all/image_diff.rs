@@ -112,10 +112,10 @@ impl Shelf {
     }
 
     pub(crate) fn repository(&self, name: &str, packages: Vec<(PackageInfo, FileTree)>) {
-        let folder = self.path(name).join("x86_64");
-        fs::create_dir_all(&folder).unwrap();
-        let mut entries = Vec::new();
+        let mut indexes = BTreeMap::<PathBuf, Index>::new();
         for (info, tree) in packages {
+            let folder = self.path(name).join(&info.arch);
+            fs::create_dir_all(&folder).unwrap();
             let contents = PackageContents {
                 info,
                 scripts: BTreeMap::new(),
@@ -124,13 +124,12 @@ impl Shelf {
             };
             let file = folder.join(contents.info.file_name());
             let written = write(&file, &contents, Some(&SIGNER), EPOCH).unwrap();
-            entries.push(IndexEntry::written(&written));
+            let index = indexes.entry(folder.join("APKINDEX.tar.gz")).or_default();
+            index.merge([IndexEntry::written(&written)]);
         }
-        let mut index = Index::default();
-        index.merge(entries);
-        index
-            .write(&folder.join("APKINDEX.tar.gz"), [&*SIGNER], EPOCH)
-            .unwrap();
+        for (file, index) in indexes {
+            index.write(&file, [&*SIGNER], EPOCH).unwrap();
+        }
     }
 
     pub(crate) fn polpo(&self, words: &[&str]) -> Program {
