@@ -18,6 +18,7 @@ use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use super::bounds::{self, Usage};
+use super::control_group;
 use super::enter::INIT_FAILED;
 use super::identity::{Identities, OneIdentity};
 use super::launch::poll;
@@ -200,11 +201,20 @@ fn run(
     output: &mut impl Write,
 ) -> Result<Result<Report, Gone>, InitFailure> {
     let failed = |error: io::Error| InitFailure::new(Stage::Step, &error);
+    let refused_before = control_group::refused_processes();
     let mut step = Step::start(setup, identities, order).map_err(failed)?;
     let watched = step.watch(input, output, Path::new("/proc"));
     let Some(code) = watched.map_err(failed)? else {
         return Ok(Err(Gone));
     };
+    // A bomb may meet its container's limit, and be over, before it is counted.
+    if code != 0 && control_group::refused_processes() > refused_before {
+        let usage = Usage {
+            refused: true,
+            ..Usage::default()
+        };
+        Report::Usage(usage).write(output).map_err(failed)?;
+    }
     step.end_the_rest(output).map_err(failed)?;
     clear_shared_memory(Path::new(SHARED_MEMORY));
     match step.failure().map_err(failed)? {

@@ -249,7 +249,8 @@ impl Bounds {
 
     /// What is exceeded by processes that take this much, where the kernel does not see to it.
     pub(super) fn judge(&self, usage: Usage) -> Option<Excess> {
-        if !self.group.limits_processes() && usage.processes > self.processes() {
+        let too_many = usage.refused || usage.processes > self.processes();
+        if !self.group.limits_processes() && too_many {
             return Some(Excess::Processes(self.processes()));
         }
         let memory = self.limits.memory.filter(|_| !self.group.limits_memory());
@@ -289,6 +290,9 @@ pub(super) struct Usage {
     pub(super) processes: u64,
     /// Bytes of memory that belong to no file.
     pub(super) bytes: u64,
+    /// The kernel has refused a process.
+    #[serde(default)]
+    pub(super) refused: bool,
 }
 
 impl Usage {

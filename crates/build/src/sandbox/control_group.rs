@@ -202,6 +202,18 @@ impl Drop for ControlGroup {
     }
 }
 
+/// How many processes the groups that this process is in, made by whoever started it, have refused.
+pub(super) fn refused_processes() -> u64 {
+    let read = |name: &str| fs::read_to_string(Path::new("/proc/self").join(name));
+    let (Ok(own), Ok(mounts)) = (read("cgroup"), read("mountinfo")) else {
+        return 0;
+    };
+    own_groups(Controller::Processes, &own, &mounts)
+        .iter()
+        .map(|(_, folder)| counter(&folder.join("pids.events"), "max"))
+        .sum()
+}
+
 /// The value of `key` in a file of `KEY NUMBER` lines; 0 if there is none.
 fn counter(path: &Path, key: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -213,38 +225,47 @@ fn counter(path: &Path, key: &str) -> u64 {
 /// The folders in which a group for `controller` may be made, the best first. `own` is
 /// `/proc/self/cgroup`, `mounts` is `/proc/self/mountinfo`.
 fn places(controller: Controller, own: &str, mounts: &str) -> Vec<(Version, PathBuf)> {
+    let hands_down = |folder: &PathBuf| {
+        let handed = fs::read_to_string(folder.join("cgroup.subtree_control"));
+        handed.is_ok_and(|text| {
+            text.split_whitespace()
+                .any(|name| name == controller.name())
+        })
+    };
     let mut places = Vec::new();
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
+    for (version, own) in own_groups(controller, own, mounts) {
+        if version == Version::One {
+            places.push((version, own));
             continue;
-        };
-        if controllers.split(',').any(|name| name == controller.name())
-            && let Some(own) = mounted(mounts, "cgroup", Some(controller.name()), path)
-        {
-            places.push((Version::One, own));
-        } else if controllers.is_empty()
-            && let Some(own) = mounted(mounts, "cgroup2", None, path)
-        {
-            let above = own.parent().map(Path::to_path_buf);
-            let candidates = std::iter::once(own).chain(above);
-            places.extend(
-                candidates
-                    .filter(|folder| {
-                        fs::read_to_string(folder.join("cgroup.subtree_control")).is_ok_and(
-                            |text| {
-                                text.split_whitespace()
-                                    .any(|name| name == controller.name())
-                            },
-                        )
-                    })
-                    .map(|folder| (Version::Two, folder)),
-            );
         }
+        let above = own.parent().map(Path::to_path_buf);
+        let candidates = std::iter::once(own).chain(above);
+        places.extend(
+            candidates
+                .filter(hands_down)
+                .map(|folder| (version, folder)),
+        );
     }
     places
+}
+
+/// The groups that a process is in, as far as they may limit what `controller` does.
+fn own_groups(controller: Controller, own: &str, mounts: &str) -> Vec<(Version, PathBuf)> {
+    let groups = own.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let name = controller.name();
+        if controllers.split(',').any(|of| of == name)
+            && let Some(own) = mounted(mounts, "cgroup", Some(name), path)
+        {
+            return Some((Version::One, own));
+        }
+        let own = controllers
+            .is_empty()
+            .then(|| mounted(mounts, "cgroup2", None, path))?;
+        Some((Version::Two, own?))
+    });
+    groups.collect()
 }
 
 /// Where the group `path` of a hierarchy is found: the mount of that type, with that option.

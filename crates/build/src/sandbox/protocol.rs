@@ -230,6 +230,7 @@ mod tests {
             Report::Usage(Usage {
                 processes: 3,
                 bytes: 1 << 40,
+                refused: true,
             }),
             Report::Ended(-7),
         ];
