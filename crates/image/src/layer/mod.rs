@@ -22,7 +22,7 @@ mod tar_split;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 
 use archive::erofs::ErofsError;
 use archive::frames::Framer;
@@ -42,7 +42,7 @@ use draft::{Draft, Drafted, draft, finish};
 pub(crate) use parts::Share;
 use parts::{Cutter, Part, Source};
 use pieces::{Piece, Place};
-use run::Item;
+use run::{Item, ItemReader};
 use stored::DeflatedRun;
 pub(crate) use stored::StoredPackage;
 
@@ -278,7 +278,9 @@ fn write_run(part: &Part<'_>, mut out: impl Write) -> Result<(), LayerError> {
         ..
     } = &part.source
     else {
-        return run::write(&part.items, out);
+        let mut items = BufReader::with_capacity(1 << 17, ItemReader::new(&part.items));
+        io::copy(&mut items, &mut out).map_err(LayerError::of_reading)?;
+        return Ok(());
     };
     let file = File::open(package.file())?;
     if file.metadata()?.len() != package.run.length {

@@ -1,7 +1,7 @@
 //! Runs of entries: what a layer is stitched from.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use apk::dependency::Identity;
 use apk::package::Entry;
 use archive::tar::{Header, Writer};
 use archive::tree::{Content, Node, NodeKind};
-use base::{Digest, DigestWriter};
+use base::Digest;
 
 use super::{LayerError, unreadable, unwritable};
 
@@ -171,30 +171,10 @@ pub(super) fn content_of(node: &Node) -> Option<&Content> {
     }
 }
 
-/// Writes entries as tar, without its end.
-pub(super) fn write(items: &[Item<'_>], out: impl Write) -> Result<(), LayerError> {
-    let mut writer = Writer::new(out);
-    let mut opened = Opened::default();
-    for item in items {
-        let appended = match item.content {
-            Some(content) => {
-                let content = opened
-                    .open(content)
-                    .map_err(|source| unreadable(&item.header, source))?;
-                writer.append(&item.header, content)
-            }
-            None => writer.append(&item.header, io::empty()),
-        };
-        appended.map_err(|source| unwritable(&item.header, source))?;
-    }
-    Ok(())
-}
-
 /// SHA-256 of entries as tar.
 pub(super) fn digest(items: &[Item<'_>]) -> Result<Digest, LayerError> {
-    let mut out = DigestWriter::new(io::sink());
-    write(items, &mut out)?;
-    Ok(out.finish().1)
+    let digested = Digest::of_all(ItemReader::new(items));
+    Ok(digested.map_err(LayerError::of_reading)?.0)
 }
 
 /// The header of an entry of a package as packages of polpo's own have it: with its checksum.
@@ -233,8 +213,15 @@ mod tests {
             .collect();
         let directory = Node::directory();
         items.insert(3, item("d", &directory));
-        let mut expected = Vec::new();
-        write(&items, &mut expected).unwrap();
+        let mut writer = Writer::new(Vec::new());
+        for item in &items {
+            let content = item
+                .content
+                .map_or(Vec::new(), |content| content.read().unwrap());
+            writer.append(&item.header, &content[..]).unwrap();
+        }
+        let expected = writer.into_inner();
+        assert_eq!(digest(&items).unwrap(), Digest::of(&expected));
         for size in [1, 7, 512, 1 << 17] {
             let mut reader = ItemReader::new(&items);
             let (mut found, mut buffer) = (Vec::new(), vec![0; size]);
