@@ -6,9 +6,9 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use base::Digest;
-use oci::{Descriptor, Layout};
+use oci::{Descriptor, Layout, LayoutError};
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::{Store, StoreError, WriteError};
 
 use super::hashing::Exactly;
 use super::{LayerError, shortened};
@@ -161,8 +161,20 @@ pub(crate) fn put(
     }
     layout.put_remembered(descriptor, store, |file| {
         let pieces = kept(store, digest)?.ok_or(StoreError::Missing(*digest))?;
-        write(store, &pieces, file)
+        write(store, &pieces, file).map_err(|error| match error {
+            // No file that is read fills a disk up.
+            LayerError::Io(source) if is_full(&source) => {
+                let path = layout.blob_path(digest);
+                LayoutError::from(WriteError::at("write", &path)(source)).into()
+            }
+            other => other,
+        })
     })
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
 }
 
 /// The file of a layer that is kept, as a whole from now on.
