@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use apk::adb::schema::{INDEX_FILE, INSTALLED_FILE, PACKAGE_FILE};
@@ -22,6 +23,7 @@ use archive::tree::{FileTree, Node, NodeKind, TarOptions, TreePath};
 use base::Epoch;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::write::DeflateEncoder;
 use store::Store;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -34,6 +36,21 @@ impl Seeds {
         fs::create_dir_all(&folder)?;
         Ok(fs::write(folder.join(name), bytes)?)
     }
+}
+
+/// Four steps, then a deflate stream of words and numbers, of more blocks than one.
+fn stream(level: u32) -> Outcome<Vec<u8>> {
+    let lines = (0..9_000u32).map(|number| format!("{} of {number}\n", number * number % 977));
+    let content: String = lines.collect();
+    let steps = [(0x0d, 700u16), (0x00, 0), (0x4e, 60_000), (0x01, 512)];
+    let mut bytes = vec![steps.len() as u8];
+    for (kind, size) in steps {
+        bytes.push(kind);
+        bytes.extend(size.to_le_bytes());
+    }
+    let mut encoder = DeflateEncoder::new(bytes, flate2::Compression::new(level));
+    encoder.write_all(content.as_bytes())?;
+    Ok(encoder.finish()?)
 }
 
 struct Nobody;
@@ -234,6 +251,9 @@ fn main() -> Outcome<()> {
         let text = fs::read(path)?;
         seeds.add("recipe", &name, &text)?;
         seeds.add("recipe_layout", &name, &text)?;
+    }
+    for level in [0, 1, 6, 9] {
+        seeds.add("recode", &format!("level-{level}"), stream(level)?)?;
     }
     for (name, records) in JOURNALS {
         seeds.add("journal", name, records)?;

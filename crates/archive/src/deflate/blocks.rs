@@ -158,6 +158,44 @@ impl Blocks {
         }
     }
 
+    /// Copies a block, `count` bits of `bytes` behind the first `from`; it isn't the last one here.
+    pub(crate) fn copy(&mut self, bytes: &[u8], from: usize, count: usize) {
+        const AT_ONCE: usize = u32::BITS as usize;
+        self.write(count as u64, |out| {
+            // The first bit says whether it is the last.
+            out.put((0, 1));
+            let mut done = 1;
+            while done < count {
+                let here = from + done;
+                let some = AT_ONCE.min(count - done);
+                let value = (u64::from_le_bytes(bytes_at(bytes, here / 8)) >> (here % 8)) as u32;
+                let unused = (AT_ONCE - some) as u32;
+                out.put((value << unused >> unused, some as u32));
+                out.write_out();
+                done += some;
+            }
+        });
+    }
+
+    /// Has so many bits written.
+    #[inline(always)]
+    fn write(&mut self, bits: u64, write: impl FnOnce(&mut Out<'_>)) {
+        let length = self.bytes.len();
+        // The last bytes are written eight at a time.
+        self.bytes.resize(length + (bits / 8) as usize + 24, 0);
+        let mut out = Out {
+            bytes: &mut self.bytes,
+            place: length,
+            bits: self.bits,
+            count: self.count,
+        };
+        out.write_out();
+        write(&mut out);
+        let place = out.place;
+        (self.bits, self.count) = (out.bits, out.count);
+        self.bytes.truncate(place);
+    }
+
     /// Writes bytes as they are.
     pub(crate) fn store(&mut self, bytes: &[u8]) {
         for block in bytes.chunks(LONGEST_STORED) {
@@ -201,66 +239,58 @@ impl Blocks {
         codes: &Codes,
         coded: u64,
     ) {
-        let length = self.bytes.len();
-        // What is written is known to the bit; the last bytes are written eight at a time.
-        self.bytes.resize(length + (coded / 8) as usize + 24, 0);
-        let mut out = Out {
-            bytes: &mut self.bytes,
-            place: length,
-            bits: self.bits,
-            count: self.count,
-        };
-        out.write_out();
-        let mut place = 0;
-        for sequence in sequences {
-            let mut left = sequence.literals as usize;
-            while left > 4 {
-                out.put_four(codes, four(text, place));
-                place += 4;
-                left -= 4;
+        self.write(coded, |out| {
+            let mut place = 0;
+            for sequence in sequences {
+                let mut left = sequence.literals as usize;
+                while left > 4 {
+                    out.put_four(codes, bytes_at(text, place));
+                    place += 4;
+                    left -= 4;
+                }
+                // At most four: how many can't be foretold, so that each is masked instead of left out.
+                for (number, byte) in bytes_at::<4>(text, place).iter().enumerate() {
+                    let (bits, count) = codes.plain[usize::from(*byte)];
+                    let mask = u32::from(number < left).wrapping_neg();
+                    out.put((bits & mask, count & mask));
+                }
+                out.write_out();
+                place += left;
+                if WHOLE {
+                    place += usize::from(sequence.length);
+                }
+                // At most 14 + 5 + 15 + 13 bits, and fewer than eight wait.
+                out.put(codes.matching[usize::from(sequence.length)]);
+                let (code, extra, value) = distance_code(sequence.distance);
+                let (bits, count) = codes.distances[code];
+                out.put((bits | u32::from(value) << count, count + u32::from(extra)));
+                out.write_out();
             }
-            // At most four: how many can't be foretold, so that each is masked instead of left out.
-            for (number, byte) in four(text, place).iter().enumerate() {
-                let (bits, count) = codes.plain[usize::from(*byte)];
-                let mask = u32::from(number < left).wrapping_neg();
-                out.put((bits & mask, count & mask));
+            let mut fours = text.get(place..).unwrap_or_default().chunks_exact(4);
+            for bytes in &mut fours {
+                out.put_four(codes, bytes_at(bytes, 0));
+            }
+            for byte in fours.remainder() {
+                out.put(codes.plain[usize::from(*byte)]);
             }
             out.write_out();
-            place += left;
-            if WHOLE {
-                place += usize::from(sequence.length);
-            }
-            // At most 14 + 5 + 15 + 13 bits, and fewer than eight wait.
-            out.put(codes.matching[usize::from(sequence.length)]);
-            let (code, extra, value) = distance_code(sequence.distance);
-            let (bits, count) = codes.distances[code];
-            out.put((bits | u32::from(value) << count, count + u32::from(extra)));
+            out.put(codes.plain[256]);
             out.write_out();
-        }
-        let mut fours = text.get(place..).unwrap_or_default().chunks_exact(4);
-        for bytes in &mut fours {
-            out.put_four(codes, four(bytes, 0));
-        }
-        for byte in fours.remainder() {
-            out.put(codes.plain[usize::from(*byte)]);
-        }
-        out.write_out();
-        out.put(codes.plain[256]);
-        out.write_out();
-        let place = out.place;
-        (self.bits, self.count) = (out.bits, out.count);
-        self.bytes.truncate(place);
+        });
     }
 }
 
-/// Four bytes, with zeros behind the end.
+/// So many bytes from there on, with zeros behind the end.
 #[inline(always)]
-fn four(text: &[u8], place: usize) -> [u8; 4] {
+fn bytes_at<const COUNT: usize>(text: &[u8], place: usize) -> [u8; COUNT] {
     let rest = text.get(place..).unwrap_or_default();
     rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut four = [0; 4];
-        four.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        four
+        let mut bytes = [0; COUNT];
+        bytes
+            .iter_mut()
+            .zip(rest)
+            .for_each(|(to, from)| *to = *from);
+        bytes
     })
 }
 

@@ -8,14 +8,18 @@ use crate::deflate::huffman::{
 };
 use crate::deflate::{Sequence, WINDOW};
 
-/// Output that is made at a time.
-const CHUNK: usize = 192 << 10;
+/// Output after which a chunk ends with the block that is being read.
+const CHUNK: usize = 128 << 10;
+/// Output after which it ends within a block.
+const LARGEST_CHUNK: usize = 1 << 20;
 
 /// Sequences of one chunk: each byte has one at most, and blocks that hold none are few.
-const MAXIMUM_SEQUENCES: usize = 2 * CHUNK;
+const MAXIMUM_SEQUENCES: usize = 2 * LARGEST_CHUNK;
 /// What may be written behind a chunk: a match, in pieces of sixteen bytes.
 const SLACK: usize = 258 + 32;
-const INPUT: usize = 64 << 10;
+const INPUT: usize = 256 << 10;
+/// Input of the present block that is kept while it is read.
+const LONGEST_KEPT: usize = INPUT / 2;
 /// Input that a table of codes, or a match with literals before it, is surely read from.
 const AHEAD: usize = 512;
 
@@ -38,16 +42,54 @@ pub(super) struct Decoder<R> {
     filled: usize,
     /// Where the present chunk begins.
     begin: usize,
+    /// Bytes of content before it.
+    before: u64,
     state: State,
     is_last: bool,
     literals: Vec<u32>,
     distances: Vec<u32>,
-    /// Of the present chunk.
-    pub(super) sequences: Vec<Sequence>,
+    /// Where the present block begins in the input, if all of it is still there.
+    block: Option<Mark>,
+    /// What the present chunk was made of.
+    pub(super) made: Made,
     /// Bytes that stored blocks held.
     pub(super) stored: u64,
     /// Bytes of input that were read.
     pub(super) read: u64,
+}
+
+/// What content was made of.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) sequences: Vec<Sequence>,
+    /// Blocks of codes that lie in it whole, in their order.
+    pub(super) blocks: Vec<Block>,
+    /// The bits of these blocks.
+    pub(super) bits: Vec<u8>,
+}
+
+/// A whole block.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    /// Its sequences.
+    pub(super) first: usize,
+    pub(super) end: usize,
+    /// Where it begins in the content, and how much of that it is.
+    pub(super) start: u64,
+    pub(super) length: u64,
+    /// Where its bits begin, and how many they are.
+    pub(super) bit: usize,
+    pub(super) bits: usize,
+}
+
+/// Where a block begins.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Bits of the buffer before it.
+    bit: usize,
+    /// Bytes of the output before it.
+    output: usize,
+    sequence: usize,
 }
 
 enum State {
@@ -71,14 +113,16 @@ impl<R: Read> Decoder<R> {
             at_end: false,
             bits: 0,
             count: 0,
-            output: vec![0; WINDOW + CHUNK + SLACK].into(),
+            output: vec![0; WINDOW + LARGEST_CHUNK + SLACK].into(),
             filled: 0,
             begin: 0,
+            before: 0,
             state: State::Header,
             is_last: false,
             literals: Vec::new(),
             distances: Vec::new(),
-            sequences: Vec::new(),
+            block: None,
+            made: Made::default(),
             stored: 0,
             read: 0,
         }
@@ -91,15 +135,23 @@ impl<R: Read> Decoder<R> {
 
     /// Makes the next chunk; at the end of the stream it is empty.
     pub(super) fn advance(&mut self) -> io::Result<()> {
+        self.before += (self.filled - self.begin) as u64;
         let kept = self.filled.min(WINDOW);
         self.output.copy_within(self.filled - kept..self.filled, 0);
         (self.begin, self.filled) = (kept, kept);
-        self.sequences.clear();
-        let full = kept + CHUNK;
+        self.made.sequences.clear();
+        self.made.blocks.clear();
+        self.made.bits.clear();
+        // What is left of a block that the last chunk ended in.
+        self.block = None;
+        let full = kept + LARGEST_CHUNK;
         while self.filled < full {
             // Blocks may be empty, and any number of them comes to nothing.
-            if self.sequences.len() > MAXIMUM_SEQUENCES {
+            if self.made.sequences.len() > MAXIMUM_SEQUENCES {
                 return Err(io::Error::other("the stream has too many empty blocks"));
+            }
+            if self.filled >= kept + CHUNK && !matches!(self.state, State::Codes) {
+                break;
             }
             match self.state {
                 State::Header => self.block()?,
@@ -138,7 +190,14 @@ impl<R: Read> Decoder<R> {
             return Ok(());
         }
         // Up to eight bytes before may have to be given back.
-        let kept = self.start.saturating_sub(8);
+        let mut kept = self.start.saturating_sub(8);
+        match &mut self.block {
+            Some(Mark { bit, .. }) if self.end - *bit / 8 <= LONGEST_KEPT => {
+                kept = kept.min(*bit / 8);
+                *bit -= 8 * kept;
+            }
+            block => *block = None,
+        }
         self.buffer.copy_within(kept..self.end, 0);
         self.start -= kept;
         self.end -= kept;
@@ -185,6 +244,11 @@ impl<R: Read> Decoder<R> {
         }
         self.fill()?;
         self.refill();
+        let begin = Mark {
+            bit: 8 * self.start - self.count as usize,
+            output: self.filled,
+            sequence: self.made.sequences.len(),
+        };
         self.is_last = self.take(1) == 1;
         match self.take(2) {
             0 => {
@@ -207,8 +271,12 @@ impl<R: Read> Decoder<R> {
                 lengths[144..256].fill(9);
                 lengths[256..280].fill(7);
                 self.tables(&lengths, &[5; 32])?;
+                self.block = Some(begin);
             }
-            2 => self.dynamic()?,
+            2 => {
+                self.dynamic()?;
+                self.block = Some(begin);
+            }
             _ => return Err(damaged("a block is of no kind that exists")),
         }
         Ok(())
@@ -296,7 +364,7 @@ impl<R: Read> Decoder<R> {
         }
         self.stored += count as u64;
         let is_end = count == left;
-        self.sequences.push(Sequence {
+        self.made.sequences.push(Sequence {
             literals: count as u32,
             length: 0,
             distance: u16::from(is_end) * Sequence::BLOCK_END,
@@ -381,7 +449,7 @@ impl<R: Read> Decoder<R> {
             }
             copy(output, filled, distance, length);
             filled += length;
-            self.sequences.push(Sequence {
+            self.made.sequences.push(Sequence {
                 literals,
                 length: length as u16,
                 distance: distance as u16,
@@ -394,7 +462,7 @@ impl<R: Read> Decoder<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if literals > 0 || is_end {
-            self.sequences.push(Sequence {
+            self.made.sequences.push(Sequence {
                 literals,
                 length: 0,
                 distance: u16::from(is_end) * Sequence::BLOCK_END,
@@ -402,8 +470,31 @@ impl<R: Read> Decoder<R> {
         }
         if is_end {
             self.state = State::Header;
+            self.end_block();
         }
         Ok(())
+    }
+
+    /// Keeps the bits of the block that was read, if they are there.
+    fn end_block(&mut self) {
+        let Some(mark) = self.block.take() else {
+            return;
+        };
+        let end = 8 * self.start - self.count as usize;
+        let Made {
+            sequences,
+            blocks,
+            bits,
+        } = &mut self.made;
+        blocks.push(Block {
+            first: mark.sequence,
+            end: sequences.len(),
+            start: self.before + (mark.output - self.begin) as u64,
+            length: (self.filled - mark.output) as u64,
+            bit: 8 * bits.len() + mark.bit % 8,
+            bits: end - mark.bit,
+        });
+        bits.extend_from_slice(&self.buffer[mark.bit / 8..end.div_ceil(8)]);
     }
 }
 

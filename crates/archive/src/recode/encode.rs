@@ -66,6 +66,12 @@ impl Encoder {
         }
     }
 
+    /// A block as it is: `count` bits of `bytes` behind the first `from`.
+    pub(super) fn block(&mut self, bytes: &[u8], from: usize, count: usize) {
+        self.end_block();
+        self.blocks.copy(bytes, from, count);
+    }
+
     /// Ends at a byte's boundary, with an empty stored block.
     pub(super) fn flush(&mut self) {
         self.end_block();

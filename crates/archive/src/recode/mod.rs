@@ -3,8 +3,8 @@
 //! Most of the time of compressing goes into finding what repeats. Where content was compressed before, that
 //! is known: a [`Recoder`] inflates a gzip member and writes chosen parts of its content, with other bytes
 //! between them, as a segment (see [`crate::segment`]) of the same matches. What a match referred to may be
-//! gone: such bytes are written as they are. The result depends on the member's bytes and on what was chosen
-//! alone.
+//! gone: such bytes are written as they are. Blocks that are wanted whole, and refer to nothing else, are
+//! taken over bit by bit. The result depends on the member's bytes and on what was chosen alone.
 
 mod decode;
 mod encode;
@@ -18,7 +18,7 @@ use crate::Limits;
 use crate::deflate::{LONGEST, SHORTEST, Sequence, WINDOW};
 use crate::limits::Meter;
 use crate::segment::Summary;
-use decode::Decoder;
+use decode::{Block, Decoder, Made};
 use encode::Encoder;
 
 /// Bytes that are gathered before they are written.
@@ -27,32 +27,65 @@ const WRITTEN: usize = 1 << 16;
 /// What a stream was made of, as far as it was read and not taken yet.
 #[derive(Default)]
 struct Trail {
-    sequences: Vec<Sequence>,
-    /// The first that is not taken whole.
+    made: Made,
+    /// The first sequence that is not taken whole.
     first: usize,
     /// Where that begins in the content.
     position: u64,
+    /// The first block that may still be taken whole.
+    block: usize,
 }
 
-/// Sequences that may wait to be taken.
+/// Sequences that may wait to be taken, and bytes of blocks.
 const MOST_WAITING: usize = 1 << 19;
+const MOST_BYTES_WAITING: usize = 8 << 20;
+/// Blocks of fewer bits are not worth that others end for them.
+const LEAST_BITS: usize = 8 << 12;
 
 impl Trail {
-    fn add(&mut self, sequences: &mut Vec<Sequence>) -> io::Result<()> {
-        if self.first == self.sequences.len() {
-            self.first = 0;
-            std::mem::swap(&mut self.sequences, sequences);
+    fn add(&mut self, made: &mut Made) -> io::Result<()> {
+        if self.first == self.made.sequences.len() {
+            (self.first, self.block) = (0, 0);
+            std::mem::swap(&mut self.made, made);
             return Ok(());
         }
+        let waiting = &mut self.made;
         if self.first > 0 {
-            self.sequences.drain(..self.first);
-            self.first = 0;
+            waiting.sequences.drain(..self.first);
+            waiting.blocks.drain(..self.block);
+            for block in &mut waiting.blocks {
+                block.first = block.first.saturating_sub(self.first);
+                block.end -= self.first;
+            }
+            (self.first, self.block) = (0, 0);
         }
-        if self.sequences.len() > MOST_WAITING {
+        if waiting.sequences.len() > MOST_WAITING || waiting.bits.len() > MOST_BYTES_WAITING {
             return Err(misused("the recoder does not follow"));
         }
-        self.sequences.extend_from_slice(sequences);
+        let (sequences, bytes) = (waiting.sequences.len(), waiting.bits.len());
+        waiting.blocks.extend(made.blocks.iter().map(|block| Block {
+            first: block.first + sequences,
+            end: block.end + sequences,
+            bit: block.bit + 8 * bytes,
+            ..*block
+        }));
+        waiting.sequences.extend_from_slice(&made.sequences);
+        waiting.bits.extend_from_slice(&made.bits);
         Ok(())
+    }
+
+    /// The block that begins here.
+    fn block(&mut self) -> Option<Block> {
+        let blocks = &self.made.blocks;
+        while blocks
+            .get(self.block)
+            .is_some_and(|block| block.first < self.first)
+        {
+            self.block += 1;
+        }
+        let block = blocks.get(self.block)?;
+        // Of a sequence, a part may be taken already.
+        (block.first == self.first && block.start == self.position).then_some(*block)
     }
 }
 
@@ -106,7 +139,7 @@ impl<R: Read> Source<R> {
         self.meter.compressed = decoder.read;
         self.meter.decompressed += decoder.chunk().len() as u64;
         self.meter.check(&self.limits)?;
-        self.trail.borrow_mut().add(&mut decoder.sequences)?;
+        self.trail.borrow_mut().add(&mut decoder.made)?;
         if decoder.chunk().is_empty() {
             self.stored = decoder.stored;
             if let Some(decoder) = self.decoder.take() {
@@ -155,6 +188,8 @@ pub struct Recoder<W> {
     /// What was put in last, and where.
     inserted: Vec<u8>,
     inserted_at: u64,
+    /// Where the last block ends, in the source's content, that was taken over whole.
+    block_end: u64,
     crc: crc32fast::Hasher,
     length: u64,
     deflated: u64,
@@ -180,6 +215,7 @@ pub fn recode<R: Read, W: Write>(deflate: R, out: W, limits: Limits) -> (Source<
         taken: VecDeque::new(),
         inserted: Vec::new(),
         inserted_at: 0,
+        block_end: 0,
         crc: crc32fast::Hasher::new(),
         length: 0,
         deflated: 0,
@@ -191,6 +227,7 @@ impl<W: Write> Recoder<W> {
     /// Writes bytes that the source doesn't have. They are compared with those put in before, which such as
     /// are headers resemble.
     pub fn insert(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.all_was_taken()?;
         let back = (self.length - self.inserted_at) as usize;
         let before = if back <= WINDOW {
             &self.inserted[..]
@@ -229,31 +266,37 @@ impl<W: Write> Recoder<W> {
         self.account(bytes)
     }
 
-    /// Takes over `bytes`, which are those from `start` on of the source's content. Sources are taken over
-    /// from their beginning to their end; what lies between is left out.
+    /// Takes over `bytes`, which are those from `start` on of the source's content. All that follows them up
+    /// to `until` has to be taken over next. Sources are taken over from their beginning to their end; what
+    /// lies between is left out.
     ///
     /// # Errors
-    /// They were not read yet, or `out` fails.
-    pub fn take(&mut self, start: u64, bytes: &[u8]) -> io::Result<()> {
+    /// They were not read yet, or not taken over as it was said before, or `out` fails.
+    pub fn take(&mut self, start: u64, bytes: &[u8], until: u64) -> io::Result<()> {
         let end = start + bytes.len() as u64;
         match self.taken.back_mut() {
             Some(last) if last.end == start && last.to + (last.end - last.start) == self.length => {
                 last.end = end;
             }
-            _ => self.taken.push_back(Taken {
-                start,
-                end,
-                to: self.length,
-            }),
+            _ => {
+                self.pass(start)?;
+                self.taken.push_back(Taken {
+                    start,
+                    end,
+                    to: self.length,
+                });
+            }
         }
         let oldest = start.saturating_sub(WINDOW as u64);
         while self.taken.front().is_some_and(|taken| taken.end <= oldest) {
             self.taken.pop_front();
         }
-        self.pass(start)?;
         let trail = Rc::clone(&self.trail);
         let mut trail = trail.borrow_mut();
         while trail.position < end {
+            if self.take_block(&mut trail, until) {
+                continue;
+            }
             self.take_whole(&mut trail, start, bytes);
             if trail.position < end {
                 let rest = &bytes[(trail.position - start) as usize..];
@@ -269,6 +312,7 @@ impl<W: Write> Recoder<W> {
     /// # Errors
     /// It wasn't read yet, or was taken over already.
     pub fn pass(&mut self, position: u64) -> io::Result<()> {
+        self.all_was_taken()?;
         let trail = Rc::clone(&self.trail);
         let mut trail = trail.borrow_mut();
         while trail.position < position {
@@ -281,6 +325,43 @@ impl<W: Write> Recoder<W> {
         }
     }
 
+    /// Whether all of the last block was given that was taken over whole.
+    fn all_was_taken(&self) -> io::Result<()> {
+        match self.taken.back() {
+            Some(last) if last.end < self.block_end => Err(misused(
+                "less is taken over than was said to follow what was taken before",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over the block that begins here as it is, if it is all wanted, ends before `until` and refers to
+    /// what was taken in the same piece alone.
+    fn take_block(&mut self, trail: &mut Trail, until: u64) -> bool {
+        let (Some(block), Some(last)) = (trail.block(), self.taken.back()) else {
+            return false;
+        };
+        if block.start + block.length > until || block.bits < LEAST_BITS {
+            return false;
+        }
+        let reachable = block.start - last.start;
+        if reachable < WINDOW as u64 {
+            let mut place = reachable;
+            for sequence in &trail.made.sequences[block.first..block.end] {
+                place += u64::from(sequence.literals);
+                if sequence.length > 0 && u64::from(sequence.distance) > place {
+                    return false;
+                }
+                place += u64::from(sequence.length);
+            }
+        }
+        self.encoder.block(&trail.made.bits, block.bit, block.bits);
+        trail.first = block.end;
+        trail.position = block.start + block.length;
+        self.block_end = trail.position;
+        true
+    }
+
     /// Takes over sequences as they are while they lie within `bytes`, which begin at `start`, and refer to
     /// what was taken in the same piece.
     fn take_whole(&mut self, trail: &mut Trail, start: u64, bytes: &[u8]) {
@@ -290,7 +371,7 @@ impl<W: Write> Recoder<W> {
         let reachable = (start - last.start) as usize;
         let mut place = (trail.position - start) as usize;
         let before = trail.first;
-        for sequence in &trail.sequences[before..] {
+        for sequence in &trail.made.sequences[before..] {
             let literals = sequence.literals as usize;
             let matching = place + literals;
             let is_plain = sequence.length >= SHORTEST as u16
@@ -312,7 +393,7 @@ impl<W: Write> Recoder<W> {
     /// Goes over at most `most` bytes of the first sequence, taking over those given.
     fn step(&mut self, trail: &mut Trail, most: u64, bytes: Option<&[u8]>) -> io::Result<()> {
         let position = trail.position;
-        let Some(sequence) = trail.sequences.get_mut(trail.first) else {
+        let Some(sequence) = trail.made.sequences.get_mut(trail.first) else {
             return Err(misused("content is taken over that was not read yet"));
         };
         let gone = if sequence.literals > 0 {
@@ -409,7 +490,11 @@ impl<W: Write> Recoder<W> {
     }
 
     /// Ends the segment, and gives back the stream beneath.
+    ///
+    /// # Errors
+    /// Less was taken over than was said, or `out` fails.
     pub fn finish(mut self) -> io::Result<(W, Summary)> {
+        self.all_was_taken()?;
         self.encoder.flush();
         self.write_out()?;
         let summary = Summary {

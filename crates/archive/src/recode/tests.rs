@@ -65,6 +65,8 @@ fn inflated(segment: &[u8], summary: Summary) -> Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Take(usize),
+    /// As much, read so much at a time.
+    TakeLong(usize, usize),
     Pass(usize),
     Insert(usize),
 }
@@ -77,15 +79,22 @@ fn followed(content: &[u8], deflate: &[u8], steps: &[Step]) -> (Vec<u8>, Summary
     let mut header = vec![0; 512];
     for (number, step) in steps.iter().cycle().enumerate() {
         match *step {
-            Step::Take(count) | Step::Pass(count) => {
-                let mut bytes = vec![0; count.max(1).min(content.len() - place)];
-                source.read_exact(&mut bytes).unwrap();
-                assert_eq!(bytes, content[place..place + bytes.len()]);
-                if let Step::Take(_) = step {
-                    recoder.take(place as u64, &bytes).unwrap();
-                    expected.extend_from_slice(&bytes);
+            Step::Take(count) | Step::TakeLong(count, _) | Step::Pass(count) => {
+                let until = (place + count.max(1)).min(content.len());
+                let most = match *step {
+                    Step::TakeLong(_, most) => most,
+                    _ => count.max(1),
+                };
+                while place < until {
+                    let mut bytes = vec![0; most.min(until - place)];
+                    source.read_exact(&mut bytes).unwrap();
+                    assert_eq!(bytes, content[place..place + bytes.len()]);
+                    if !matches!(step, Step::Pass(_)) {
+                        recoder.take(place as u64, &bytes, until as u64).unwrap();
+                        expected.extend_from_slice(&bytes);
+                    }
+                    place += bytes.len();
                 }
-                place += bytes.len();
             }
             Step::Insert(count) => {
                 header[number % 512] ^= number as u8;
@@ -110,6 +119,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1..40_000usize).prop_map(Step::Take),
         2 => (1..300usize).prop_map(Step::Take),
+        2 => (40_000..400_000usize, 1..140_000usize).prop_map(|(count, most)| Step::TakeLong(count, most)),
         2 => (1..2_000usize).prop_map(Step::Pass),
         2 => (0..513usize).prop_map(Step::Insert),
     ];
@@ -191,6 +201,48 @@ fn it_is_as_small_as_its_source() {
 }
 
 #[test]
+fn blocks_are_taken_over_as_they_are() {
+    let content = content(1_500_000, 11);
+    let deflate = deflated(&content, &[6], usize::MAX);
+    let steps = [Step::TakeLong(content.len(), 50_000)];
+    let (segment, summary, expected) = followed(&content, &deflate, &steps);
+    assert_eq!(inflated(&segment, summary), expected);
+    // The last block's first bit is another one.
+    let equal = segment
+        .iter()
+        .zip(&deflate)
+        .take_while(|(one, other)| one == other);
+    assert!(equal.count() > deflate.len() / 10 * 9);
+}
+
+#[test]
+fn what_was_said_has_to_follow() {
+    let content = content(1_500_000, 13);
+    let deflate = deflated(&content, &[6], usize::MAX);
+    let begun = || {
+        let (mut source, mut recoder) = recode(&deflate[..], Vec::new(), Limits::default());
+        let mut bytes = vec![0; 1000];
+        source.read_exact(&mut bytes).unwrap();
+        recoder.take(0, &bytes, content.len() as u64).unwrap();
+        (source, recoder)
+    };
+    let (_source, mut recoder) = begun();
+    assert_eq!(
+        recoder.insert(b"other").unwrap_err().kind(),
+        io::ErrorKind::InvalidInput
+    );
+    assert_eq!(
+        recoder.pass(1_000).unwrap_err().kind(),
+        io::ErrorKind::InvalidInput
+    );
+    let (_source, recoder) = begun();
+    assert_eq!(
+        recoder.finish().unwrap_err().kind(),
+        io::ErrorKind::InvalidInput
+    );
+}
+
+#[test]
 fn what_was_not_compressed_is_not_made_larger() {
     let content: Vec<u8> = content(1, 3)
         .into_iter()
@@ -205,7 +257,7 @@ fn what_was_not_compressed_is_not_made_larger() {
     let (mut source, mut recoder) = recode(&deflate[..], Vec::new(), Limits::default());
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes).unwrap();
-    recoder.take(0, &bytes).unwrap();
+    recoder.take(0, &bytes, bytes.len() as u64).unwrap();
     let ended = source.finish().unwrap();
     assert_eq!(ended.stored, content.len() as u64);
     let (segment, summary) = recoder.finish().unwrap();
@@ -255,7 +307,10 @@ fn limits_hold() {
         io::ErrorKind::InvalidInput
     );
     assert_eq!(
-        recoder.take(1 << 40, b"x").unwrap_err().kind(),
+        recoder
+            .take(1 << 40, b"x", (1 << 40) + 1)
+            .unwrap_err()
+            .kind(),
         io::ErrorKind::InvalidInput
     );
 }

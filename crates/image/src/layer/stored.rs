@@ -14,7 +14,7 @@ use crate::build::BuildError;
 use crate::filesystem::PackageEntry;
 
 /// Part of every key: a change of what is kept makes other folders.
-const FORMAT: &str = "apk-run-2";
+const FORMAT: &str = "apk-run-3";
 /// The kind of the store's records of packages.
 const RUNS: &str = "package-run";
 /// The files of a run's folder.
