@@ -73,6 +73,13 @@ impl Docker {
         self.program("docker").args(words)
     }
 
+    /// The client of the containerd that the daemon has started, in a namespace of its own.
+    pub fn containerd(&self, words: &[&str]) -> Program {
+        let socket = self.folder.path().join("run/containerd/containerd.sock");
+        let program = self.program("ctr").arg("--address").arg(socket);
+        program.args(["--namespace", "tests"]).args(words)
+    }
+
     /// A program that speaks to this daemon.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Program {
         let socket = self.folder.path().join("socket");

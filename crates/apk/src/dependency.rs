@@ -33,6 +33,8 @@ pub enum Constraint {
     Version(Operator, Version),
     /// `><Q1…`: one package, by its identity.
     Identity(Identity),
+    /// What stands after `><` in packages of others and is no identity: nothing has it.
+    NoIdentity(Box<str>),
 }
 
 /// What identifies one package file: the hash of its compressed control member (v2) or of its
@@ -174,25 +176,50 @@ impl Dependency {
             .collect()
     }
 
-    /// A term refused with `error` for a version that follows no grammar, with that version as it
-    /// is written: apk too lets what is provided be found by its name. A version that could not be
-    /// written again is left out. None for other errors.
-    pub(crate) fn ungrammatical(text: &str, error: &InvalidDependency) -> Option<Dependency> {
-        let InvalidDependency::Version { source, .. } = error else {
-            return None;
+    /// What becomes of a term of a package or an index that [`Dependency::parse_untagged`] refused.
+    pub(crate) fn refused(text: &str) -> Refused {
+        let (conflict, term) = match text.strip_prefix('!') {
+            Some(term) => (true, term),
+            None => (false, text),
         };
-        let version = source.0.as_str();
-        let (conflict, name, rest) = split(text).ok()?;
-        let Comparison::Version(operator) = comparison(rest.strip_suffix(version)?) else {
-            return None;
-        };
-        let operator = operator.filter(|_| !version.is_empty() && !version.contains(is_forbidden));
-        Some(Dependency {
-            constraint: operator
-                .map(|operator| Constraint::Version(operator, Version::as_written(version))),
+        let (name, rest) = before_operator(term);
+        let (operator, version) = behind_operator(rest);
+        if name.contains('@') || (version.is_empty() && !rest.is_empty()) {
+            return Refused::Ends;
+        }
+        if name.contains(is_forbidden) {
+            return Refused::LeftOut;
+        }
+        let named = Dependency {
             conflict,
             ..Dependency::any(name)
+        };
+        let is_nameless = name.is_empty() && !conflict;
+        let constraint = match comparison(operator) {
+            Comparison::Nothing | Comparison::Version(None) => None,
+            _ if version.contains(is_forbidden) && is_nameless => return Refused::LeftOut,
+            _ if version.contains(is_forbidden) => return Refused::Named(named),
+            Comparison::Identity => Some(match version.parse() {
+                Ok(identity) => Constraint::Identity(identity),
+                Err(_) => Constraint::NoIdentity(version.into()),
+            }),
+            Comparison::Version(Some(operator)) => {
+                Some(Constraint::Version(operator, Version::as_written(version)))
+            }
+        };
+        if is_nameless && constraint.is_none() {
+            return Refused::LeftOut;
+        }
+        Refused::Kept(Dependency {
+            constraint,
+            ..named
         })
+    }
+
+    /// Whether it names a version that follows no grammar, which apk calls broken.
+    pub fn is_broken(&self) -> bool {
+        self.version()
+            .is_some_and(|version| !is_valid(version.as_str()))
     }
 
     /// The version that the constraint names: in `provides`, the one that is provided.
@@ -215,8 +242,22 @@ impl Dependency {
             Some(Constraint::Identity(named)) => {
                 identity.is_some_and(|of| of.shortened() == named.shortened())
             }
+            Some(Constraint::NoIdentity(_)) => false,
         }
     }
+}
+
+/// What apk makes of a term that follows no grammar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It stands in its list, and has to be met.
+    Kept(Dependency),
+    /// The same, but what stands after the operator could not be written again: the name alone.
+    Named(Dependency),
+    /// Nothing of it could be written again.
+    LeftOut,
+    /// Nothing is read of its list from it on.
+    Ends,
 }
 
 /// Adds a term to a world; one of the same name gives way, as with `apk add`.
@@ -240,9 +281,7 @@ fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
         Some(term) => (true, term),
         None => (false, text),
     };
-    let is_operator = |byte| matches!(byte, b'<' | b'>' | b'=' | b'~');
-    let end = term.bytes().position(is_operator).unwrap_or(term.len());
-    let (name, rest) = term.split_at(end);
+    let (name, rest) = before_operator(term);
     if name.is_empty() || name.starts_with('@') {
         return Err(InvalidDependency::NoName(text.to_owned()));
     }
@@ -256,6 +295,22 @@ fn split(text: &str) -> Result<(bool, &str, &str), InvalidDependency> {
         }),
         None => Ok((conflict, name, rest)),
     }
+}
+
+fn is_operator(byte: u8) -> bool {
+    matches!(byte, b'<' | b'>' | b'=' | b'~')
+}
+
+/// Into what stands before an operator and what begins with it.
+fn before_operator(text: &str) -> (&str, &str) {
+    let end = text.bytes().position(is_operator);
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+/// Into an operator and what stands behind it.
+fn behind_operator(text: &str) -> (&str, &str) {
+    let end = text.bytes().position(|byte| !is_operator(byte));
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 /// Whether a character would end a term, or the line that it stands in.
@@ -294,9 +349,7 @@ impl<'t> Parts<'t> {
         tag: Option<&'t str>,
         rest: &'t str,
     ) -> Result<Parts<'t>, InvalidDependency> {
-        let is_operator = |byte| matches!(byte, b'<' | b'>' | b'=' | b'~');
-        let end = rest.bytes().position(|byte| !is_operator(byte));
-        let (operator, version) = rest.split_at(end.unwrap_or(rest.len()));
+        let (operator, version) = behind_operator(rest);
         Ok(Parts {
             conflict,
             name,
@@ -391,6 +444,7 @@ impl fmt::Display for Constraint {
         match self {
             Constraint::Version(operator, version) => write!(f, "{operator}{version}"),
             Constraint::Identity(identity) => write!(f, "><{identity}"),
+            Constraint::NoIdentity(text) => write!(f, "><{text}"),
         }
     }
 }
@@ -565,31 +619,49 @@ mod tests {
         "#);
     }
 
-    /// Names that are provided in versions which follow no grammar.
+    /// What apk keeps of terms that follow no grammar.
     #[test]
-    fn versions_as_they_are_written() {
+    fn terms_as_they_are_written() {
         let read = |text: &str| {
-            let error = Dependency::parse_untagged(text).unwrap_err();
-            let read = Dependency::ungrammatical(text, &error)?;
-            Some((read.name.clone(), read.conflict, read.to_string()))
+            Dependency::parse_untagged(text).unwrap_err();
+            Dependency::refused(text)
         };
-        for (text, name, conflict, written) in [
-            ("foo=one", "foo", false, "foo=one"),
-            ("foo>=one", "foo", false, "foo>=one"),
-            ("!foo=>one=two", "foo", true, "!foo>=one=two"),
-            ("foo<=>one", "foo", false, "foo"),
-            ("0d~00.=", "0d", false, "0d~00.="),
-            ("foo=", "foo", false, "foo"),
-            ("d~=", "d", false, "d"),
-            ("foo=1.\u{1}", "foo", false, "foo"),
-            ("foo=1.\u{a0}", "foo", false, "foo"),
+        for (text, name, conflict, written, broken) in [
+            ("foo=one", "foo", false, "foo=one", true),
+            ("foo>=one", "foo", false, "foo>=one", true),
+            ("!foo=>one=two", "foo", true, "!foo>=one=two", true),
+            ("foo<=>one", "foo", false, "foo", false),
+            ("0d~00.=", "0d", false, "0d~00.=", true),
+            ("foo><Q1", "foo", false, "foo><Q1", false),
+            ("foo<>zz", "foo", false, "foo><zz", false),
+            ("=one", "", false, "=one", true),
+            ("!=1", "", true, "!=1", false),
+            ("!", "", true, "!", false),
         ] {
-            let expected = (name.to_owned(), conflict, written.to_owned());
-            assert_eq!(read(text), Some(expected), "{text}");
+            let Refused::Kept(kept) = read(text) else {
+                panic!("{text}");
+            };
+            assert_eq!(
+                (kept.name.as_str(), kept.conflict, kept.is_broken()),
+                (name, conflict, broken),
+                "{text}"
+            );
+            assert_eq!(kept.to_string(), written);
         }
-        for text in ["foo><Q1", "=one", "foo@t=one"] {
-            assert_eq!(read(text), None, "{text}");
+        for text in ["foo=1.\u{1}", "foo=1.\u{a0}"] {
+            assert_eq!(read(text), Refused::Named(Dependency::any("foo")), "{text}");
         }
+        for text in ["f\u{1}oo=1", "~><r)3", "<=>1", "=1.\u{1}"] {
+            assert_eq!(read(text), Refused::LeftOut, "{text}");
+        }
+        for text in ["foo=", "d~=", "!><", "=", "foo@t=one", "foo@t", "@t", "@"] {
+            assert_eq!(read(text), Refused::Ends, "{text}");
+        }
+        let no_identity = Dependency {
+            constraint: Some(Constraint::NoIdentity("zz".into())),
+            ..Dependency::any("foo")
+        };
+        assert!(!no_identity.matches(Some("zz"), None));
     }
 
     #[test]

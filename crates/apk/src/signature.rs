@@ -66,7 +66,7 @@ impl fmt::Debug for StoredSignature {
 pub enum SignatureError {
     /// There is no signature of a known kind.
     #[error(
-        "it is not signed{}; sign it with the key of the repository, or rebuild it",
+        "it is not signed{}; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)",
         described(.skipped)
     )]
     Unsigned {
@@ -75,7 +75,7 @@ pub enum SignatureError {
     },
     /// No key that signed it is in the keyring.
     #[error(
-        "it is signed by {signed_by}, which is not among the trusted keys ({trusted}); if that key is to be trusted, add its file to the keyring",
+        "it is signed by {signed_by}, which is not among the trusted keys ({trusted}); if that key is to be trusted, add its file to the keyring (`-k`; of `apk`, the folder of `--keys-dir`)",
         signed_by = list(.signed_by),
         trusted = list(.trusted)
     )]

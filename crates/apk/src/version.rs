@@ -119,6 +119,18 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// All of them. What is kept in stores counts by this order.
+    pub(crate) const ALL: [Operator; 8] = [
+        Operator::Less,
+        Operator::LessOrEqual,
+        Operator::LessOrFuzzy,
+        Operator::Equal,
+        Operator::Fuzzy,
+        Operator::GreaterOrEqual,
+        Operator::GreaterOrFuzzy,
+        Operator::Greater,
+    ];
+
     /// apk's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -184,6 +196,10 @@ pub fn compare_fuzzy(left: &str, right: &str) -> Ordering {
 fn compare_tokens(left: &str, right: &str, fuzzy: bool) -> Ordering {
     let mut left = Tokens::new(left);
     let mut right = Tokens::new(right);
+    if let Some(length) = same_numbers(left.rest, right.rest) {
+        left.skip_numbers(length);
+        right.skip_numbers(length);
+    }
     loop {
         let (a, b) = (left.next_token(), right.next_token());
         match (&a, &b) {
@@ -199,6 +215,32 @@ fn compare_tokens(left: &str, right: &str, fuzzy: bool) -> Ordering {
             (a, b) => return b.rank().cmp(&a.rank()),
         }
     }
+}
+
+/// Shorter versions are compared number by number.
+const LONG: usize = 64;
+
+/// How long the text is with which both begin, if it is numbers with dots between them, and a dot
+/// follows: then their tokens are the same so far. None of short versions, as nearly all are; but an
+/// index may hold very many that begin with the same thousand numbers.
+fn same_numbers(left: &str, right: &str) -> Option<usize> {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    if left.len().min(right.len()) < LONG {
+        return None;
+    }
+    let pieces = left.chunks_exact(LONG).zip(right.chunks_exact(LONG));
+    let same = LONG * pieces.take_while(|(left, right)| left == right).count();
+    let end = left[..same].iter().rposition(|byte| *byte == b'.')?;
+    let numbers = &left[..end];
+    // No early end: this way, many bytes are looked at together.
+    let plain = numbers.iter().fold(true, |plain, byte| {
+        plain & (byte.is_ascii_digit() | (*byte == b'.'))
+    });
+    let apart = left[..end].iter().zip(&left[1..=end]);
+    let apart = apart.fold(true, |apart, (byte, next)| {
+        apart & !((*byte == b'.') & (*next == b'.'))
+    });
+    (plain && apart && numbers.first() != Some(&b'.') && end > 0).then_some(end)
 }
 
 /// In ascending order. `Suffix::is_prerelease` divides them.
@@ -303,6 +345,17 @@ impl<'t> Tokens<'t> {
             rest: text,
             last: None,
         }
+    }
+
+    /// Goes on behind numbers with dots between them, of this length in all.
+    fn skip_numbers(&mut self, length: usize) {
+        let (numbers, rest) = self.rest.split_at(length);
+        let number = match numbers.contains('.') {
+            true => Token::Number(numbers),
+            false => Token::FirstNumber(numbers),
+        };
+        self.rest = rest;
+        self.last = Some(number.rank());
     }
 
     fn next_token(&mut self) -> Token<'t> {
@@ -511,6 +564,23 @@ mod tests {
             prop_assert_eq!(Version::parse(&a).unwrap() == Version::parse(&b).unwrap(), compare(&a, &b).is_eq());
         }
 
+        /// Whether numbers that both begin with are skipped or not, and whether they are numbers at all.
+        #[test]
+        fn long_versions_compare_as_short_ones(
+            number in "[0-9]{1,2}",
+            between in "[.]{1,2}",
+            a in "[0-9.a_pr~-]{0,6}",
+            b in "[0-9.a_pr~-]{0,6}",
+        ) {
+            let of = |count: usize, tail: &str| {
+                format!("{number}{}{tail}", format!("{between}{number}").repeat(count))
+            };
+            for compare in [compare, compare_fuzzy] {
+                let long = compare(&of(60, &a), &of(60, &b));
+                prop_assert_eq!(long, compare(&of(1, &a), &of(1, &b)));
+            }
+        }
+
         /// Each part that may follow makes a version greater, but for the pre-release suffixes.
         #[test]
         fn what_continues_is_greater(a in "[0-9]{1,3}(\\.[1-9][0-9]?){0,2}") {
@@ -556,6 +626,28 @@ mod tests {
             if Operator::Fuzzy.accepts(&a, &b) && Operator::Fuzzy.accepts(&b, &c) {
                 prop_assert!(Operator::Fuzzy.accepts(&a, &c), "{} ~ {} ~ {}", a, b, c);
             }
+        }
+
+        /// Texts that follow no grammar have a place among the others too, and what an operator
+        /// accepts lies side by side.
+        #[test]
+        fn texts_of_any_kind_are_ordered(
+            mut texts in prop::collection::vec(prop_oneof![
+                2 => version(),
+                1 => "[0-2a._~rp-]{0,6}",
+                1 => "\\PC{0,3}",
+            ], 3..12),
+            named in prop_oneof![1 => version(), 1 => "[0-2a._~rp-]{0,4}"],
+        ) {
+            texts.sort_by(|left, right| compare(left, right));
+            for (place, left) in texts.iter().enumerate() {
+                for right in &texts[place..] {
+                    prop_assert!(compare(left, right).is_le(), "{} {}", left, right);
+                    prop_assert!(compare(right, left).is_ge(), "{} {}", left, right);
+                }
+            }
+            prop_assert!(texts.is_sorted_by_key(|text| compare(text, &named)));
+            prop_assert!(texts.is_sorted_by_key(|text| compare_fuzzy(text, &named)));
         }
 
         #[test]

@@ -60,7 +60,7 @@ pub enum DsseError {
     /// Fewer of the trusted keys have signed than are needed.
     #[error(
         "the envelope is not signed as trusted: {valid} of the {trusted} trusted keys signed it, \
-         {needed} must; the signatures in it name the keys {named}"
+         {needed} must; the keys that its signatures name: {named}"
     )]
     Untrusted {
         /// How many trusted keys have a valid signature.
@@ -264,7 +264,10 @@ impl Envelope {
                 valid: keys.len(),
                 trusted: distinct.len(),
                 needed,
-                named: named.join(", "),
+                named: match named.is_empty() {
+                    true => "none".to_owned(),
+                    false => named.join(", "),
+                },
             });
         }
         Ok(Verified {

@@ -27,7 +27,7 @@ pub enum SourceError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A source without a checksum can't be fetched.
-    #[error("can't fetch {uri}, which has no checksum in the recipe: {refusal}")]
+    #[error("can't fetch {uri}, whose checksum is not known: {refusal}")]
     Unpinned {
         /// Where it is.
         uri: String,

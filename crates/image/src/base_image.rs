@@ -42,17 +42,17 @@ pub struct Base {
 /// Nothing can be built upon the image.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// Its layout can't be read, or has nothing for the architecture.
+    /// Its layout can't be read.
     #[error("the base image can't be used: {0}")]
     Layout(#[from] LayoutError),
-    /// Its configuration is for another machine than its index says.
+    /// It is for other machines, or its configuration is for another one than its index says.
     #[error("the base image in {} is for {found}, not for {arch}; build it for {arch} too, or leave {arch} out of `archs`", path.display())]
     Arch {
         /// The layout.
         path: PathBuf,
         /// What is built for.
         arch: Arch,
-        /// What its configuration says.
+        /// What it is for.
         found: String,
     },
     /// Its layers can't be read.
@@ -108,14 +108,18 @@ impl Base {
     ) -> Result<Base, BaseError> {
         let path = folder.join(&named.image);
         let layout = Layout::open(&path)?;
-        let image = layout.image(None, arch)?;
+        let other = |found: &str| BaseError::Arch {
+            path: path.clone(),
+            arch,
+            found: found.to_owned(),
+        };
+        let image = layout.image(None, arch).map_err(|error| match error {
+            LayoutError::NoPlatform { found, .. } if !found.is_empty() => other(&found.join(", ")),
+            error => error.into(),
+        })?;
         let (architecture, _) = arch.oci();
         if image.config.architecture != architecture {
-            return Err(BaseError::Arch {
-                path,
-                arch,
-                found: image.config.architecture,
-            });
+            return Err(other(&image.config.architecture));
         }
         let contents = contents::read(&layout, &image)?;
         let unpacked = store.tree(

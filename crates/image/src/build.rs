@@ -373,9 +373,9 @@ fn lay_out(plan: &ImagePlan, packages: &[Unpacked]) -> Result<(Filesystem, Strin
         Some(base) => Filesystem::over(base),
         None => Filesystem::default(),
     };
-    for (index, package) in packages.iter().enumerate() {
-        filesystem.add_package(&infos, index, package.stored.entries())?;
-    }
+    let entries = packages.par_iter();
+    let entries = entries.map(|package| package.stored.entries()).collect();
+    filesystem.add_packages(&infos, entries)?;
     generate::skeleton(&mut filesystem)?;
     let run_as = accounts::add(&mut filesystem, &configuration.accounts)?;
     generate::record_configuration(&mut filesystem, configuration)?;

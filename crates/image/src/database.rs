@@ -5,6 +5,7 @@ use apk::repository::Location;
 use apk::signature::Keyring;
 use archive::tree::{Node, TreePath};
 use base::Epoch;
+use rayon::prelude::*;
 
 use crate::accounts::Names;
 use crate::build::Unpacked;
@@ -48,8 +49,8 @@ pub(crate) fn write(
     let mut installed: Vec<InstalledPackage> =
         below.map(|base| base.packages.clone()).unwrap_or_default();
     let held = filesystem.held(packages.len());
-    let all = packages.iter().zip(&plan.packages).zip(held);
-    for (index, ((package, planned), held)) in all.enumerate() {
+    let all = packages.par_iter().zip(&plan.packages).zip(held);
+    installed.par_extend(all.enumerate().map(|(index, ((package, planned), held))| {
         // apk records owners as they are on disk, where names have the image's numbers.
         let mut manifest = package.stored.run.manifest.clone();
         for entry in &mut manifest.entries {
@@ -65,8 +66,8 @@ pub(crate) fn write(
                     .is_some_and(|(_, placed)| placed.owner == Some(index))
             });
         }
-        installed.push(record);
-    }
+        record
+    }));
     let mut world = plan.world.clone();
     let mut repositories = repositories(&plan.configuration);
     let mut keys = keys(&plan.keyring, &plan.configuration)?;

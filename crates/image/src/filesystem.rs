@@ -8,6 +8,7 @@ use apk::dependency::Identity;
 use apk::package::PackageInfo;
 use archive::tar::UnsafePath;
 use archive::tree::{Content, Node, NodeKind, TreePath};
+use rayon::prelude::*;
 
 use crate::base_image::Base;
 
@@ -139,6 +140,19 @@ pub(crate) struct PackageEntry {
     pub(crate) checksum: Option<Identity>,
 }
 
+impl PackageEntry {
+    fn placed(self, owner: usize) -> (TreePath, Placed) {
+        let placed = Placed {
+            node: self.node,
+            owner: Some(owner),
+            pristine: true,
+            below: false,
+            checksum: self.checksum,
+        };
+        (self.path, placed)
+    }
+}
+
 /// The files of an image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filesystem {
@@ -209,36 +223,81 @@ impl Filesystem {
         }
     }
 
-    /// Adds the entries of `packages[index]`, which is installed after those before it.
-    pub(crate) fn add_package(
+    /// Adds the entries of all `packages`, each of which is installed after those before it.
+    pub(crate) fn add_packages(
+        &mut self,
+        packages: &[PackageInfo],
+        entries: Vec<Vec<PackageEntry>>,
+    ) -> Result<(), FilesystemError> {
+        let each = entries.into_iter().enumerate();
+        let mut all: Vec<(usize, PackageEntry)> = each
+            .flat_map(|(index, entries)| entries.into_iter().map(move |entry| (index, entry)))
+            .collect();
+        // Equal paths stay in the order of their packages.
+        all.par_sort_by(|(_, first), (_, second)| first.path.cmp(&second.path));
+        // Nearly all paths are one package's alone, or directories of several, and need no decision.
+        let mut uncontested: Vec<(TreePath, Placed)> = Vec::with_capacity(all.len());
+        let mut contested: Vec<(usize, PackageEntry)> = Vec::new();
+        let mut all = all.into_iter().peekable();
+        while let Some(first) = all.next() {
+            let mut at_one_path = vec![first];
+            while let Some(next) = all.next_if(|(_, next)| {
+                let last = at_one_path.last();
+                last.is_some_and(|(_, last)| last.path == next.path)
+            }) {
+                // Of a package's entries at one path the last counts.
+                if at_one_path
+                    .last()
+                    .is_some_and(|(index, _)| *index == next.0)
+                {
+                    at_one_path.pop();
+                }
+                at_one_path.push(next);
+            }
+            let agree = match at_one_path.as_slice() {
+                [_] => true,
+                several => several.iter().all(|(_, entry)| entry.node.is_directory()),
+            };
+            let is_there = at_one_path
+                .first()
+                .is_some_and(|(_, entry)| self.entries.contains_key(&entry.path));
+            if agree && !is_there {
+                // The first package's directory stays, with its mode, owner and time.
+                let first = at_one_path.into_iter().next();
+                uncontested.extend(first.map(|(index, entry)| entry.placed(index)));
+            } else {
+                contested.extend(at_one_path);
+            }
+        }
+        let mut uncontested: BTreeMap<TreePath, Placed> = uncontested.into_iter().collect();
+        self.entries.append(&mut uncontested);
+        contested.sort_by_key(|(index, _)| *index);
+        let mut contested = contested.into_iter().peekable();
+        while let Some((index, first)) = contested.next() {
+            let mut entries = vec![first];
+            while let Some((_, next)) = contested.next_if(|(other, _)| *other == index) {
+                entries.push(next);
+            }
+            self.contend(packages, index, entries)?;
+        }
+        Ok(())
+    }
+
+    /// Adds entries of `packages[index]` at paths that others may have, at most one at each.
+    fn contend(
         &mut self,
         packages: &[PackageInfo],
         index: usize,
-        mut entries: Vec<PackageEntry>,
+        entries: Vec<PackageEntry>,
     ) -> Result<(), FilesystemError> {
         let title = |index: usize| {
             packages.get(index).map_or_else(String::new, |package| {
                 format!("{} {}", package.name, package.version)
             })
         };
-        // In their order; of entries at one path the last counts.
-        entries.reverse();
-        entries.sort_by(|first, second| first.path.cmp(&second.path));
-        entries.dedup_by(|second, first| second.path == first.path);
         let mut lost = Vec::new();
-        for PackageEntry {
-            path,
-            node,
-            checksum,
-        } in entries
-        {
-            let placed = Placed {
-                node,
-                owner: Some(index),
-                pristine: true,
-                below: false,
-                checksum,
-            };
+        for entry in entries {
+            let (path, placed) = entry.placed(index);
             let mut occupied = match self.entries.entry(path) {
                 MapEntry::Vacant(vacant) => {
                     vacant.insert(placed);

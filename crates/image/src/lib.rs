@@ -40,7 +40,9 @@ pub use flatten::{FlattenError, flatten, write_root_cpio, write_root_erofs, writ
 pub use generate::GenerateError;
 pub use layer::{Compression, Layer, LayerError};
 pub use paths::PathError;
-pub use plan::{ImagePlan, PlanError, PlannedPackage, Target, plan, plan_all};
+pub use plan::{
+    ImagePlan, PlanError, PlannedPackage, Selection, Target, place, plan, plan_all, select,
+};
 pub use provenance::ImageRecord;
 pub use sbom::SbomError;
 pub use truststore::TrustStoreError;

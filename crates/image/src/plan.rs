@@ -18,6 +18,7 @@ use store::{Store, StoreError};
 use crate::base_image::{Base, BaseError};
 use crate::configuration::{EntrypointKind, ImageConfiguration};
 use crate::layer::Compression;
+use crate::parity;
 
 /// Everything that decides an image's bytes, but for the epoch.
 #[derive(Clone, Debug)]
@@ -138,6 +139,44 @@ pub async fn plan_all(
     access: &Access,
     reporter: &dyn Reporter,
 ) -> Result<Vec<ImagePlan>, PlanError> {
+    let mut plans = Vec::new();
+    for selection in select(configuration, folder, targets, access)? {
+        plans.push(ImagePlan {
+            arch: selection.arch,
+            configuration: configuration.clone(),
+            world: selection.world,
+            packages: take(selection.chosen, access, reporter).await?,
+            keyring: keyring.clone(),
+            base: selection.base,
+            is_locked: false,
+            parity: None,
+            compression: Compression::default(),
+        });
+    }
+    Ok(plans)
+}
+
+/// What is chosen for one architecture: none of it has been fetched.
+#[derive(Debug)]
+pub struct Selection<'r> {
+    /// What it is chosen for.
+    pub arch: Arch,
+    /// The packages, in the order in which they are installed.
+    pub chosen: Vec<Chosen<'r>>,
+    world: Vec<Dependency>,
+    base: Option<Base>,
+}
+
+/// Chooses the packages for each of `targets`, as [`plan_all`] does, and fetches none of them.
+///
+/// # Errors
+/// [`PlanError`]: the packages don't fit together, or the base image can't be used.
+pub fn select<'r>(
+    configuration: &ImageConfiguration,
+    folder: &Path,
+    targets: &[Target<'r>],
+    access: &Access,
+) -> Result<Vec<Selection<'r>>, PlanError> {
     check_archs(configuration, targets.iter().map(|target| target.arch))?;
     let world = world(configuration);
     let bases = targets
@@ -151,7 +190,7 @@ pub async fn plan_all(
             packages.map(|package| package.entry.clone()).collect()
         })
         .collect();
-    let chosen: Vec<Vec<Chosen<'_>>> = match (targets, installed.as_slice()) {
+    let chosen: Vec<Vec<Chosen<'r>>> = match (targets, installed.as_slice()) {
         ([target], [installed]) if installed.is_empty() => {
             vec![repository::choose(
                 target.repositories,
@@ -160,7 +199,7 @@ pub async fn plan_all(
             )?]
         }
         _ => {
-            let choices: Vec<Choice<'_>> = targets
+            let choices: Vec<Choice<'r, '_>> = targets
                 .iter()
                 .zip(&installed)
                 .map(|(target, installed)| Choice {
@@ -173,21 +212,32 @@ pub async fn plan_all(
             repository::choose_together(&choices)?
         }
     };
-    let mut plans = Vec::new();
-    for ((target, base), chosen) in targets.iter().zip(bases).zip(chosen) {
-        plans.push(ImagePlan {
-            arch: target.arch,
-            configuration: configuration.clone(),
-            world: world.clone(),
-            packages: take(chosen, access, reporter).await?,
-            keyring: keyring.clone(),
-            base,
-            is_locked: false,
-            parity: None,
-            compression: Compression::default(),
-        });
+    let selections = targets.iter().zip(bases).zip(chosen);
+    let selections = selections.map(|((target, base), chosen)| Selection {
+        arch: target.arch,
+        chosen,
+        world: world.clone(),
+        base,
+    });
+    Ok(selections.collect())
+}
+
+impl Selection<'_> {
+    /// With its packages in the order in which apko installs them.
+    #[must_use]
+    pub fn with_parity(mut self) -> Self {
+        self.chosen = parity::in_order(self.chosen, |(_, entry)| &entry.info);
+        self
     }
-    Ok(plans)
+}
+
+/// Where a package comes from: a path or URL, without credentials.
+///
+/// # Errors
+/// [`RepositoryError`]: the index names no place that could be.
+pub fn place(repository: &LoadedRepository, entry: &IndexEntry) -> Result<String, RepositoryError> {
+    let place = repository.package_place(entry)?;
+    Ok(store::without_credentials(&place.to_string()))
 }
 
 pub(crate) fn check_archs(
@@ -321,12 +371,8 @@ async fn take(
     for ((repository, entry), digest) in chosen.into_iter().zip(digests) {
         // Each is there already, or was brought.
         let Some(digest) = digest else { continue };
-        let places = repository.package_places(&entry)?;
         packages.push(PlannedPackage {
-            place: places
-                .first()
-                .map(|place| store::without_credentials(&place.to_string()))
-                .unwrap_or_default(),
+            place: place(repository, &entry)?,
             entry,
             digest,
             repository: repository.name.clone(),
@@ -361,18 +407,7 @@ impl ImagePlan {
     pub fn with_parity(mut self, scripts_time: Epoch) -> ImagePlan {
         self.parity = Some(scripts_time);
         if !self.is_locked {
-            let infos: Vec<_> = self
-                .packages
-                .iter()
-                .map(|package| &package.entry.info)
-                .collect();
-            let order = crate::parity::order(&infos);
-            let mut packages: Vec<Option<PlannedPackage>> =
-                self.packages.into_iter().map(Some).collect();
-            self.packages = order
-                .into_iter()
-                .filter_map(|place| packages.get_mut(place)?.take())
-                .collect();
+            self.packages = parity::in_order(self.packages, |package| &package.entry.info);
         }
         self
     }

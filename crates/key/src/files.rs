@@ -1,6 +1,6 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -93,7 +93,8 @@ pub fn public_path(path: &Path) -> PathBuf {
 }
 
 /// Writes the private key to `path`, readable by its owner alone and under the password if there is
-/// one, and the public one to `path.pub`. Neither file may exist; neither is ever seen half-written.
+/// one, and the public one to `path.pub`. Neither file may exist; neither is ever seen half-written. A
+/// folder that isn't there is made, for its owner alone.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -109,6 +110,15 @@ pub fn save_pair(
     let public_path = public_path(path);
     let private = key.to_pem(password).map_err(wrong)?;
     let public = key.public().map_err(wrong)?.to_pem();
+    if let Some(folder) = path.parent()
+        && !folder.as_os_str().is_empty()
+    {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| FileError::Write {
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
     for path in [path, &public_path] {
         if path.symlink_metadata().is_ok() {
             return Err(FileError::Exists {

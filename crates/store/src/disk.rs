@@ -1,5 +1,6 @@
 //! Blobs, trees and records on a disk.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -424,12 +425,19 @@ impl Store {
         kind: &str,
         key: &Digest,
     ) -> Result<Option<T>, StoreError> {
-        let path = self.record_path(kind, key);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(WriteError::at("read", &path)(error).into()),
+        // Records are read by the hundred: memory that is new each time costs more than they do.
+        thread_local! {
+            static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
+        let path = self.record_path(kind, key);
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            match File::open(&path).and_then(|mut file| file.read_to_end(bytes)) {
+                Ok(_) => Ok(serde_json::from_slice(bytes).ok()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(WriteError::at("read", &path)(error).into()),
+            }
+        })
     }
 
     /// Writes the record of `kind` about `key`, in place of an earlier one.

@@ -217,6 +217,7 @@ pub(crate) fn dependency(builder: &mut Builder, term: &Dependency) -> Value {
     let (mut matched, version) = match &term.constraint {
         None => (EQUAL | LESS | GREATER, String::new()),
         Some(Constraint::Identity(identity)) => (LESS | GREATER, identity.to_string()),
+        Some(Constraint::NoIdentity(text)) => (LESS | GREATER, text.to_string()),
         Some(Constraint::Version(operator, version)) => {
             let matched = match operator {
                 Operator::Equal => EQUAL,

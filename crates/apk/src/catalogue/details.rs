@@ -5,7 +5,7 @@ use base::Digest;
 
 use super::term;
 use crate::dependency::Dependency;
-use crate::package::PackageInfo;
+use crate::package::{PackageInfo, TermList, Ungrammatical};
 
 /// The fields. Those of lists come once for each item.
 const DESCRIPTION: u8 = 1;
@@ -23,6 +23,7 @@ const TRIGGER: u8 = 12;
 const TAG: u8 = 13;
 const LAYER: u8 = 14;
 const DATAHASH: u8 = 15;
+const UNGRAMMATICAL: u8 = 16;
 
 const CONFLICT: u8 = 1;
 const TAGGED: u8 = 2;
@@ -85,6 +86,7 @@ pub(super) fn write(info: &PackageInfo, out: &mut Vec<u8>) {
         tags,
         layer,
         datahash,
+        ungrammatical,
         defects: _,
     } = info;
     for (field, text) in [
@@ -126,6 +128,17 @@ pub(super) fn write(info: &PackageInfo, out: &mut Vec<u8>) {
         out.push(DATAHASH);
         out.extend(digest.as_bytes());
     }
+    for of in ungrammatical {
+        put_ungrammatical(out, of);
+    }
+}
+
+/// Which list it is of comes behind the term, and its place there.
+fn put_ungrammatical(out: &mut Vec<u8>, of: &Ungrammatical) {
+    put_term(out, UNGRAMMATICAL, &of.term);
+    let list = TermList::ALL.iter().position(|list| *list == of.list);
+    out.push(list.unwrap_or_default() as u8);
+    put_length(out, of.place);
 }
 
 fn put_text(out: &mut Vec<u8>, field: u8, text: &str) {
@@ -191,6 +204,13 @@ pub(super) fn read(bytes: &[u8], info: &mut PackageInfo) -> Option<()> {
                 info.datahash = Some(Digest::from_bytes(*digest));
                 fields.rest = rest;
             }
+            UNGRAMMATICAL => {
+                let term = fields.term()?;
+                let list = *TermList::ALL.get(usize::from(fields.byte()?))?;
+                let place = fields.length()?;
+                let ungrammatical = Ungrammatical { list, place, term };
+                info.ungrammatical.push(ungrammatical);
+            }
             _ => return None,
         }
     }
@@ -214,18 +234,23 @@ impl Fields<'_> {
         Some(u64::from_le_bytes(*bytes))
     }
 
-    fn text(&mut self) -> Option<String> {
+    fn length(&mut self) -> Option<usize> {
         let mut length = 0usize;
         for shift in (0..35).step_by(7) {
             let byte = self.byte()?;
             length |= usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                let (text, rest) = self.rest.split_at_checked(length)?;
-                self.rest = rest;
-                return Some(std::str::from_utf8(text).ok()?.to_owned());
+                return Some(length);
             }
         }
         None
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = self.length()?;
+        let (text, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(std::str::from_utf8(text).ok()?.to_owned())
     }
 
     fn term(&mut self) -> Option<Dependency> {

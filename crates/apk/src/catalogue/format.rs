@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub(super) const MAGIC: [u8; 8] = *b"apkindex";
 
 /// Raised whenever the bytes come to mean something else.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// What an index is known by, and the beginning of its catalogue is checked by: BLAKE3, which takes a
 /// fraction of the time that SHA-256 does.

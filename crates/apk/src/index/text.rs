@@ -1,8 +1,8 @@
 use std::fmt::Write as _;
 
 use super::{Index, IndexEntry};
-use crate::dependency::{Dependency, Identity};
-use crate::package::{Defect, PackageInfo};
+use crate::dependency::Identity;
+use crate::package::{Defect, PackageInfo, TermList};
 
 /// A line of an index or an installed database can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -190,15 +190,15 @@ fn write_line(out: &mut String, letter: char, value: &str) {
     out.push('\n');
 }
 
-fn write_terms(out: &mut String, letter: char, terms: &[Dependency]) {
-    if terms.is_empty() {
-        return;
-    }
+fn write_terms(out: &mut String, letter: char, info: &PackageInfo, list: TermList) {
     let mut value = String::new();
-    for term in terms {
+    for term in info.as_written(list) {
         let separator = if value.is_empty() { "" } else { " " };
         // Writing to a string can't fail.
         let _ = write!(value, "{separator}{term}");
+    }
+    if value.is_empty() {
+        return;
     }
     // Whoever takes off apko's brackets shall not take those of a name.
     if letter == 'i' && value.starts_with('[') && value.ends_with(']') {
@@ -236,18 +236,18 @@ pub(crate) fn write_package(out: &mut String, entry: &IndexEntry, identity: &Ide
     if let Some(priority) = info.provider_priority.filter(|priority| *priority > 0) {
         line('k', &priority.to_string());
     }
-    for (letter, terms) in [
-        ('D', &info.depends),
-        ('p', &info.provides),
-        ('i', &info.install_if),
+    for (letter, list) in [
+        ('D', TermList::Depends),
+        ('p', TermList::Provides),
+        ('i', TermList::InstallIf),
     ] {
-        write_terms(out, letter, terms);
+        write_terms(out, letter, info, list);
     }
 }
 
 /// `r:` and `q:`.
 pub(crate) fn write_replaces(out: &mut String, info: &PackageInfo) {
-    write_terms(out, 'r', &info.replaces);
+    write_terms(out, 'r', info, TermList::Replaces);
     if let Some(priority) = info.replaces_priority.filter(|priority| *priority > 0) {
         write_line(out, 'q', &priority.to_string());
     }

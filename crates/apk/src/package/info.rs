@@ -2,9 +2,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base::Digest;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::dependency::{Dependency, InvalidDependency};
+use crate::dependency::{Dependency, InvalidDependency, Refused};
 use crate::version::{InvalidVersion, Version};
 
 /// What a package says of itself: the keys of `.PKGINFO` (apk-package(5), v2).
@@ -66,9 +67,63 @@ pub struct PackageInfo {
     pub layer: Option<u64>,
     /// `datahash`: SHA-256 of the compressed data member.
     pub datahash: Option<Digest>,
+    /// Terms that follow no grammar and that apk keeps, which are not among those above: a package
+    /// that has them in `depends` can't be installed. Not written to `.PKGINFO`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ungrammatical: Vec<Ungrammatical>,
     /// What could not be understood. Not written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub defects: Vec<Defect>,
+}
+
+/// Which list of a package a term stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TermList {
+    /// [`PackageInfo::depends`].
+    Depends,
+    /// [`PackageInfo::provides`].
+    Provides,
+    /// [`PackageInfo::replaces`].
+    Replaces,
+    /// [`PackageInfo::install_if`].
+    InstallIf,
+    /// [`PackageInfo::recommends`].
+    Recommends,
+}
+
+impl TermList {
+    /// All lists.
+    pub const ALL: [TermList; 5] = [
+        TermList::Depends,
+        TermList::Provides,
+        TermList::Replaces,
+        TermList::InstallIf,
+        TermList::Recommends,
+    ];
+
+    /// By the key of `.PKGINFO` or the letter of an index.
+    fn of(field: &str) -> TermList {
+        match field {
+            "depend" | "D" => TermList::Depends,
+            "provides" | "p" => TermList::Provides,
+            "replaces" | "r" => TermList::Replaces,
+            "recommends" => TermList::Recommends,
+            _ => TermList::InstallIf,
+        }
+    }
+}
+
+/// A term that follows no grammar, where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ungrammatical {
+    /// In which list.
+    pub list: TermList,
+    /// How many terms that follow the grammar come before it there.
+    pub place: usize,
+    /// The term as it is written, but for different spellings of operators. It may have no name.
+    #[serde(deserialize_with = "read_ungrammatical")]
+    pub term: Dependency,
 }
 
 /// A term of a package or an index that follows no grammar.
@@ -247,35 +302,90 @@ impl PackageInfo {
 
     /// Appends the terms of a `depend`, `provides`, `replaces` or `install_if` value, or of the
     /// index field of the same meaning. What follows no grammar becomes a defect, and does what it
-    /// does to apk: a name that is provided is kept, all of `install_if` is not.
+    /// does to apk: a name that is provided is kept, all of `install_if` is not, and some end the
+    /// list.
     pub(crate) fn add_terms(&mut self, field: &str, value: &str) {
-        for term in value.split_ascii_whitespace() {
-            match Dependency::parse_untagged(term) {
-                Ok(term) => match field {
-                    "depend" | "D" => self.depends.push(term),
-                    "provides" | "p" => self.provides.push(term),
-                    "replaces" | "r" => self.replaces.push(term),
-                    "recommends" => self.recommends.push(term),
-                    _ => self.install_if.push(term),
-                },
-                Err(error) => {
-                    match field {
-                        // apk too lets it be found by its name.
-                        "provides" | "p" => {
-                            let provided = Dependency::ungrammatical(term, &error);
-                            self.provides.extend(provided);
-                        }
-                        // What remains would ask for less, and install the package too often.
-                        "install_if" | "i" => {
-                            self.install_if.clear();
-                            return self.defect(field, &error, false);
-                        }
-                        _ => {}
-                    }
-                    self.defect(field, &error, matches!(field, "depend" | "D"));
+        let list = TermList::of(field);
+        for text in value.split_ascii_whitespace() {
+            let error = match Dependency::parse_untagged(text) {
+                Ok(term) => {
+                    self.terms_mut(list).push(term);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            self.defect(field, &error, list == TermList::Depends);
+            let refused = Dependency::refused(text);
+            // What remains would ask for less, and install the package too often.
+            if list == TermList::InstallIf
+                && !matches!(&refused, Refused::Kept(term) if !term.is_broken())
+            {
+                self.install_if.clear();
+                self.ungrammatical.retain(|of| of.list != list);
+                return;
+            }
+            let is_version = matches!(error, InvalidDependency::Version { .. });
+            match refused {
+                // apk too lets it be found by its name.
+                Refused::Kept(term) | Refused::Named(term)
+                    if list == TermList::Provides && is_version =>
+                {
+                    self.provides.push(term);
+                }
+                Refused::Kept(term) => {
+                    let place = self.terms(list).len();
+                    self.ungrammatical.push(Ungrammatical { list, place, term });
+                }
+                Refused::Named(_) | Refused::LeftOut => {}
+                Refused::Ends => break,
             }
         }
+        if list == TermList::InstallIf && self.ungrammatical.iter().any(|of| of.list == list) {
+            // No one of them can be met, so that none is asked for.
+            let all: Vec<Dependency> = self.as_written(list).cloned().collect();
+            self.install_if.clear();
+            self.ungrammatical.retain(|of| of.list != list);
+            let place = 0;
+            let all = all.into_iter();
+            self.ungrammatical
+                .extend(all.map(|term| Ungrammatical { list, place, term }));
+        }
+    }
+
+    /// The terms of a list that follow the grammar, and provided names.
+    fn terms(&self, list: TermList) -> &Vec<Dependency> {
+        match list {
+            TermList::Depends => &self.depends,
+            TermList::Provides => &self.provides,
+            TermList::Replaces => &self.replaces,
+            TermList::InstallIf => &self.install_if,
+            TermList::Recommends => &self.recommends,
+        }
+    }
+
+    fn terms_mut(&mut self, list: TermList) -> &mut Vec<Dependency> {
+        match list {
+            TermList::Depends => &mut self.depends,
+            TermList::Provides => &mut self.provides,
+            TermList::Replaces => &mut self.replaces,
+            TermList::InstallIf => &mut self.install_if,
+            TermList::Recommends => &mut self.recommends,
+        }
+    }
+
+    /// The terms of a list as they are written: those that follow no grammar as well.
+    pub fn as_written(&self, list: TermList) -> impl Iterator<Item = &Dependency> + Clone {
+        let mut terms = self.terms(list).iter();
+        let ungrammatical = self.ungrammatical.iter();
+        let mut ungrammatical = ungrammatical.filter(move |of| of.list == list).peekable();
+        let mut place = 0;
+        std::iter::from_fn(move || {
+            if let Some(next) = ungrammatical.next_if(|of| of.place <= place) {
+                return Some(&next.term);
+            }
+            place += 1;
+            terms.next()
+        })
     }
 
     fn defect(&mut self, field: &str, error: &InvalidDependency, fatal: bool) {
@@ -478,6 +588,17 @@ fn read_provides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Depen
         info.add_terms("provides", &term);
     }
     Ok(info.provides)
+}
+
+fn read_ungrammatical<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dependency, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match Dependency::parse_untagged(&text).map_err(|_| Dependency::refused(&text)) {
+        Ok(term) | Err(Refused::Kept(term)) => Ok(term),
+        Err(_) => Err(D::Error::custom(format!(
+            "`{}` is no term",
+            text.escape_debug()
+        ))),
+    }
 }
 
 /// The terms' texts, sorted, each once.

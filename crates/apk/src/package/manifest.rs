@@ -28,42 +28,34 @@ pub struct Manifest {
 
 /// One entry of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Record", try_from = "Record")]
 pub struct Entry {
     /// Relative, without leading `./` or trailing `/`.
     pub path: String,
     /// What it is.
-    #[serde(flatten)]
     pub kind: EntryKind,
     /// Permission bits, at most 0o7777.
     pub mode: u32,
     /// Owner.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub uid: u64,
     /// Group.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub gid: u64,
     /// Owner's name, or empty.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub user: String,
     /// Group's name, or empty.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub group: String,
     /// Modification time in seconds since 1970-01-01 UTC.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub mtime: u64,
     /// Extended attributes by full name.
-    #[serde(default, skip_serializing_if = "is_default", with = "attributes")]
     pub xattrs: BTreeMap<String, Vec<u8>>,
     /// Of a file's contents (of the target's, for a hard link) or of a symbolic link's target,
     /// computed and not merely read: SHA-1 in format 2, SHA-256 in format 3. `None` for other
     /// kinds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Identity>,
 }
 
 /// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
     File {
@@ -199,6 +191,137 @@ impl Manifest {
     }
 }
 
+/// An [`Entry`] as it is serialised: what only some kinds have stands beside what all have, so that it
+/// is read in one pass.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    path: String,
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    major: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minor: Option<u32>,
+    mode: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    uid: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    gid: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    user: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    group: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    mtime: u64,
+    #[serde(default, skip_serializing_if = "is_default", with = "attributes")]
+    xattrs: BTreeMap<String, Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<Identity>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    CharDevice,
+    BlockDevice,
+    Fifo,
+}
+
+impl From<Entry> for Record {
+    fn from(entry: Entry) -> Record {
+        let (mut size, mut target, mut device) = (None, None, None);
+        let kind = match entry.kind {
+            EntryKind::File { size: bytes } => {
+                size = Some(bytes);
+                Kind::File
+            }
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink { target: to } => {
+                target = Some(to);
+                Kind::Symlink
+            }
+            EntryKind::HardLink { target: to } => {
+                target = Some(to);
+                Kind::HardLink
+            }
+            EntryKind::CharDevice { major, minor } => {
+                device = Some((major, minor));
+                Kind::CharDevice
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                device = Some((major, minor));
+                Kind::BlockDevice
+            }
+            EntryKind::Fifo => Kind::Fifo,
+        };
+        Record {
+            path: entry.path,
+            kind,
+            size,
+            target,
+            major: device.map(|(major, _)| major),
+            minor: device.map(|(_, minor)| minor),
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            user: entry.user,
+            group: entry.group,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs,
+            checksum: entry.checksum,
+        }
+    }
+}
+
+impl TryFrom<Record> for Entry {
+    type Error = String;
+
+    fn try_from(record: Record) -> Result<Entry, String> {
+        let Record { path, kind, .. } = record;
+        let lacks = |field: &str| format!("`{path}` lacks `{field}`");
+        let kind = match kind {
+            Kind::File => EntryKind::File {
+                size: record.size.ok_or_else(|| lacks("size"))?,
+            },
+            Kind::Directory => EntryKind::Directory,
+            Kind::Symlink => EntryKind::Symlink {
+                target: record.target.ok_or_else(|| lacks("target"))?,
+            },
+            Kind::HardLink => EntryKind::HardLink {
+                target: record.target.ok_or_else(|| lacks("target"))?,
+            },
+            Kind::CharDevice => EntryKind::CharDevice {
+                major: record.major.ok_or_else(|| lacks("major"))?,
+                minor: record.minor.ok_or_else(|| lacks("minor"))?,
+            },
+            Kind::BlockDevice => EntryKind::BlockDevice {
+                major: record.major.ok_or_else(|| lacks("major"))?,
+                minor: record.minor.ok_or_else(|| lacks("minor"))?,
+            },
+            Kind::Fifo => EntryKind::Fifo,
+        };
+        Ok(Entry {
+            path,
+            kind,
+            mode: record.mode,
+            uid: record.uid,
+            gid: record.gid,
+            user: record.user,
+            group: record.group,
+            mtime: record.mtime,
+            xattrs: record.xattrs,
+            checksum: record.checksum,
+        })
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -227,5 +350,59 @@ mod attributes {
                 Ok((name, value))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let entry = |kind| Entry {
+            path: "a/b".to_owned(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 7,
+            user: String::new(),
+            group: "seven".to_owned(),
+            mtime: 0,
+            xattrs: BTreeMap::new(),
+            checksum: None,
+        };
+        let target = || "c".to_owned();
+        let (major, minor) = (1, 2);
+        let mut entries: Vec<Entry> = [
+            EntryKind::File { size: 0 },
+            EntryKind::Directory,
+            EntryKind::Symlink { target: target() },
+            EntryKind::HardLink { target: target() },
+            EntryKind::CharDevice { major, minor },
+            EntryKind::BlockDevice { major, minor },
+            EntryKind::Fifo,
+        ]
+        .map(entry)
+        .into();
+        entries[0].xattrs = BTreeMap::from([("user.x".to_owned(), vec![0, 255])]);
+        entries[0].checksum = Some(Identity::Sha1(Sha1::of(b"x")));
+        let lines: Vec<String> = entries
+            .iter()
+            .map(|entry| serde_json::to_string(entry).unwrap())
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        {"path":"a/b","kind":"file","size":0,"mode":420,"gid":7,"group":"seven","xattrs":{"user.x":"AP8="},"checksum":"Q1EfatjsUqKYSrqv18O1FlA3hcIHI="}
+        {"path":"a/b","kind":"directory","mode":420,"gid":7,"group":"seven"}
+        {"path":"a/b","kind":"symlink","target":"c","mode":420,"gid":7,"group":"seven"}
+        {"path":"a/b","kind":"hard-link","target":"c","mode":420,"gid":7,"group":"seven"}
+        {"path":"a/b","kind":"char-device","major":1,"minor":2,"mode":420,"gid":7,"group":"seven"}
+        {"path":"a/b","kind":"block-device","major":1,"minor":2,"mode":420,"gid":7,"group":"seven"}
+        {"path":"a/b","kind":"fifo","mode":420,"gid":7,"group":"seven"}
+        "#);
+        for (line, entry) in lines.iter().zip(&entries) {
+            assert_eq!(serde_json::from_str::<Entry>(line).unwrap(), *entry);
+        }
+        let refused = serde_json::from_str::<Entry>(r#"{"path": "p", "kind": "file", "mode": 0}"#);
+        insta::assert_snapshot!(refused.unwrap_err(), @"`p` lacks `size`");
     }
 }

@@ -33,7 +33,7 @@ mod write_v3;
 
 pub use data::Data;
 pub use error::{PackageError, Part};
-pub use info::{Defect, InfoError, PackageInfo};
+pub use info::{Defect, InfoError, PackageInfo, TermList, Ungrammatical};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use read::{Format, Package};
 pub use run::{Deflated, Run, RunError};

@@ -479,9 +479,10 @@ impl Package {
                     checksum: None,
                     ..header.clone()
                 };
+                let until = offset + header.kind.size();
                 writing
                     .entry(&header, content, |piece| match piece {
-                        Piece::Content(place, bytes) => recoder.take(offset + place, bytes),
+                        Piece::Content(place, bytes) => recoder.take(offset + place, bytes, until),
                         Piece::Other(bytes) => recoder.insert(bytes),
                     })
                     .map_err(Otherwise::from)

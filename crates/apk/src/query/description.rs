@@ -6,7 +6,7 @@ use super::relations::{Bearing, bearing};
 use crate::catalogue::CatalogueError;
 use crate::dependency::Dependency;
 use crate::index::IndexEntry;
-use crate::package::Script;
+use crate::package::{Script, TermList};
 use crate::repository::NamePattern;
 
 /// What a field of a package says.
@@ -141,7 +141,7 @@ impl<'a> Population<'a> {
             | Field::Recommends
             | Field::Replaces => {
                 let terms = self.terms(id, entry, field);
-                list(terms.iter().map(Dependency::to_string).collect())
+                list(terms.map(Dependency::to_string).collect())
             }
             Field::Tags => match self.installed(id) {
                 Some(installed) => list(installed.tags.clone()),
@@ -184,15 +184,17 @@ impl<'a> Population<'a> {
         id: PackageId,
         entry: &'e IndexEntry,
         field: Field,
-    ) -> &'e [Dependency] {
-        match field {
-            Field::Depends => &entry.info.depends,
-            Field::Provides => &entry.info.provides,
-            Field::InstallIf => &entry.info.install_if,
-            Field::Recommends => &entry.info.recommends,
-            Field::Replaces if self.is_installed(id) => &entry.info.replaces,
-            _ => &[],
-        }
+    ) -> impl Iterator<Item = &'e Dependency> {
+        let list = match field {
+            Field::Depends => Some(TermList::Depends),
+            Field::Provides => Some(TermList::Provides),
+            Field::InstallIf => Some(TermList::InstallIf),
+            Field::Recommends => Some(TermList::Recommends),
+            Field::Replaces if self.is_installed(id) => Some(TermList::Replaces),
+            _ => None,
+        };
+        let terms = list.map(|list| entry.info.as_written(list));
+        terms.into_iter().flatten()
     }
 
     /// The paths of an installed package's files, in the order of the database.
@@ -276,7 +278,8 @@ impl<'a> Population<'a> {
     ) -> Result<Vec<PackageId>, CatalogueError> {
         let relations = self.relations()?;
         let entry = self.entry(id)?;
-        let provided = entry.info.provides.iter().map(|term| term.name.as_str());
+        let provided = entry.info.as_written(TermList::Provides);
+        let provided = provided.map(|term| term.name.as_str());
         let mut found = Vec::new();
         for name in std::iter::once(self.name(id)).chain(provided) {
             for dependent in relations.dependents(name) {
@@ -290,7 +293,7 @@ impl<'a> Population<'a> {
                     continue;
                 }
                 let dependent_entry = self.entry(dependent)?;
-                let mut terms = dependent_entry.info.depends.iter();
+                let mut terms = dependent_entry.info.as_written(TermList::Depends);
                 if terms.any(|term| !term.conflict && bearing(term, &entry) == Bearing::Satisfies) {
                     found.push(dependent);
                 }
@@ -315,7 +318,7 @@ impl<'a> Population<'a> {
                 continue;
             }
             let conditional_entry = self.entry(conditional)?;
-            let mut terms = conditional_entry.info.install_if.iter();
+            let mut terms = conditional_entry.info.as_written(TermList::InstallIf);
             if terms.any(|term| !term.conflict && bearing(term, &entry) == Bearing::Satisfies) {
                 found.push(conditional);
             }
@@ -335,7 +338,7 @@ impl<'a> Population<'a> {
                 continue;
             };
             let entry = self.entry(installed)?;
-            let mut terms = entry.info.install_if.iter();
+            let mut terms = entry.info.as_written(TermList::InstallIf);
             if terms.any(|term| term.name == self.name(id) && !term.conflict) {
                 found.push(installed);
             }

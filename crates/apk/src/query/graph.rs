@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::population::{PackageId, Population};
-use super::relations::{Provider, version_text};
+use super::relations::Provider;
 use super::selection::Selected;
 use crate::catalogue::CatalogueError;
 use crate::dependency::Dependency;
-use crate::version;
+use crate::package::TermList;
 
 /// A graph of dependencies: its lines in the order in which apk draws them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,14 +30,16 @@ pub enum GraphItem {
         /// The name.
         name: String,
     },
-    /// A package provides a name in a version that follows no grammar.
+    /// A package needs or provides a name in a version that follows no grammar.
     Ungrammatical {
         /// `name-version` of the package.
         package: String,
-        /// The name.
+        /// The name, or nothing where the term has none.
         name: String,
         /// The whole term.
         term: String,
+        /// Whether the package provides it.
+        provided: bool,
     },
     /// A package depends on another.
     Depends {
@@ -70,6 +72,7 @@ enum Step {
     Ungrammatical {
         name: String,
         term: String,
+        provided: bool,
     },
     To {
         package: PackageId,
@@ -123,18 +126,33 @@ impl<'a> Population<'a> {
         Ok(drawing.graph)
     }
 
-    /// The packages as apk comes upon them: by its table of names.
+    /// The packages as apk comes upon them: for each word by its table of names.
     fn in_table_order(&self, selected: &Selected) -> Result<Vec<PackageId>, CatalogueError> {
-        let mut wanted = vec![false; self.len()];
-        for found in &selected.matches {
-            if let Some(wanted) = wanted.get_mut(found.package.0 as usize) {
-                *wanted = true;
-            }
-        }
         let names = self.relations()?.names();
         let packages = names.flat_map(|name| self.named(name).iter().copied());
-        let is_wanted = |id: &PackageId| wanted.get(id.0 as usize) == Some(&true);
-        Ok(packages.filter(is_wanted).collect())
+        let mut places = vec![0u32; self.len()];
+        for (place, package) in (0..).zip(packages) {
+            if let Some(known) = places.get_mut(package.0 as usize) {
+                *known = place;
+            }
+        }
+        let place = |id: &PackageId| places.get(id.0 as usize).copied();
+        let mut begun = 0;
+        let mut found = Vec::with_capacity(selected.matches.len());
+        for end in selected
+            .ends
+            .iter()
+            .copied()
+            .chain([selected.matches.len()])
+        {
+            let of_word = selected.matches.get(begun..end).unwrap_or_default();
+            found.extend(of_word.iter().map(|found| found.package));
+            if let Some(of_word) = found.get_mut(begun..) {
+                of_word.sort_by_key(place);
+            }
+            begun = end;
+        }
+        Ok(found)
     }
 }
 
@@ -153,13 +171,18 @@ impl Drawing<'_, '_> {
                     let item = GraphItem::Unsatisfied { package, name };
                     self.graph.items.push(item);
                 }
-                Some(Step::Ungrammatical { name, term }) => {
+                Some(Step::Ungrammatical {
+                    name,
+                    term,
+                    provided,
+                }) => {
                     let package = self.population.label(frame.package);
                     self.missing(&name);
                     self.graph.items.push(GraphItem::Ungrammatical {
                         package,
                         name,
                         term,
+                        provided,
                     });
                 }
                 Some(Step::To { package, provided }) => match self.state(package) {
@@ -232,7 +255,18 @@ impl Drawing<'_, '_> {
         let population = self.population;
         let entry = population.entry(package)?;
         let mut steps = Vec::new();
-        for term in entry.info.depends.iter().filter(|term| !term.conflict) {
+        let broken = |term: &Dependency, provided| {
+            term.is_broken().then(|| Step::Ungrammatical {
+                name: term.name.clone(),
+                term: term.to_string(),
+                provided,
+            })
+        };
+        for term in entry.info.as_written(TermList::Depends) {
+            steps.extend(broken(term, false));
+            if term.conflict {
+                continue;
+            }
             let providers = population.relations()?.providers(&term.name);
             if providers.is_empty() {
                 steps.push(Step::Nothing {
@@ -253,13 +287,8 @@ impl Drawing<'_, '_> {
                 }
             }
         }
-        for term in &entry.info.provides {
-            if version_text(term).is_some_and(|version| !version::is_valid(version)) {
-                steps.push(Step::Ungrammatical {
-                    name: term.name.clone(),
-                    term: term.to_string(),
-                });
-            }
+        for term in entry.info.as_written(TermList::Provides) {
+            steps.extend(broken(term, true));
         }
         Ok(Frame {
             package,

@@ -7,6 +7,7 @@ use super::population::{PackageId, Population};
 use crate::catalogue::CatalogueError;
 use crate::dependency::{Constraint, Dependency};
 use crate::index::IndexEntry;
+use crate::package::TermList;
 use crate::solver::bucket;
 
 /// A name that something has, provides or speaks of: an index into the table of names.
@@ -86,9 +87,9 @@ impl<'a> Builder<'a> {
         id
     }
 
-    fn terms(&mut self, terms: &[Dependency]) -> Vec<NameId> {
+    fn terms<'t>(&mut self, terms: impl IntoIterator<Item = &'t Dependency>) -> Vec<NameId> {
         terms
-            .iter()
+            .into_iter()
             .map(|term| match self.ids.get(term.name.as_str()) {
                 Some(id) => *id,
                 None => self.name(Cow::Owned(term.name.clone())),
@@ -117,13 +118,13 @@ impl<'a> Relations<'a> {
                     own: true,
                 },
             ));
-            let depended = builder.terms(&info.depends);
-            let provided = builder.terms(&info.provides);
-            let conditional = builder.terms(&info.install_if);
+            let depended = builder.terms(info.as_written(TermList::Depends));
+            let provided = builder.terms(info.as_written(TermList::Provides));
+            let conditional = builder.terms(info.as_written(TermList::InstallIf));
             if population.is_installed(id) {
-                builder.terms(&info.replaces);
+                builder.terms(info.as_written(TermList::Replaces));
             }
-            for (name, term) in provided.iter().zip(&info.provides) {
+            for (name, term) in provided.iter().zip(info.as_written(TermList::Provides)) {
                 let provider = Provider {
                     package: id,
                     version: version_text(term).map(Box::from),
@@ -233,7 +234,8 @@ impl Reverse {
 pub(super) fn version_text(term: &Dependency) -> Option<&str> {
     match &term.constraint {
         Some(Constraint::Version(_, version)) => Some(version.as_str()),
-        _ => None,
+        Some(Constraint::NoIdentity(text)) => Some(text),
+        Some(Constraint::Identity(_)) | None => None,
     }
 }
 
@@ -260,7 +262,7 @@ pub(super) fn bearing(term: &Dependency, offered: &IndexEntry) -> Bearing {
     if term.name == offered.info.name {
         return judge(Some(&offered.info.version));
     }
-    let mut provides = offered.info.provides.iter();
+    let mut provides = offered.info.as_written(TermList::Provides);
     match provides.find(|provided| provided.name == term.name) {
         Some(provided) => judge(version_text(provided)),
         None => Bearing::None,

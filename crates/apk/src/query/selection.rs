@@ -3,7 +3,7 @@ use super::field::{Field, Fields};
 use super::population::{PackageId, Population};
 use super::relations::version_text;
 use crate::catalogue::CatalogueError;
-use crate::dependency::{Constraint, Dependency};
+use crate::dependency::{Constraint, Dependency, Refused};
 use crate::index::IndexEntry;
 use crate::pattern::{Case, matches};
 
@@ -42,6 +42,8 @@ pub struct Match {
 pub struct Selected {
     /// The matches, word by word; a package may come often.
     pub matches: Vec<Match>,
+    /// Where among them those of each word end.
+    pub(super) ends: Vec<usize>,
     /// How many words that are no patterns matched nothing.
     pub missing: usize,
 }
@@ -82,8 +84,12 @@ impl Word {
                 is_pattern: true,
             };
         }
-        // What follows no grammar may still be a text.
-        let term = Dependency::parse_untagged(word).unwrap_or_else(|_| Dependency::any(word));
+        // What follows no grammar may be a text, or a term that follows none either.
+        let term = Dependency::parse_untagged(word);
+        let term = term.unwrap_or_else(|_| match Dependency::refused(word) {
+            Refused::Kept(term) => term,
+            _ => Dependency::any(word),
+        });
         Word {
             text: word.to_owned(),
             is_pattern: term.name.contains(['*', '?']),
@@ -118,21 +124,20 @@ impl Word {
             return false;
         }
         match &self.term.constraint {
-            None => true,
-            Some(_) if provided => self.accepts(version_text(term), entry),
-            Some(asked) => same(asked, term),
+            None if !self.term.conflict => true,
+            _ if provided => self.accepts(version_text(term), entry),
+            asked => self.term.conflict == term.conflict && same(asked.as_ref(), term),
         }
     }
 }
 
 /// Whether a term has this constraint, to the letter.
-fn same(asked: &Constraint, term: &Dependency) -> bool {
+fn same(asked: Option<&Constraint>, term: &Dependency) -> bool {
     match (asked, &term.constraint) {
-        (Constraint::Version(operator, version), Some(Constraint::Version(other, its))) => {
+        (Some(Constraint::Version(operator, version)), Some(Constraint::Version(other, its))) => {
             operator == other && version.as_str() == its.as_str()
         }
-        (asked, Some(other)) => asked == other,
-        (_, None) => false,
+        (asked, other) => asked == other.as_ref(),
     }
 }
 
@@ -205,6 +210,7 @@ impl<'a> Population<'a> {
             if selected.matches.len() == before && !word.is_pattern {
                 selected.missing += 1;
             }
+            selected.ends.push(selected.matches.len());
         }
         Ok(selected)
     }

@@ -6,6 +6,7 @@ use crate::catalogue::CatalogueError;
 use crate::database::Permissions;
 use crate::dependency::{Constraint, Dependency};
 use crate::index::IndexEntry;
+use crate::package::TermList;
 
 /// What `stats` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl<'a> Population<'a> {
         }
         for installed in self.sources().installed {
             atoms.entry(&installed.entry);
-            atoms.terms(&installed.entry.info.replaces);
+            atoms.terms(installed.entry.info.as_written(TermList::Replaces));
             for tag in &installed.tags {
                 atoms.text(tag);
             }
@@ -115,7 +116,7 @@ impl Atoms {
         }
     }
 
-    fn terms(&mut self, terms: &[Dependency]) {
+    fn terms<'t>(&mut self, terms: impl IntoIterator<Item = &'t Dependency>) {
         for term in terms {
             match &term.constraint {
                 Some(Constraint::Identity(identity)) => self.text(&identity.to_string()),
@@ -141,13 +142,13 @@ impl Atoms {
         for tag in &info.tags {
             self.text(tag);
         }
-        for terms in [
-            &info.depends,
-            &info.provides,
-            &info.install_if,
-            &info.recommends,
+        for list in [
+            TermList::Depends,
+            TermList::Provides,
+            TermList::InstallIf,
+            TermList::Recommends,
         ] {
-            self.terms(terms);
+            self.terms(info.as_written(list));
         }
     }
 

@@ -58,10 +58,11 @@ impl<'a> Population<'a> {
             return Ok(());
         }
         let entry = self.entry(id)?;
-        let terms = self.terms(id, &entry, field);
-        let named = terms.iter().filter(|term| !term.conflict);
+        let mut terms = self.terms(id, &entry, field).peekable();
+        let is_told_otherwise = terms.peek().is_none();
+        let named = terms.filter(|term| !term.conflict);
         found.extend(named.map(|term| term.name.clone()));
-        if terms.is_empty() {
+        if is_told_otherwise {
             let told = Telling {
                 fields: Fields::of(&[field]),
                 ..*telling

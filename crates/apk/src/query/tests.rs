@@ -350,6 +350,7 @@ fn graphs_show_what_is_missing() {
             package: "d-1".to_owned(),
             name: "pc:d".to_owned(),
             term: "pc:d=one_".to_owned(),
+            provided: true,
         }));
         let all = population.graph(&selected, false, false).unwrap().items;
         let edges = all

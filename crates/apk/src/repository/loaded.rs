@@ -86,7 +86,11 @@ impl LoadedRepository {
         Ok(places)
     }
 
-    fn package_place(&self, entry: &IndexEntry) -> Result<Location, RepositoryError> {
+    /// The first of an entry's places: where the index says that its package is.
+    ///
+    /// # Errors
+    /// [`RepositoryError::FileName`] when its name or version would lead elsewhere.
+    pub fn package_place(&self, entry: &IndexEntry) -> Result<Location, RepositoryError> {
         let name = self.names.file_name(entry);
         let refused = || RepositoryError::FileName {
             repository: self.name.clone(),
@@ -173,7 +177,7 @@ pub fn choose<'r>(
     repositories: &'r [LoadedRepository],
     arch: Arch,
     world: &[Dependency],
-) -> Result<Vec<(&'r LoadedRepository, IndexEntry)>, ChoiceError> {
+) -> Result<Vec<Chosen<'r>>, ChoiceError> {
     let sources = Sources {
         arches: &[arch.apk()],
         ..Sources::default()
@@ -199,11 +203,11 @@ pub fn choose<'r>(
 
 /// One architecture of a choice that is made for several together.
 #[derive(Clone, Copy, Debug)]
-pub struct Choice<'c> {
+pub struct Choice<'r, 'c> {
     /// The architecture.
     pub arch: Arch,
     /// Its repositories; earlier ones win ties.
-    pub repositories: &'c [LoadedRepository],
+    pub repositories: &'r [LoadedRepository],
     /// What is there already and stays in its version.
     pub installed: &'c [IndexEntry],
     /// What is asked for, beside what is there already.
@@ -222,16 +226,16 @@ pub enum JointChoiceError {
 }
 
 /// A chosen package, and the repository that it comes from.
-pub type Chosen<'c> = (&'c LoadedRepository, IndexEntry);
+pub type Chosen<'r> = (&'r LoadedRepository, IndexEntry);
 
 /// Chooses packages for several architectures so that a name has one version on all of them: for
 /// each, in their order, what is to be installed, in that order.
 ///
 /// # Errors
 /// See [`JointChoiceError`].
-pub fn choose_together<'c>(
-    choices: &[Choice<'c>],
-) -> Result<Vec<Vec<Chosen<'c>>>, JointChoiceError> {
+pub fn choose_together<'r>(
+    choices: &[Choice<'r, '_>],
+) -> Result<Vec<Vec<Chosen<'r>>>, JointChoiceError> {
     struct Materials {
         arch: &'static str,
         installed: Vec<Candidate>,

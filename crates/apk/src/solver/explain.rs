@@ -1,11 +1,13 @@
 //! Says in words why there is no solution, and what would help.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use super::remedy::{Adjustment, Cause, Search};
 use super::repair::heads;
-use super::unsolvable::{Conflict, Demand, Missing, Rejected, Rival, Suggestion, Unsolvable};
+use super::unsolvable::{
+    Alternative, Conflict, Demand, Missing, Rejected, Rival, Suggestion, Unsolvable,
+};
 use crate::dependency::Dependency;
 
 /// One conflict in words: what clashes, and the way there.
@@ -102,6 +104,7 @@ impl Unsolvable {
             })
             .collect();
         let mut explanations: Vec<Explanation> = Vec::new();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
         for conflict in conflicts {
             let explanation = match conflict {
                 Conflict::UnknownTag { term, known } => unknown_tag(term, known),
@@ -125,8 +128,9 @@ impl Unsolvable {
                     self.rejected(rejected)
                 }
             };
-            let same = |known: &&mut Explanation| known.what == explanation.what;
-            match explanations.iter_mut().find(same) {
+            let next = explanations.len();
+            let place = *places.entry(explanation.what.clone()).or_insert(next);
+            match explanations.get_mut(place) {
                 Some(known) => known.why.extend(explanation.why),
                 None => explanations.push(explanation),
             }
@@ -141,6 +145,9 @@ impl Unsolvable {
             false => sentence(&demands),
         };
         let what = match missing.providers.as_slice() {
+            [] if self.repositories.is_empty() => {
+                format!("{what}, and no repository is given that could have it")
+            }
             [] => format!("{what}, which nothing provides in {}", self.searched()),
             [only] => {
                 format!("{what}, which {only} provides, but not so that it is chosen unasked")
@@ -157,10 +164,7 @@ impl Unsolvable {
     }
 
     fn searched(&self) -> String {
-        let place = match self.repositories.as_slice() {
-            [] => "no repository at all".to_owned(),
-            repositories => list(repositories, "and"),
-        };
+        let place = list(&self.repositories, "and");
         match self.arches.as_slice() {
             [] => place,
             arches => format!("{place} ({})", arches.join(", ")),
@@ -288,22 +292,17 @@ fn explain_broken(
         explanation.what = format!("{breaks}, but {wants}");
         return;
     }
-    let there: Vec<String> = rejected
-        .alternatives
-        .iter()
-        .map(|of| of.package.clone())
-        .collect();
-    let there = match there.as_slice() {
-        [only] => format!("there is only {only}"),
-        there => format!("there are {}", list(there, "and")),
+    let there = match rejected.alternatives.as_ref() {
+        [only] => format!("there is only {}", only.package),
+        there => format!("there are {}", labels(there.iter(), "and")),
     };
     let will_do = |terms: &[&Dependency]| {
         let offers = rejected.alternatives.iter().filter(|of| {
             let version = of.version.as_deref();
             terms.iter().all(|term| term.matches(version, None))
         });
-        let labels: Vec<String> = offers.map(|of| of.package.clone()).collect();
-        (!labels.is_empty()).then(|| list(&labels, "or"))
+        let labels = labels(offers, "or");
+        (!labels.is_empty()).then_some(labels)
     };
     let mut terms = vec![&broken.term];
     if will_do(&terms).is_none() {
@@ -329,17 +328,19 @@ fn explain_broken(
 
 /// `d>1.5 is asked for and b-1 needs d<2.0`; who asks for the same is named together.
 fn sentence(demands: &[&Demand]) -> String {
-    let mut terms: Vec<&Dependency> = Vec::new();
+    let mut terms: Vec<(&Dependency, Vec<&Demand>)> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for demand in demands {
-        if !terms.contains(&&demand.term) {
-            terms.push(&demand.term);
+        let place = *places.entry(demand.term.to_string()).or_insert(terms.len());
+        match terms.get_mut(place) {
+            Some((_, same)) => same.push(demand),
+            None => terms.push((&demand.term, vec![demand])),
         }
     }
-    let clauses = terms.iter().map(|term| {
-        let same = demands.iter().filter(|demand| demand.term == **term);
-        let by_world = same.clone().any(|demand| demand.by.is_none());
-        let packages: Vec<String> = same.filter_map(|demand| demand.by.clone()).collect();
-        clause(term, by_world, &packages)
+    let clauses = terms.iter().map(|(term, same)| {
+        let by_world = same.iter().any(|demand| demand.by.is_none());
+        let packages = same.iter().filter_map(|demand| demand.by.clone());
+        clause(term, by_world, &packages.collect::<Vec<_>>())
     });
     list(&clauses.collect::<Vec<_>>(), "and")
 }
@@ -387,11 +388,31 @@ fn way(demand: &Demand) -> Option<String> {
     })
 }
 
+/// How many words a person reads.
+const SHOWN: usize = 8;
+
+/// Packages as [`list`] has them.
+fn labels<'o>(of: impl Iterator<Item = &'o Alternative>, and: &str) -> String {
+    let mut words = Vec::with_capacity(SHOWN);
+    let mut count = 0usize;
+    for of in of {
+        if count < SHOWN {
+            words.push(of.package.clone());
+        }
+        count += 1;
+    }
+    list_of(&words, count, and)
+}
+
 /// `a, b and c`, but no more than a person reads.
 fn list(words: &[String], and: &str) -> String {
-    const SHOWN: usize = 8;
-    if words.len() > SHOWN {
-        let more = words.len() - SHOWN;
+    list_of(words, words.len(), and)
+}
+
+/// The same of `count` words, of which only those that are read are known.
+fn list_of(words: &[String], count: usize, and: &str) -> String {
+    if count > SHOWN {
+        let more = count - SHOWN;
         return format!("{} {and} {more} more", words[..SHOWN].join(", "));
     }
     match words.split_last() {

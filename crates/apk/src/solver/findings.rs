@@ -1,6 +1,7 @@
 //! Finds, in the state that an unsuccessful search ends with, what stood in its way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use base::did_you_mean;
 
@@ -25,6 +26,16 @@ const MISSING: u8 = 8;
 
 /// How many names are compared at most to find one that was meant.
 const MOST_SUGGESTIONS: usize = 100_000;
+
+/// For how many names such a one is looked for.
+const MOST_MEANT: usize = 100;
+
+/// How many rivals, demands and links of the ways to them are told in all: what packages have against
+/// each other grows with the square of their number. Beyond, each conflict tells of one.
+pub(super) const MOST_TOLD: usize = 200_000;
+
+/// How many links of a way are told in any case: its beginning, and so many before its end.
+pub(super) const FEW_LINKS: usize = 8;
 
 /// The terms of the world whose tag no repository has.
 pub(super) fn unknown_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
@@ -61,8 +72,9 @@ pub(super) fn too_many_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
     }
 }
 
-/// What made the search fail. `steps` are those to the incomplete solution.
-pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> Unsolvable {
+/// What made the search fail, and how many terms were looked at to find out. `steps` are those to the
+/// incomplete solution.
+pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> (Unsolvable, u64) {
     let mut findings = Findings::new(solver, steps);
     findings.discover();
     let world = solver.world.iter().map(|term| term.term);
@@ -82,10 +94,11 @@ pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> Unsolvable
         let missing = world.filter(unmet).map(|term| findings.missing_name(term));
         conflicts = missing.map(Conflict::Missing).collect();
     }
-    Unsolvable {
+    let unsolvable = Unsolvable {
         conflicts,
         ..surroundings(solver)
-    }
+    };
+    (unsolvable, findings.looked)
 }
 
 fn surroundings(solver: &Solver<'_, '_, '_>) -> Unsolvable {
@@ -115,12 +128,30 @@ enum Reason<'t> {
     Follows,
 }
 
+/// The way to a package.
+#[derive(Clone, Copy)]
+struct Way<'t> {
+    reason: Reason<'t>,
+    /// The term of the world that it begins with, if one does.
+    head: Option<Term<'t>>,
+    /// How many packages it leads over, the last one counted.
+    length: usize,
+}
+
 struct Findings<'s, 'u, 'a, 'w> {
     solver: &'s Solver<'u, 'a, 'w>,
     marked: Vec<bool>,
     names: Vec<u8>,
     packages: Vec<u8>,
-    reasons: BTreeMap<PackageId, Reason<'s>>,
+    ways: BTreeMap<PackageId, Way<'s>>,
+    /// How much may still be told, see [`MOST_TOLD`].
+    left: usize,
+    /// For how many names another that was meant may still be looked for.
+    suggestions: usize,
+    /// How many terms were looked at.
+    looked: u64,
+    /// Who has or provides some names.
+    alternatives: BTreeMap<BTreeSet<NameId>, Arc<[Alternative]>>,
 }
 
 impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
@@ -134,14 +165,18 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             marked,
             names: vec![0; solver.names.len()],
             packages: vec![0; solver.packages.len()],
-            reasons: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            left: MOST_TOLD,
+            suggestions: MOST_MEANT,
+            looked: 0,
+            alternatives: BTreeMap::new(),
         };
-        findings.find_reasons(steps);
+        findings.find_ways(steps);
         findings
     }
 
     /// From the world on, by the shortest way.
-    fn find_reasons(&mut self, steps: &[Step]) {
+    fn find_ways(&mut self, steps: &[Step]) {
         let solver = self.solver;
         let mut queue = VecDeque::new();
         let chosen = |name: NameId| solver.name(name).chosen.map(|chosen| chosen.package);
@@ -163,10 +198,24 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                     None => return,
                 },
             };
-            if self.reasons.contains_key(&package) {
+            if self.ways.contains_key(&package) {
                 continue;
             }
-            self.reasons.insert(package, reason);
+            let (head, length) = match reason {
+                Reason::World(term) => (Some(term), 0),
+                Reason::Follows => (None, 0),
+                Reason::Package(by) => {
+                    let before = self.ways.get(&by);
+                    before.map_or((None, 0), |before| (before.head, before.length))
+                }
+            };
+            let length = length + 1;
+            let way = Way {
+                reason,
+                head,
+                length,
+            };
+            self.ways.insert(package, way);
             for term in solver.universe.depends(package) {
                 if let (Some(next), false) = (chosen(term.name), term.dependency.conflict) {
                     queue.push_back((next, Reason::Package(package)));
@@ -256,29 +305,43 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         format!("{}-{}", candidate.name, candidate.version)
     }
 
-    fn demand(&self, by: Option<PackageId>, term: &Term<'_>) -> Demand {
-        let mut chain = Vec::new();
-        let mut unasked = by.is_some();
+    fn demand(&mut self, by: Option<PackageId>, term: &Term<'_>) -> Demand {
+        let way = by.and_then(|by| self.ways.get(&by));
+        let head = way.and_then(|way| way.head);
+        let length = way.map_or(1, |way| way.length);
+        let links = match length > self.left.max(FEW_LINKS) {
+            true => FEW_LINKS,
+            false => length,
+        };
+        self.left = self.left.saturating_sub(links + 1);
+        let mut chain = Vec::with_capacity(links + 2);
         let mut at = by;
         while let Some(package) = at {
+            if chain.len() == links {
+                chain.push("…".to_owned());
+                break;
+            }
             chain.push(self.label(package));
-            at = match self.reasons.get(&package) {
-                Some(Reason::Package(package)) => Some(*package),
-                Some(Reason::World(term)) => {
-                    chain.push(term.dependency.to_string());
-                    unasked = false;
-                    None
-                }
-                Some(Reason::Follows) | None => None,
+            at = match self.ways.get(&package).map(|way| way.reason) {
+                Some(Reason::Package(package)) => Some(package),
+                Some(Reason::World(_) | Reason::Follows) | None => None,
             };
+        }
+        if by.is_some() {
+            chain.extend(head.map(|head| head.dependency.to_string()));
         }
         chain.reverse();
         Demand {
             by: by.map(|package| self.label(package)),
             term: term.dependency.clone(),
             chain,
-            unasked,
+            unasked: by.is_some() && head.is_none(),
         }
+    }
+
+    /// Whether no more may be told than the first of a list.
+    fn is_enough(&self, told: usize) -> bool {
+        self.left == 0 && told > 0
     }
 
     /// The names among `terms` that nothing chosen has.
@@ -298,31 +361,34 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
         missing
     }
 
-    fn missing_name(&self, term: &Term<'_>) -> Missing {
+    fn missing_name(&mut self, term: &Term<'_>) -> Missing {
         let universe = self.solver.universe;
         let name = term.dependency.name.as_str();
-        let world = self
-            .solver
-            .world
-            .iter()
-            .filter(|of| of.term.name == term.name && !of.term.dependency.conflict);
+        let world = self.solver.world.iter();
+        let world = world.filter(|of| of.term.name == term.name && !of.term.dependency.conflict);
         let mut required_by: Vec<Demand> = world.map(|of| self.demand(None, &of.term)).collect();
         let mut seen = BTreeSet::new();
         for name in universe.dependents(term.name) {
+            if self.is_enough(required_by.len()) {
+                break;
+            }
             // One package of a name will do.
-            let providers = universe.providers(*name).iter();
-            let demand = providers.map(|provider| provider.package).find_map(|id| {
+            let mut packages = universe.providers(*name).iter().map(|of| of.package);
+            let found = packages.find_map(|id| {
                 if !self.marked[id as usize] || !seen.insert(id) {
                     return None;
                 }
                 let mut terms = universe.depends(id).iter();
                 let wanted = |of: &&Term<'_>| of.name == term.name && !of.dependency.conflict;
-                Some(self.demand(Some(id), terms.find(wanted)?))
+                Some((id, terms.find(wanted)?))
             });
-            required_by.extend(demand);
+            if let Some((id, term)) = found {
+                required_by.push(self.demand(Some(id), term));
+            }
         }
         let providers = self.provided_by(term.name);
-        let suggestion = if providers.is_empty() {
+        let suggestion = if providers.is_empty() && self.suggestions > 0 {
+            self.suggestions -= 1;
             self.suggest(name)
         } else {
             None
@@ -386,7 +452,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     /// What stands against a chosen package, if anything does.
-    fn rejected(&self, id: PackageId, tag: u64) -> Option<Conflict> {
+    fn rejected(&mut self, id: PackageId, tag: u64) -> Option<Conflict> {
         let universe = self.solver.universe;
         let package = universe.package(id);
         let candidate = package.candidate;
@@ -404,24 +470,31 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             rivals: self.rivals(id),
             breaks: self.demands(id, false),
             satisfies: Vec::new(),
-            alternatives: Vec::new(),
+            alternatives: Arc::default(),
         };
         if !rejected.is_reason() {
             return None;
         }
         rejected.satisfies = self.demands(id, true);
-        for demand in &mut rejected.breaks {
-            let Some(name) = universe.name_id(&demand.term.name) else {
-                continue;
-            };
-            let providers = universe.providers(name).iter();
-            rejected
-                .alternatives
-                .extend(providers.map(|provider| self.offer(provider)));
-        }
-        rejected.alternatives.sort();
-        rejected.alternatives.dedup();
+        let names = rejected.breaks.iter();
+        let names = names.filter_map(|demand| universe.name_id(&demand.term.name));
+        rejected.alternatives = self.alternatives(names.collect());
         Some(Conflict::Package(rejected))
+    }
+
+    /// All that have or provide one of the names.
+    fn alternatives(&mut self, names: BTreeSet<NameId>) -> Arc<[Alternative]> {
+        if let Some(known) = self.alternatives.get(&names) {
+            return Arc::clone(known);
+        }
+        let universe = self.solver.universe;
+        let providers = names.iter().flat_map(|name| universe.providers(*name));
+        let mut all: Vec<Alternative> = providers.map(|provider| self.offer(provider)).collect();
+        all.sort();
+        all.dedup();
+        let all: Arc<[Alternative]> = all.into();
+        self.alternatives.insert(names, Arc::clone(&all));
+        all
     }
 
     fn offer(&self, provider: &Provider<'_>) -> Alternative {
@@ -454,7 +527,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     /// The packages that failed, those before all that were ruled out themselves.
-    fn dead_ends(&self, steps: &[Step]) -> Vec<Conflict> {
+    fn dead_ends(&mut self, steps: &[Step]) -> Vec<Conflict> {
         let failed = |id: &PackageId| self.solver.package(*id).failed;
         let failed: Vec<PackageId> = steps
             .iter()
@@ -476,13 +549,14 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     /// Other chosen packages of a name that only one may have.
-    fn rivals(&self, id: PackageId) -> Vec<Rival> {
+    fn rivals(&mut self, id: PackageId) -> Vec<Rival> {
         let universe = self.solver.universe;
         let marked = |provider: &&Provider<'_>| self.marked[provider.package as usize];
         let own = universe.package(id).name;
         let mut rivals = Vec::new();
         for other in universe.providers(own).iter().filter(marked) {
-            if other.package != id {
+            if other.package != id && !self.is_enough(rivals.len()) {
+                self.left = self.left.saturating_sub(1);
                 rivals.push(Rival {
                     package: self.label(other.package),
                     provides: None,
@@ -503,6 +577,10 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                     itself = false;
                     continue;
                 }
+                if self.is_enough(rivals.len()) {
+                    return rivals;
+                }
+                self.left = self.left.saturating_sub(1);
                 rivals.push(Rival {
                     package: self.label(other.package),
                     provides: Some(provided.dependency.clone()),
@@ -513,7 +591,7 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
     }
 
     /// The terms that the package meets (or else: breaks), the world's first.
-    fn demands(&self, id: PackageId, met: bool) -> Vec<Demand> {
+    fn demands(&mut self, id: PackageId, met: bool) -> Vec<Demand> {
         let solver = self.solver;
         let universe = solver.universe;
         let meets =
@@ -527,6 +605,8 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
             .collect();
         packages.retain(|package| self.marked[*package as usize]);
         let mut packages: Vec<PackageId> = packages.into_iter().collect();
+        let terms = packages.iter().map(|id| universe.depends(*id).len() as u64);
+        self.looked += terms.sum::<u64>();
         packages.sort_by(|left, right| {
             let (left, right) = (universe.package(*left), universe.package(*right));
             let (left, right) = (left.candidate, right.candidate);
@@ -536,17 +616,27 @@ impl<'s, 'u: 's, 'a: 's, 'w> Findings<'s, 'u, 'a, 'w> {
                 .then_with(|| left.name.cmp(&right.name))
                 .then_with(|| compare(&left.version, &right.version))
         });
+        // Nearly all terms of a package that has very many speak of other names.
+        let mut names: Vec<NameId> = universe.names_of(id).collect();
+        names.sort_unstable();
         let of_packages = packages.into_iter().flat_map(|package| {
             let terms = universe.depends(package).iter();
+            let terms = terms.filter(|term| names.binary_search(&term.name).is_ok());
             let mut terms: Vec<&Term<'_>> =
                 terms.filter(|term| meets(Some(package), term)).collect();
             terms.sort_by_key(|term| weight(term));
             terms.into_iter().map(move |term| (package, term))
         });
-        let world = world.iter().map(|term| self.demand(None, term));
-        world
-            .chain(of_packages.map(|(package, term)| self.demand(Some(package), term)))
-            .collect()
+        let world = world.iter().map(|term| (None, term));
+        let of_packages = of_packages.map(|(package, term)| (Some(package), term));
+        let mut demands = Vec::new();
+        for (by, term) in world.chain(of_packages) {
+            if self.is_enough(demands.len()) {
+                break;
+            }
+            demands.push(self.demand(by, term));
+        }
+        demands
     }
 }
 
@@ -556,7 +646,7 @@ fn weight(term: &Term<'_>) -> u8 {
     use crate::version::Operator;
     let bits = match &term.dependency.constraint {
         None => 7,
-        Some(Constraint::Identity(_)) => 6,
+        Some(Constraint::Identity(_) | Constraint::NoIdentity(_)) => 6,
         Some(Constraint::Version(operator, _)) => match operator {
             Operator::Equal => 1,
             Operator::Less => 2,

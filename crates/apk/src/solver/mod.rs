@@ -10,6 +10,7 @@ mod changes;
 mod explain;
 mod findings;
 pub mod joint;
+mod order;
 mod prefer;
 mod propagate;
 mod remedy;

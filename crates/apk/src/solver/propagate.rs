@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::changes::Step;
 use super::request::{Request, Solution};
 use super::state::{Banned, Solver, Waiting};
 use super::universe::{NameId, PackageId, Provider, Term, Universe};
@@ -19,28 +20,67 @@ pub(super) fn solve<'a>(
     })
 }
 
+/// About how many looks at a single provider or term cost what one at a package or a name does.
+const LOOKS: u64 = 64;
+
 /// Solves, several times over if terms are to be left out. Adds to `work` what it cost: how many
 /// packages and names were looked at.
 pub(super) fn attempt<'a>(
     universe: &Universe<'a>,
     request: &Request<'_>,
-    banned: &Banned,
+    banned: &Banned<'_>,
     work: &mut u64,
 ) -> Result<Solution<'a>, Unsolvable> {
+    attempt_or(universe, request, banned, work, |end, work| match end {
+        End::Unexplained(unsolvable) => unsolvable,
+        End::Of(solver, steps) => {
+            let (unsolvable, looked) = super::findings::explain(solver, steps);
+            *work += looked / LOOKS;
+            unsolvable
+        }
+    })
+}
+
+/// As [`attempt`], without finding out what stood in the way.
+pub(super) fn attempt_silently<'a>(
+    universe: &Universe<'a>,
+    request: &Request<'_>,
+    banned: &Banned<'_>,
+    work: &mut u64,
+) -> Option<Solution<'a>> {
+    attempt_or(universe, request, banned, work, |_, _| ()).ok()
+}
+
+/// How an unsuccessful search ended.
+enum End<'e, 'u, 'a, 'w> {
+    /// Before it began.
+    Unexplained(Unsolvable),
+    /// With this, and the steps to an incomplete solution.
+    Of(&'e Solver<'u, 'a, 'w>, &'e [Step]),
+}
+
+fn attempt_or<'a, E>(
+    universe: &Universe<'a>,
+    request: &Request<'_>,
+    banned: &Banned<'_>,
+    work: &mut u64,
+    failed: impl FnOnce(End<'_, '_, 'a, '_>, &mut u64) -> E,
+) -> Result<Solution<'a>, E> {
     let mut left_out = BTreeSet::new();
     loop {
         let mut solver = Solver::new(universe, request, &left_out, banned);
         if universe.tags().len() > MOST_TAGS {
-            return Err(super::findings::too_many_tags(&solver));
+            let unsolvable = super::findings::too_many_tags(&solver);
+            return Err(failed(End::Unexplained(unsolvable), work));
         }
         if !request.leave_out_broken {
             let unknown_tags = super::findings::unknown_tags(&solver);
             if !unknown_tags.is_empty() {
-                return Err(unknown_tags);
+                return Err(failed(End::Unexplained(unknown_tags), work));
             }
         }
         solver.search();
-        *work += solver.discovered + solver.reconsidered;
+        *work += solver.discovered + solver.reconsidered + solver.looked / LOOKS;
         let changes = solver.changes();
         if solver.failures == 0 {
             return Ok(Solution {
@@ -63,7 +103,7 @@ pub(super) fn attempt<'a>(
             }
         }
         if left_out.len() == before {
-            return Err(super::findings::explain(&solver, &changes));
+            return Err(failed(End::Of(&solver, &changes), work));
         }
     }
 }
@@ -220,8 +260,9 @@ impl<'a> Solver<'_, 'a, '_> {
         self.tell_conditional_on(package);
     }
 
-    fn is_satisfiable(&self, by: PackageId, term: &Term<'_>) -> bool {
-        if term.dependency.conflict && self.ignore_conflicts {
+    pub(super) fn is_satisfiable(&mut self, by: PackageId, term: &Term<'_>) -> bool {
+        let conflict = term.dependency.conflict;
+        if conflict && self.ignore_conflicts {
             return true;
         }
         let name = self.name(term.name);
@@ -230,6 +271,14 @@ impl<'a> Solver<'_, 'a, '_> {
         }
         if name.requirers == 0 && self.is_provided(Some(by), term, None) {
             return true;
+        }
+        if let Some(spoken) = self.spoken_of(term) {
+            let order = (spoken.key, spoken.order);
+            let mut ranks = spoken.ranks(conflict).into_iter();
+            return ranks.any(|ranks| self.any_selectable(term.name, order, ranks))
+                || (conflict
+                    && self.package(by).selectable
+                    && self.universe.has_name(by, term.name));
         }
         self.universe.providers(term.name).iter().any(|provider| {
             self.package(provider.package).selectable
@@ -281,8 +330,11 @@ impl<'a> Solver<'_, 'a, '_> {
             }
         }
         let universe = self.universe;
-        for provider in universe.providers(term.name) {
-            let provided = self.is_provided(by, term, Some(*provider));
+        let spoken = self.spoken_of(term);
+        let providers = universe.providers(term.name);
+        self.looked += providers.len() as u64;
+        for (place, provider) in providers.iter().enumerate() {
+            let provided = self.is_provided_by(by, term, (place, provider), spoken.as_ref());
             let state = self.package_mut(provider.package);
             state.conflicts += u32::from(!provided);
             if state.selectable && state.conflicts > 0 {
@@ -331,6 +383,7 @@ impl<'a> Solver<'_, 'a, '_> {
     fn reconsider(&mut self, id: NameId) {
         let universe = self.universe;
         self.reconsidered += 1;
+        self.looked += universe.providers(id).len() as u64;
         let check_depends = std::mem::take(&mut self.name_mut(id).check_depends);
         let check_install_if = std::mem::take(&mut self.name_mut(id).check_install_if);
         let mut first = None;

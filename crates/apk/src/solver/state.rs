@@ -1,7 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
 
+use super::order::{Key, Order, Spoken};
 use super::request::{Candidate, Preferences, Request};
 use super::universe::{NameId, PackageId, Provider, Term, UNTAGGED, Universe, tag_bit};
+use crate::dependency::Constraint;
 
 /// [`Preferences`] as bits.
 pub(super) type Flags = u8;
@@ -27,7 +31,7 @@ pub(super) fn flags(preferences: &Preferences) -> Flags {
 }
 
 /// Versions of packages, by name, that may not be chosen.
-pub(super) type Banned = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Banned<'b> = BTreeMap<&'b str, Rc<BTreeSet<&'b str>>>;
 
 /// Which queue of undecided names a name waits in.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -123,7 +127,9 @@ pub(super) struct Solver<'u, 'a, 'w> {
     pub(super) open: BTreeSet<(i32, NameId)>,
     pub(super) reconsidered: u64,
     pub(super) discovered: u64,
-    banned: &'u Banned,
+    /// How often a provider of a name was looked at.
+    pub(super) looked: u64,
+    banned: &'u Banned<'u>,
     pub(super) failures: u32,
     pub(super) ignore_conflicts: bool,
     pub(super) preupgrade: bool,
@@ -131,6 +137,9 @@ pub(super) struct Solver<'u, 'a, 'w> {
     pub(super) any_unversioned_provider: bool,
     pub(super) world_flags: Flags,
     last_order: i32,
+    /// For names whose providers are sorted, for each rank a later one or the same, so that none
+    /// between may be chosen any more.
+    later: BTreeMap<(NameId, Key), Vec<u32>>,
 }
 
 impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
@@ -139,7 +148,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         universe: &'u Universe<'a>,
         request: &Request<'w>,
         left_out: &BTreeSet<usize>,
-        banned: &'u Banned,
+        banned: &'u Banned<'u>,
     ) -> Solver<'u, 'a, 'w> {
         let mut unknown: Vec<&'w str> = Vec::new();
         let mut tags: Vec<&str> = universe.tags().to_vec();
@@ -194,6 +203,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
             open: BTreeSet::new(),
             reconsidered: 0,
             discovered: 0,
+            looked: 0,
             banned,
             failures: 0,
             ignore_conflicts: request.ignore_conflicts,
@@ -202,6 +212,7 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
             any_unversioned_provider: request.any_unversioned_provider,
             world_flags: flags(&request.preferences),
             last_order: 0,
+            later: BTreeMap::new(),
         };
         for goal in request.goals {
             solver.set_goal(goal.name, flags(&goal.preferences), flags(&goal.inherited));
@@ -262,6 +273,72 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
         }
         let identity = self.universe.package(provider.package).candidate.identity;
         term.dependency.matches(provider.version, identity.as_ref()) != conflict
+    }
+
+    /// The providers that `term` speaks of, for [`Solver::is_provided`], if they need not each be
+    /// asked.
+    pub(super) fn spoken_of(&self, term: &Term<'_>) -> Option<Spoken<'u>> {
+        let constraint = term.dependency.constraint.as_ref();
+        let by_identity = matches!(constraint, Some(Constraint::Identity(_)));
+        if self.any_unversioned_provider && by_identity {
+            // Their order doesn't tell who has a version.
+            return None;
+        }
+        let mut spoken = self.universe.spoken_of(term)?;
+        if self.any_unversioned_provider && constraint.is_some() {
+            spoken.leave_out_those_without();
+        }
+        Some(spoken)
+    }
+
+    /// As [`Solver::is_provided`] of the provider at `place`, of which `spoken` tells.
+    pub(super) fn is_provided_by(
+        &self,
+        by: Option<PackageId>,
+        term: &Term<'_>,
+        (place, provider): (usize, &Provider<'_>),
+        spoken: Option<&Spoken<'_>>,
+    ) -> bool {
+        let conflict = term.dependency.conflict;
+        match spoken {
+            None => self.is_provided(by, term, Some(*provider)),
+            Some(spoken) => {
+                (conflict && by == Some(provider.package)) || spoken.has(place) != conflict
+            }
+        }
+    }
+
+    /// Whether one of the providers of a name may be chosen that have these ranks.
+    pub(super) fn any_selectable(
+        &mut self,
+        name: NameId,
+        (key, order): (Key, &Order),
+        ranks: Range<u32>,
+    ) -> bool {
+        let providers = self.universe.providers(name);
+        let Solver {
+            packages, later, ..
+        } = self;
+        let later = later.entry((name, key));
+        let later = later.or_insert_with(|| (0..=order.places.len() as u32).collect());
+        // What may not be chosen once may not be chosen later: it is passed over ever after.
+        let mut rank = ranks.start;
+        while let Some(place) = order.places.get(rank as usize)
+            && rank < ranks.end
+        {
+            let next = later[rank as usize];
+            if next == rank {
+                let package = providers[*place as usize].package;
+                if packages[package as usize].selectable {
+                    return true;
+                }
+                later[rank as usize] = rank + 1;
+            } else {
+                later[rank as usize] = later[next as usize];
+            }
+            rank = later[rank as usize];
+        }
+        false
     }
 
     pub(super) fn fail(&mut self, package: Option<PackageId>) {
@@ -348,8 +425,8 @@ impl<'u, 'a, 'w> Solver<'u, 'a, 'w> {
             return Vec::new();
         }
         let is_banned = |package: &Candidate| {
-            let versions = self.banned.get(&package.name);
-            versions.is_some_and(|versions| versions.contains(&package.version))
+            let versions = self.banned.get(package.name.as_str());
+            versions.is_some_and(|versions| versions.contains(package.version.as_str()))
         };
         let packages = self.packages.iter().zip(&self.universe.packages);
         packages

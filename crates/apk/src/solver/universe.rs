@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::bucket::bucket;
+use super::order::{Orders, Spoken};
 use super::request::{Candidate, Repository, Request, Selected, Solution, Sources, UnindexedKind};
 use super::state::Banned;
 use super::unsolvable::Unsolvable;
@@ -104,6 +105,13 @@ impl<T: Copy> Table<T> {
             _ => &[],
         }
     }
+
+    /// How many items each name has.
+    fn counts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.offsets
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) as usize)
+    }
 }
 
 /// All packages that may be chosen, and who provides which name. Built once, asked often.
@@ -118,6 +126,7 @@ pub struct Universe<'a> {
     installed: Vec<PackageId>,
     terms: Vec<Term<'a>>,
     providers: Table<Provider<'a>>,
+    orders: Orders,
     dependents: Table<NameId>,
     conditional: Table<NameId>,
 }
@@ -157,7 +166,7 @@ impl<'a> Universe<'a> {
 
     /// As [`Universe::solve`], without a word where there is no solution.
     pub(crate) fn try_solve(&self, request: &Request<'_>) -> Option<Solution<'a>> {
-        super::propagate::attempt(self, request, &Banned::new(), &mut 0).ok()
+        super::propagate::attempt_silently(self, request, &Banned::new(), &mut 0)
     }
 
     /// What the tables were built from.
@@ -227,6 +236,23 @@ impl<'a> Universe<'a> {
 
     pub(super) fn providers(&self, name: NameId) -> &[Provider<'a>] {
         self.providers.of(name)
+    }
+
+    /// The providers of its name that a term speaks of, if they need not each be asked.
+    pub(super) fn spoken_of(&self, term: &Term<'_>) -> Option<Spoken<'_>> {
+        let identity = |of: &Provider<'a>| self.package(of.package).candidate.identity;
+        let providers = self.providers(term.name);
+        self.orders
+            .spoken_of(term.name, providers, identity, term.dependency)
+    }
+
+    /// Whether a package has or provides a name.
+    pub(super) fn has_name(&self, id: PackageId, name: NameId) -> bool {
+        let providers = self.providers(name);
+        match providers.len() < self.provides(id).len() {
+            true => providers.iter().any(|provider| provider.package == id),
+            false => self.names_of(id).any(|of| of == name),
+        }
     }
 
     /// The names of packages that depend on (or conflict with) a name, in apk's order.
@@ -458,6 +484,7 @@ impl<'a> Builder<'a> {
         }
         Universe {
             sources,
+            orders: Orders::new(providers.counts()),
             providers,
             dependents: Table::new(names, &dependents.rows),
             conditional: Table::new(names, &conditional.rows),

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::remedy::{Cause, Search};
 use crate::dependency::Dependency;
@@ -105,13 +106,15 @@ pub struct Demand {
     /// What it asks for.
     pub term: Dependency,
     /// How `by` came to be chosen: the term of the world, the package chosen for it, the one that
-    /// that one needs, and so on; last, `by` itself. Empty if the world asks.
+    /// that one needs, and so on; last, `by` itself. Empty if the world asks. Where there is very much
+    /// to tell, `…` stands for the middle of long ones.
     pub chain: Vec<String>,
     /// No term of the world begins the chain, but a package that came by its `install_if`.
     pub unasked: bool,
 }
 
-/// A chosen package that cannot be installed.
+/// A chosen package that cannot be installed. Where there is very much to tell of others, lists may
+/// hold less than all, but nothing that there is becomes none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// Its name.
@@ -132,8 +135,14 @@ pub struct Rejected {
     pub breaks: Vec<Demand>,
     /// The terms that it meets.
     pub satisfies: Vec<Demand>,
-    /// All packages that have or provide the names in `breaks`.
-    pub alternatives: Vec<Alternative>,
+    /// All packages that have or provide the names in `breaks`. Conflicts over the same names share
+    /// them.
+    #[serde(serialize_with = "write_shared")]
+    pub alternatives: Arc<[Alternative]>,
+}
+
+fn write_shared<S: Serializer>(of: &Arc<[Alternative]>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(of.iter())
 }
 
 /// A package that there is of a name.

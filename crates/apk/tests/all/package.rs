@@ -317,10 +317,10 @@ fn trust_is_one_good_signature_of_a_trusted_name() {
     keyring.add("b.rsa.pub", other.clone());
     keyring.add("a.rsa.pub", signer().public().clone());
     // The right key under another name is not the name that signed.
-    insta::assert_snapshot!(shown(package.verify(&keyring).unwrap_err()), @"package FOLDER/sample-1.2.3_rc4-r5.apk: it is signed by tester.rsa.pub, which is not among the trusted keys (a.rsa.pub, b.rsa.pub); if that key is to be trusted, add its file to the keyring");
+    insta::assert_snapshot!(shown(package.verify(&keyring).unwrap_err()), @"package FOLDER/sample-1.2.3_rc4-r5.apk: it is signed by tester.rsa.pub, which is not among the trusted keys (a.rsa.pub, b.rsa.pub); if that key is to be trusted, add its file to the keyring (`-k`; of `apk`, the folder of `--keys-dir`)");
     keyring.add("tester.rsa.pub", other);
     insta::assert_snapshot!(shown(package.verify(&keyring).unwrap_err()), @"package FOLDER/sample-1.2.3_rc4-r5.apk: the signature by tester.rsa.pub is wrong: the file was changed after it was signed, or another key of that name signed it; get both again from their source");
-    insta::assert_snapshot!(shown(package.verify(&Keyring::default()).unwrap_err()), @"package FOLDER/sample-1.2.3_rc4-r5.apk: it is signed by tester.rsa.pub, which is not among the trusted keys (none); if that key is to be trusted, add its file to the keyring");
+    insta::assert_snapshot!(shown(package.verify(&Keyring::default()).unwrap_err()), @"package FOLDER/sample-1.2.3_rc4-r5.apk: it is signed by tester.rsa.pub, which is not among the trusted keys (none); if that key is to be trusted, add its file to the keyring (`-k`; of `apk`, the folder of `--keys-dir`)");
 
     let bytes = fs::read(&file).unwrap();
     let data = package.data_offset() as usize;
@@ -339,7 +339,7 @@ fn trust_is_one_good_signature_of_a_trusted_name() {
         .unwrap()
         .verify(&signer().keyring())
         .unwrap_err();
-    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed; sign it with the key of the repository, or rebuild it");
+    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)");
 
     // Of an algorithm that is not known, then by a stranger, then by us.
     let stranger = Signer::new(
@@ -362,7 +362,7 @@ fn trust_is_one_good_signature_of_a_trusted_name() {
         .unwrap()
         .verify(&signer().keyring())
         .unwrap_err();
-    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed in a way that is known (it has .SIGN.DSA.tester.rsa.pub); sign it with the key of the repository, or rebuild it");
+    insta::assert_snapshot!(shown(error), @"package FOLDER/unsigned.apk: it is not signed in a way that is known (it has .SIGN.DSA.tester.rsa.pub); sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)");
     let several = [
         unknown,
         stranger.sign(control, EPOCH).unwrap(),

@@ -12,6 +12,7 @@ use polpo_apk::adb::schema::{INDEX_FILE, PACKAGE_FILE};
 use polpo_apk::adb::text::{Dump, parse};
 use polpo_apk::adb::{Compression, Reader};
 use polpo_apk::index::{FILE_NAME, Index};
+use polpo_apk::package::PackageInfo;
 use polpo_apk::serialize::{Form, Serializer};
 use testkit::corpus;
 
@@ -203,4 +204,22 @@ fn dependencies_of_texts_stay_what_they_are() {
     line 3: `d<=>one`: `one` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
     line 3: `d=\u{1}`: `\u{1}` is not a version: expected digits{.digits}…[letter]{_suffix[digits]}…[~hex][-rN], for example 1.2.3_rc1-r0
     ");
+}
+
+/// Who can't be installed for a term doesn't become so by having it written again.
+#[test]
+fn terms_that_follow_no_grammar_stay_in_an_index() {
+    let text = "C:Q1C4uoV7SdMdDhYg4OCVmI71D8HIA=\nP:a\nV:1\nA:x86_64\nS:1\nI:1\nT:\nU:\nL:\n\
+                D:foo =bar fu>one !\np:x=one =2 y><zz z\ni:x =1\nr:q=two r\n\n";
+    let entries = Index::parse(text).unwrap();
+    let info = &entries[0].info;
+    assert_eq!(info.depends.len() + info.install_if.len(), 1);
+    assert!(info.defects.iter().any(|defect| defect.fatal));
+    let index = Index {
+        entries: entries.clone(),
+        ..Index::default()
+    };
+    assert_eq!(index.to_text(), text);
+    let json = serde_json::to_string(info).unwrap();
+    assert_eq!(&serde_json::from_str::<PackageInfo>(&json).unwrap(), info);
 }

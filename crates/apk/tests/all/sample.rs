@@ -57,6 +57,7 @@ pub(crate) fn info() -> PackageInfo {
         tags: Vec::new(),
         layer: None,
         datahash: None,
+        ungrammatical: Vec::new(),
         defects: Vec::new(),
     }
 }

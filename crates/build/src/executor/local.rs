@@ -193,6 +193,16 @@ impl Drop for Worker {
 /// The subfolder with the proxy's certificates.
 const CERTIFICATES: &str = "certificates";
 
+/// What programs say without a network: those of the C libraries, and of busybox, curl, git, Go and npm.
+const NO_NETWORK: [&str; 7] = [
+    "name resolution",
+    "Name or service not known",
+    "Network is unreachable",
+    "bad address",
+    "ould not resolve",
+    "dial tcp: lookup",
+    "EAI_AGAIN",
+];
 /// What bubblewrap says where it can't start the shell.
 const NO_SHELL: &str = "execvp /bin/sh";
 /// How the kernel's word for it ends, where it is started otherwise.
@@ -656,7 +666,11 @@ impl<'a> Build<'a> {
         let gave = lines.any(|line| {
             line.contains("Invalid argument") && (line.contains("own") || line.contains("install"))
         });
+        let mut lines = self.output.last_lines.iter();
+        let missed_network = self.plan.network == Network::Denied
+            && lines.any(|line| NO_NETWORK.iter().any(|words| line.contains(words)));
         let failure = StepFailure {
+            missed_network,
             one_identity: session.one_identity().filter(|_| gave),
             step: step.name().to_owned(),
             code,

@@ -83,6 +83,8 @@ pub struct StepFailure {
     pub misses: Vec<Miss>,
     /// Why nobody but root could be given files, where that may be what failed.
     pub one_identity: Option<OneIdentity>,
+    /// It looked for a network, where steps have none.
+    pub missed_network: bool,
     /// The kept log.
     pub log: PathBuf,
 }
@@ -105,6 +107,11 @@ impl fmt::Display for StepFailure {
         }
         for miss in &self.misses {
             write!(f, "\n  {miss}")?;
+        }
+        if self.missed_network {
+            f.write_str(
+                "\nsteps have no network: `--network record` keeps what they fetch, once and for all",
+            )?;
         }
         if let Some(reason) = &self.one_identity {
             write!(

@@ -14,6 +14,8 @@ use crate::sandbox::Bind;
 
 /// What steps are run by.
 const SHELL: &str = "/bin/sh";
+/// Where packages have it, if `/bin` is a link.
+const SHELL_BELOW_USR: &str = "/usr/bin/sh";
 /// The kernel follows no more links on the way to a file.
 const MOST_LINKS: usize = 40;
 /// The kernel looks at no more of a script (`BINPRM_BUF_SIZE`).
@@ -31,6 +33,8 @@ pub enum ShellFault {
         /// Where the link leads.
         target: String,
     },
+    /// A package has it below `/usr`, and no `/bin` leads there.
+    NoRoot,
     /// It is no file that may be executed.
     NotExecutable {
         /// What it is a link to, or itself.
@@ -49,8 +53,12 @@ pub enum ShellFault {
 
 impl fmt::Display for ShellFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ADD: &str = "add a package that provides one, such as `busybox`, to `environment.contents.packages`";
+        const ADD: &str = "add a package that provides one, such as `busybox`, to `contents.packages` of the environment";
         match self {
+            ShellFault::NoRoot => write!(
+                f,
+                "the guest has a shell in /usr/bin, but no /bin that leads there: add the package that lays out the root, such as `baselayout`, to `contents.packages` of the environment"
+            ),
             ShellFault::Missing => write!(f, "the guest has no shell ({SHELL}): {ADD}"),
             ShellFault::Dangling { target } => write!(
                 f,
@@ -65,7 +73,7 @@ impl fmt::Display for ShellFault {
                 interpreter,
             } => write!(
                 f,
-                "the guest's shell can't run: {program} needs {interpreter}, which no package of it has; add the package that has it, such as the C library, to `environment.contents.packages`, or a shell that needs none, such as a static busybox"
+                "the guest's shell can't run: {program} needs {interpreter}, which no package of it has; add the package that has it, such as the C library, to `contents.packages` of the environment, or a shell that needs none, such as a static busybox"
             ),
             ShellFault::Removed => write!(
                 f,
@@ -84,9 +92,14 @@ pub(super) fn check(layers: &Layers, binds: &[Bind]) -> Result<(), ShellFault> {
             Found::File { path, place } => (path, place),
             Found::Unknown => return Ok(()),
             Found::Nothing { path } if program == SHELL => {
-                return Err(match path == SHELL || path == "/usr/bin/sh" {
-                    true => ShellFault::Missing,
-                    false => ShellFault::Dangling { target: path },
+                let is_below_usr = || {
+                    let found = resolve(layers, binds, SHELL_BELOW_USR);
+                    path == SHELL && matches!(found, Found::File { .. })
+                };
+                return Err(match path.as_str() {
+                    _ if is_below_usr() => ShellFault::NoRoot,
+                    SHELL | SHELL_BELOW_USR => ShellFault::Missing,
+                    _ => ShellFault::Dangling { target: path },
                 });
             }
             Found::Nothing { path } => {
@@ -262,7 +275,7 @@ mod tests {
         let loader = Elf::read(&Content::Disk(DYNAMIC.into())).unwrap().unwrap();
         let loader = loader.interpreter.unwrap();
         let at = loader.trim_start_matches('/');
-        const ADD: &str = "add a package that provides one, such as `busybox`, to `environment.contents.packages`";
+        const ADD: &str = "add a package that provides one, such as `busybox`, to `contents.packages` of the environment";
 
         assert_eq!(
             found(&[]),
@@ -273,6 +286,8 @@ mod tests {
             found(&[&[("bin", "-> usr/bin"), ("usr/bin/env", "755 x")]]),
             format!("the guest has no shell (/bin/sh): {ADD}")
         );
+        let no_root = found(&[&[("usr/bin/sh", "-> busybox"), ("usr/bin/busybox", "755 x")]]);
+        assert!(no_root.contains("such as `baselayout`"), "{no_root}");
         // Nobody looks at the shell of this machine, which is there.
         assert_eq!(
             found(&[&[("bin", "-> /usr/bin"), ("etc/x", "644 x")]]),

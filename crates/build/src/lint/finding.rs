@@ -157,10 +157,14 @@ impl Finding {
         }
         let mut problem = Problem::error(self.linter.name, message);
         problem.severity = self.severity;
-        problem.help(format!(
-            "{}; or list `{}` under `checks.disabled` of this package",
-            self.linter.remedy, self.linter.name
-        ))
+        // What only warns is listed there already, or fails no build.
+        problem.help(match self.severity {
+            Severity::Error => format!(
+                "{}; or list `{}` under `checks.disabled` of this package",
+                self.linter.remedy, self.linter.name
+            ),
+            _ => self.linter.remedy.to_owned(),
+        })
     }
 }
 

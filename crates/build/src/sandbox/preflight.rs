@@ -79,7 +79,7 @@ pub enum SandboxError {
     },
     /// The kernel or the filesystem refuses the overlay.
     #[error(
-        "the guest can't be mounted as an overlay here ({reason}); overlays of users need Linux 6.5 or later and a filesystem with extended attributes; without `--guest overlay` the guest is copied instead"
+        "the guest can't be mounted as an overlay here ({reason}); overlays of users need Linux 6.5 or later and a filesystem with extended attributes"
     )]
     NoOverlay {
         /// The kernel's error.
@@ -123,9 +123,7 @@ pub enum SandboxError {
     )]
     NoIdMaps,
     /// An engine does not see what this process has mounted.
-    #[error(
-        "{name} sees no overlay that polpo mounts: leave `--guest overlay` out, and the guest is copied"
-    )]
+    #[error("{name} sees no overlay that polpo mounts: its guests have to be copied")]
     NoSharedOverlay {
         /// The engine.
         name: &'static str,
@@ -273,7 +271,7 @@ mod tests {
     fn every_refusal_says_what_to_do() {
         let failure = |stage, errno| SandboxError::from(InitFailure { stage, errno }).to_string();
         insta::assert_snapshot!(failure(Stage::Unshare, Some(1)), @"this host does not let its users make user namespaces (Operation not permitted (os error 1)); set the sysctls `user.max_user_namespaces` above 0 and, where it exists, `kernel.unprivileged_userns_clone` to 1; in a container, start it with `--security-opt seccomp=unconfined` or as privileged");
-        insta::assert_snapshot!(failure(Stage::Overlay, Some(22)), @"the guest can't be mounted as an overlay here (Invalid argument (os error 22)); overlays of users need Linux 6.5 or later and a filesystem with extended attributes; without `--guest overlay` the guest is copied instead");
+        insta::assert_snapshot!(failure(Stage::Overlay, Some(22)), @"the guest can't be mounted as an overlay here (Invalid argument (os error 22)); overlays of users need Linux 6.5 or later and a filesystem with extended attributes");
         insta::assert_snapshot!(failure(Stage::Bubblewrap, Some(2)), @"`bwrap` is not in PATH: steps run inside bubblewrap; install the package `bubblewrap` (version 0.8 or later)");
     }
 }

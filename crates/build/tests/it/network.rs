@@ -336,7 +336,8 @@ fn many_ask_and_one_is_sent() {
     }
     let mut bench = bench(&server);
     let script = "for number in $(seq 20); do curl -sS https://registry.example/a & done; wait
-        curl -sS https://registry.example/slow & sleep 0.1; kill $!";
+        curl -v https://registry.example/slow 2> said & while kill -0 $! && ! grep -q '^> GET' said; do sleep 0.1; done
+        sleep 0.1; kill $!";
     server.on(
         "/slow",
         Reply::ok("s".repeat(1000)).slow(std::time::Duration::from_secs(1)),

@@ -659,7 +659,11 @@ fn a_recorded_build_is_replayed_to_the_same_packages() {
         })
     };
     let none = Recording::default();
-    built(Network::Denied, &none, false).unwrap_err();
+    let refused = built(Network::Denied, &none, false).unwrap_err();
+    assert!(
+        refused.to_string().contains("`--network record`"),
+        "{refused}"
+    );
     let first = built(Network::Recorded, &none, false).unwrap();
     let recording = first.plan.recording.clone();
     assert_eq!(recording.exchanges().len(), 2);
@@ -744,7 +748,7 @@ fn sources_without_a_checksum() {
     let recipe = workshop.recipe(&more);
     let error = workshop.build(&recipe, false).unwrap_err().to_string();
     assert!(
-        error.contains("has no checksum in the recipe") && error.contains("offline"),
+        error.contains("whose checksum is not known") && error.contains("offline"),
         "{error}"
     );
     let mut plans = Vec::new();

@@ -526,11 +526,11 @@ fn the_signer_signs_only_what_came_out_of_what_was_committed_to() {
         the data of package handed over is not what its .PKGINFO says: datahash SHA256, in fact SHA256; get it again from its source
         package handed over is signed already, or of format 3; only what was just built is signed here
         hello-1.0-r2.apk was signed already in this build: it would be two packages by one name
-        package handed over: it is not signed; sign it with the key of the repository, or rebuild it
+        package handed over: it is not signed; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)
         the statement about hello-1.0-r2.apk is not what this key stated of this very build
         the statement about hello-1.0-r2.apk is not what this key stated of this very build
         the statement about hello-1.0-r2.apk is not what this key stated of this very build
-        index APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
+        index APKINDEX.tar.gz: it is not signed; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)
         index APKINDEX.tar.gz: the signature by test.rsa.pub is wrong: the file was changed after it was signed, or another key of that name signed it; get both again from their source
         an index was to be joined by the keys, and stamped with the time, that were named first; these are others
         an index was to be joined by the keys, and stamped with the time, that were named first; these are others

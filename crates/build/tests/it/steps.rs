@@ -94,7 +94,7 @@ fn a_guest_without_a_shell_is_named() {
     bench.build().unwrap();
     bench.step("true");
     let error = bench.build().unwrap_err();
-    insta::assert_snapshot!(error, @"the guest has no shell (/bin/sh): add a package that provides one, such as `busybox`, to `environment.contents.packages`");
+    insta::assert_snapshot!(error, @"the guest has no shell (/bin/sh): add a package that provides one, such as `busybox`, to `contents.packages` of the environment");
     assert!(bench.lines.text().is_empty());
 
     let mut bench = Bench::new();

@@ -31,9 +31,7 @@ fn merged(
     entries: Vec<Vec<PackageEntry>>,
 ) -> Result<Filesystem, FilesystemError> {
     let mut filesystem = Filesystem::default();
-    for (index, entries) in entries.into_iter().enumerate() {
-        filesystem.add_package(packages, index, entries)?;
-    }
+    filesystem.add_packages(packages, entries)?;
     Ok(filesystem)
 }
 
@@ -206,4 +204,74 @@ fn a_change_of_a_link_is_its_files() {
         assert_eq!(placed.node.mode, 0o600, "{path:?}");
         assert!(!placed.pristine);
     }
+}
+
+/// All at once, and one after the other: the same files, or the same conflict.
+#[test]
+fn packages_come_together_as_one_by_one() {
+    let mut state = 1_u64;
+    let mut chance = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let names = ["one", "two", "three", "four"];
+    let paths = ["a", "b", "c", "d", "e", "e/f", "e-f", "g"];
+    let (mut whole, mut refused) = (0, 0);
+    for round in 0..20_000 {
+        let packages: Vec<PackageInfo> = names
+            .iter()
+            .map(|name| {
+                let replaced = names[chance(4) as usize];
+                let replaces = if chance(3) > 0 { replaced } else { "" };
+                package(name, &format!("{}", chance(3)), replaces)
+            })
+            .collect();
+        let entries: Vec<Vec<PackageEntry>> = packages
+            .iter()
+            .map(|_| {
+                let mut entries = Vec::new();
+                for path in paths {
+                    let node = match chance(24) {
+                        0..=8 => continue,
+                        9..=10 => Node::file(*b"one"),
+                        11..=13 => Node::file(*b"two"),
+                        14..=16 => link(paths[chance(3) as usize]),
+                        17 if path != "e" => Node::symlink("a"),
+                        _ if path == "e" => Node::directory().with_mode(0o700 + chance(8) as u32),
+                        _ => Node::file(chance(90).to_string().into_bytes()),
+                    };
+                    entries.push(entry(path, node));
+                    if chance(30) == 0 {
+                        entries.push(entry(path, Node::file(*b"again")));
+                    }
+                }
+                entries
+            })
+            .collect();
+        let mut by_one = Filesystem::default();
+        let mut outcome = Ok(());
+        for (index, own) in entries.iter().enumerate() {
+            let mut alone = vec![Vec::new(); entries.len()];
+            alone[index].clone_from(own);
+            outcome = outcome.and_then(|()| by_one.add_packages(&packages, alone));
+        }
+        match (merged(&packages, entries), outcome) {
+            (Ok(together), Ok(())) => {
+                let shown = |filesystem: &Filesystem| {
+                    let each = filesystem.iter();
+                    each.map(|each| format!("{each:?}")).collect::<Vec<_>>()
+                };
+                assert_eq!(shown(&together), shown(&by_one), "round {round}");
+                whole += 1;
+            }
+            (Err(together), Err(by_one)) => {
+                assert_eq!(together.to_string(), by_one.to_string(), "round {round}");
+                refused += 1;
+            }
+            (together, by_one) => panic!("round {round}: {together:?}, {by_one:?}"),
+        }
+    }
+    assert!(whole > 500 && refused > 500, "{whole} {refused}");
 }

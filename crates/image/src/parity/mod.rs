@@ -21,7 +21,7 @@ use oci::{Descriptor, Manifest, Platform, media_type};
 use store::Store;
 
 pub(crate) use describe::index_annotations;
-pub(crate) use order::as_apko as order;
+pub(crate) use order::in_order;
 pub use sbom::{GoDocument, index as index_sbom};
 
 use crate::build::{BuildError, BuiltImage, Unpacked, os_features};

@@ -2,9 +2,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apk::package::PackageInfo;
 
-/// The order in which apko installs these packages, by their places: each after what it depends on,
-/// depth first, names and then dependencies in the order of their text (`pkg/apk/apk/repo.go`).
-pub(crate) fn as_apko(packages: &[&PackageInfo]) -> Vec<usize> {
+/// Packages in the order in which apko installs them: each after what it depends on, depth first,
+/// names and then dependencies in the order of their text (`pkg/apk/apk/repo.go`).
+pub(crate) fn in_order<T>(packages: Vec<T>, info: impl Fn(&T) -> &PackageInfo) -> Vec<T> {
+    let infos: Vec<&PackageInfo> = packages.iter().map(info).collect();
+    let order = places(&infos);
+    let mut packages: Vec<Option<T>> = packages.into_iter().map(Some).collect();
+    let ordered = order.into_iter();
+    ordered
+        .filter_map(|place| packages.get_mut(place)?.take())
+        .collect()
+}
+
+fn places(packages: &[&PackageInfo]) -> Vec<usize> {
     let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, package) in packages.iter().enumerate() {
         providers.entry(&package.name).or_default().insert(0, place);
@@ -116,7 +126,7 @@ mod tests {
             package("zlib", "!x", ""),
         ];
         let packages: Vec<&PackageInfo> = packages.iter().collect();
-        let names: Vec<&str> = as_apko(&packages)
+        let names: Vec<&str> = places(&packages)
             .into_iter()
             .map(|place| packages[place].name.as_str())
             .collect();
@@ -137,7 +147,7 @@ mod tests {
             })
             .collect();
         let packages: Vec<&PackageInfo> = packages.iter().collect();
-        let order = as_apko(&packages);
+        let order = places(&packages);
         assert_eq!(order, (0..200_000).rev().collect::<Vec<usize>>());
     }
 }

@@ -260,6 +260,9 @@ async fn installed<'i>(
             });
             Err(match other {
                 true => "the signed index has another package of this name and version",
+                false if grounds.repositories.is_empty() => {
+                    "no repository is named whose signed index could list it (`-r`)"
+                }
                 false => "no signed index lists it",
             }
             .to_owned())

@@ -15,4 +15,5 @@ mod layers;
 mod lock;
 mod outputs;
 mod parity;
+mod resolved;
 mod verify;

@@ -173,12 +173,20 @@ impl Layout {
         }
     }
 
-    /// The image with that tag (without one, the only image), for `arch` if it is made for
-    /// several, with its manifest and configuration.
+    /// The image with that tag (without one, the only image), for `arch`, with its manifest and
+    /// configuration. Where no architecture is named, it is this machine's of an image that is made for
+    /// several, and whatever the image is made for else.
     ///
     /// # Errors
-    /// There is no such image, or it can't be read.
-    pub fn image(&self, tag: Option<&str>, arch: Arch) -> Result<ResolvedImage, LayoutError> {
+    /// There is no such image, it is not made for `arch`, or it can't be read.
+    pub fn image(
+        &self,
+        tag: Option<&str>,
+        named: impl Into<Option<Arch>>,
+    ) -> Result<ResolvedImage, LayoutError> {
+        let named = named.into();
+        let arch = named.unwrap_or(Arch::host());
+        let mut is_only_one = true;
         // apko's layouts list the architectures in index.json itself.
         let mut descriptor = match (tag, self.resolve(tag)) {
             (_, Ok(descriptor)) => descriptor,
@@ -204,6 +212,7 @@ impl Layout {
                 {
                     return Err(ambiguous);
                 }
+                is_only_one = false;
                 self.choose(&Index::new(images), arch)?
             }
             (_, Err(other)) => return Err(other),
@@ -211,9 +220,19 @@ impl Layout {
         if media_type::is_index(&descriptor.media_type) {
             let index = self.read_index(&descriptor)?;
             descriptor = self.choose(&index, arch)?;
+            is_only_one = false;
         }
         let manifest = self.manifest(&descriptor)?;
         let config = self.config(&manifest.config)?;
+        let (architecture, _) = arch.oci();
+        // What an index lists is for the platform that it says.
+        if named.is_some() && is_only_one && config.architecture != architecture {
+            return Err(LayoutError::NoPlatform {
+                path: self.root.clone(),
+                arch,
+                found: vec![config.architecture],
+            });
+        }
         Ok(ResolvedImage {
             descriptor,
             manifest,

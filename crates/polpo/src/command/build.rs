@@ -113,6 +113,11 @@ pub(crate) async fn run(arguments: &Build, session: &Session<'_>) -> Result<(), 
             })?;
         }
     }
+    if signer.is_none() {
+        session.notice(
+            "what was built is not signed, and is refused wherever signatures are asked for: name a key by --signing-key",
+        );
+    }
     match &arguments.dependency_log {
         Some(path) => build_log::write_dependencies(path, arch, &dependencies),
         None => Ok(()),

@@ -2,8 +2,10 @@ use clap::CommandFactory;
 
 use super::{apk, apko, melange, other_program};
 use crate::arguments::{Arguments, CalledBy};
+use crate::output::failure::Failure;
+use crate::output::print_raw;
 
-pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
+pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) -> Result<(), Failure> {
     let apk = apk::Arguments::command();
     let (mut command, name) = match name {
         // What follows `polpo apk` is what follows `apk`, and so with the others.
@@ -20,7 +22,9 @@ pub(crate) fn run(shell: clap_complete::Shell, name: CalledBy) {
         CalledBy::Apko => (apko::PROGRAM.command(), apko::PROGRAM.name),
         CalledBy::Melange => (melange::PROGRAM.command(), melange::PROGRAM.name),
     };
-    clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    print_raw(&String::from_utf8_lossy(&script))
 }
 
 #[cfg(test)]

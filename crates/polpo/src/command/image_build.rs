@@ -3,6 +3,7 @@ use std::path::Path;
 use base::{Epoch, Problem};
 use image::configuration::LayerFormat;
 use image::{BuiltImage, ImagePlan, ImageRecord, parity};
+use oci::registry::Reference;
 
 use super::image_plans::{self, Planned};
 use crate::arguments::image::{Compress, ImageBuild};
@@ -19,6 +20,7 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
             "--compress: apko's layers are compressed by gzip; leave --parity out".to_owned(),
         ));
     }
+    let version = reference_tag(&arguments.tag)?;
     let annotations = annotations(&arguments.annotations)?;
     let Planned {
         loaded,
@@ -78,7 +80,7 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
             image::write_parity_layout(&built, &configuration, epoch, &store, &arguments.output);
         (built, written.map_err(failed)?)
     } else {
-        let place = (arguments.output.as_path(), reference_tag(tag));
+        let place = (arguments.output.as_path(), version);
         image::build_layout(&timed, tag, &store, reporter, place).map_err(failed)?
     };
     let mut records = Vec::new();
@@ -109,7 +111,7 @@ pub(crate) async fn run(arguments: &ImageBuild, session: &Session<'_>) -> Result
         .collect();
     session.notice(&format!(
         "{}: {}, {}",
-        arguments.output.display(),
+        arguments.tag,
         count.join(", "),
         descriptor.digest
     ));
@@ -177,11 +179,19 @@ fn annotations(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
 }
 
 /// `latest` of `hello:latest`, and `latest` where there is no tag.
-fn reference_tag(tag: &str) -> &str {
-    match tag.rsplit_once(':') {
+fn reference_tag(name: &str) -> Result<&str, Failure> {
+    // A name in a layout may be without a registry.
+    let is_name = name.parse::<Reference>().is_ok()
+        || format!("localhost/{name}").parse::<Reference>().is_ok();
+    if !is_name {
+        return Err(Failure::Usage(format!(
+            "`{name}` is no name of an image, such as `hello:latest`"
+        )));
+    }
+    Ok(match name.rsplit_once(':') {
         Some((_, tag)) if !tag.contains('/') => tag,
         _ => "latest",
-    }
+    })
 }
 
 /// An output that is there and no layout is not overwritten.
@@ -206,9 +216,13 @@ mod tests {
 
     #[test]
     fn tags() {
-        assert_eq!(reference_tag("hello:v1"), "v1");
-        assert_eq!(reference_tag("hello"), "latest");
-        assert_eq!(reference_tag("localhost:5000/hello"), "latest");
-        assert_eq!(reference_tag("localhost:5000/hello:v2"), "v2");
+        let tag = |name| reference_tag(name).ok();
+        assert_eq!(tag("hello:v1"), Some("v1"));
+        assert_eq!(tag("hello"), Some("latest"));
+        assert_eq!(tag("localhost:5000/hello"), Some("latest"));
+        assert_eq!(tag("localhost:5000/hello:v2"), Some("v2"));
+        for name in ["", "Bad Tag!", "foo:bar baz", "foo:", "hello@sha256:1"] {
+            assert_eq!(tag(name), None, "{name}");
+        }
     }
 }

@@ -106,9 +106,10 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
                 arch: Some(arch),
                 ..settings
             };
-            let (layout, image) = one_image(&origin, settings, arch, &store, &scratch, session)
-                .await
-                .map_err(&failed)?;
+            let (layout, image) =
+                one_image(&origin, settings, arguments.arch, &store, &scratch, session)
+                    .await
+                    .map_err(&failed)?;
             let report = CopyReport {
                 digest: image.descriptor.digest,
                 media_type: image.descriptor.media_type.clone(),
@@ -139,7 +140,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 async fn one_image(
     origin: &Origin,
     settings: CopySettings,
-    arch: Arch,
+    arch: Option<Arch>,
     store: &Store,
     scratch: &impl AsRef<Path>,
     session: &Session<'_>,

@@ -1,4 +1,3 @@
-use base::Arch;
 use image::diff::{ListedFile, list, list_erofs, listing};
 use oci::copy::Referrers;
 
@@ -33,9 +32,8 @@ pub(crate) async fn run(arguments: &ImageFiles, session: &Session<'_>) -> Result
             &what(),
         )
         .await?;
-        let arch = arguments.arch.unwrap_or(Arch::host());
         let image = layout
-            .image(tag.as_deref(), arch)
+            .image(tag.as_deref(), arguments.arch)
             .map_err(|error| Failure::failed(what(), error))?;
         list(&layout, &image).map_err(|error| Failure::failed(what(), error))?
     };

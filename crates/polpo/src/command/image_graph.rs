@@ -12,18 +12,16 @@ use crate::settings::Session;
 
 pub(crate) async fn run(arguments: &ImageGraph, session: &Session<'_>) -> Result<(), Failure> {
     let what = "the packages can't be chosen";
-    let planned = image_plans::plan(&arguments.file, None, None, what, session).await?;
+    let (loaded, packages) = image_plans::list(&arguments.file, what, session).await?;
     // One architecture is enough to see what needs what.
-    let Some(plan) = planned.plans.first() else {
-        return Ok(());
-    };
-    let infos: Vec<&PackageInfo> = plan
-        .packages
+    let first = packages.first().map(|package| package.arch);
+    let infos: Vec<&PackageInfo> = packages
         .iter()
-        .map(|package| &package.entry.info)
+        .filter(|package| Some(package.arch) == first)
+        .map(|package| &package.info)
         .collect();
     let file = arguments.file.config.display().to_string();
-    let terms = &plan.configuration.contents.packages;
+    let terms = &loaded.configuration.contents.packages;
     print_raw(&graph(&file, terms, &infos, arguments.spanning_tree))
 }
 

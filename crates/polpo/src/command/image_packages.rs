@@ -50,26 +50,25 @@ pub(crate) async fn run(arguments: &ImagePackages, session: &Session<'_>) -> Res
         fill(format, "", "", "")?;
     }
     let what = "the packages can't be chosen";
-    let planned = image_plans::plan(&arguments.file, None, None, what, session).await?;
-    let listed: Vec<Listed> = planned
-        .plans
-        .iter()
-        .flat_map(|plan| {
-            plan.packages.iter().map(|package| Listed {
-                arch: plan.arch.apk(),
-                name: package.entry.info.name.clone(),
-                version: package.entry.info.version.clone(),
-                source: package.place.clone(),
-            })
+    let (_, packages) = image_plans::list(&arguments.file, what, session).await?;
+    let listed: Vec<Listed> = packages
+        .into_iter()
+        .map(|package| Listed {
+            arch: package.arch.apk(),
+            name: package.info.name,
+            version: package.info.version,
+            source: package.place,
         })
         .collect();
     if format == "json" {
         return Printer::new(Format::Json).print(&listed, |_| String::new());
     }
     let mut text = String::new();
+    let arch = |package: Option<&Listed>| package.map(|package| package.arch);
+    let several = arch(listed.first()) != arch(listed.last());
     let mut last = "";
     for package in &listed {
-        if planned.plans.len() > 1 && last != package.arch {
+        if several && last != package.arch {
             session.notice(&format!("packages for {}", package.arch));
             last = package.arch;
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use apk::dependency::Dependency;
+use apk::package::PackageInfo;
 use apk::repository::{Access, LoadedRepository, Repository, RepositoryList};
 use apk::signature::Keyring;
 use base::{Arch, Epoch, Problem};
@@ -28,6 +29,23 @@ pub(crate) struct Planned {
     pub(crate) store: Store,
 }
 
+/// A package that is chosen and not fetched.
+pub(crate) struct Listed {
+    pub(crate) arch: Arch,
+    pub(crate) info: PackageInfo,
+    /// A path or URL, without credentials.
+    pub(crate) place: String,
+}
+
+/// An image file, and what the command line adds to it.
+struct Asked {
+    loaded: Loaded,
+    archs: Vec<Arch>,
+    access: Access,
+    /// Where a base image is looked for.
+    folder: PathBuf,
+}
+
 /// Plans the image, by `lockfile` if there is one. `what` is what fails if it can't be.
 pub(crate) async fn plan(
     file: &ImageFile,
@@ -36,42 +54,26 @@ pub(crate) async fn plan(
     what: &str,
     session: &Session<'_>,
 ) -> Result<Planned, Failure> {
-    let mut loaded = configuration::load(&file.config, &file.include_paths)?;
-    // They tell where polpo's image is another than apko's.
-    if !file.parity {
-        session.show(&loaded.warnings);
-    }
-    let archs = archs(file, &loaded)?;
-    add(file, &mut loaded)?;
-    let access = settings::access(&file.repositories, session)?;
-    let store = access.store().clone();
-    let folder = base_folder(file, &loaded);
+    let asked = ask(file, session)?;
     let failed = |error: PlanError| Failure::failed(what, error);
     let (plans, keys) = match lockfile {
         Some(path) => {
-            let plans = locked(file, &loaded, path, &folder, &archs, &access, session);
+            let plans = locked(file, &asked, path, session);
             (
                 plans.await.map_err(|error| lock_failure(what, error))?,
                 Vec::new(),
             )
         }
         None => {
-            let (mut keyring, keys) = keyring(file, &loaded, session).await?;
-            let opened = open(file, &loaded, &archs, &mut keyring, &access, session).await?;
-            let targets: Vec<Target<'_>> = archs
-                .iter()
-                .zip(&opened)
-                .map(|(arch, repositories)| Target {
-                    arch: *arch,
-                    repositories,
-                })
-                .collect();
+            let (mut keyring, keys) = keyring(file, &asked.loaded, session).await?;
+            let opened = open(file, &asked, &mut keyring, session).await?;
+            let targets = targets(&asked.archs, &opened);
             let plans = image::plan_all(
-                &loaded.configuration,
-                &folder,
+                &asked.loaded.configuration,
+                &asked.folder,
                 &targets,
                 &keyring,
-                &access,
+                &asked.access,
                 session.reporter(),
             );
             (plans.await.map_err(failed)?, keys)
@@ -85,11 +87,71 @@ pub(crate) async fn plan(
         false => plans,
     };
     Ok(Planned {
-        loaded,
+        store: asked.access.store().clone(),
+        loaded: asked.loaded,
         plans,
         keys,
-        store,
     })
+}
+
+/// Chooses the image's packages, one architecture after the other, and fetches none of them. `what`
+/// is what fails if they can't be chosen.
+pub(crate) async fn list(
+    file: &ImageFile,
+    what: &str,
+    session: &Session<'_>,
+) -> Result<(Loaded, Vec<Listed>), Failure> {
+    let asked = ask(file, session)?;
+    let (mut keyring, _) = keyring(file, &asked.loaded, session).await?;
+    let opened = open(file, &asked, &mut keyring, session).await?;
+    let selections = image::select(
+        &asked.loaded.configuration,
+        &asked.folder,
+        &targets(&asked.archs, &opened),
+        &asked.access,
+    )
+    .map_err(|error| Failure::failed(what, error))?;
+    let mut listed = Vec::new();
+    for selection in selections {
+        let selection = match file.parity {
+            true => selection.with_parity(),
+            false => selection,
+        };
+        for (repository, entry) in selection.chosen {
+            listed.push(Listed {
+                arch: selection.arch,
+                place: image::place(repository, &entry)
+                    .map_err(|error| Failure::failed(what, error))?,
+                info: entry.info,
+            });
+        }
+    }
+    Ok((asked.loaded, listed))
+}
+
+fn ask(file: &ImageFile, session: &Session<'_>) -> Result<Asked, Failure> {
+    let mut loaded = configuration::load(&file.config, &file.include_paths)?;
+    // They tell where polpo's image is another than apko's.
+    if !file.parity {
+        session.show(&loaded.warnings);
+    }
+    let archs = archs(file, &loaded)?;
+    add(file, &mut loaded)?;
+    Ok(Asked {
+        access: settings::access(&file.repositories, session)?,
+        folder: base_folder(file, &loaded),
+        loaded,
+        archs,
+    })
+}
+
+fn targets<'r>(archs: &[Arch], opened: &'r [Vec<LoadedRepository>]) -> Vec<Target<'r>> {
+    let each = archs.iter().zip(opened);
+    each.map(|(arch, repositories)| Target {
+        arch: *arch,
+        repositories,
+    })
+    .collect()
 }
 
 /// A lock that can't be followed is a wrong file, unless a package is what went wrong.
@@ -183,15 +245,13 @@ fn base_folder(file: &ImageFile, loaded: &Loaded) -> PathBuf {
 /// command line says so.
 async fn open(
     file: &ImageFile,
-    loaded: &Loaded,
-    archs: &[Arch],
+    asked: &Asked,
     keyring: &mut Keyring,
-    access: &Access,
     session: &Session<'_>,
 ) -> Result<Vec<Vec<LoadedRepository>>, Failure> {
-    let contents = &loaded.configuration.contents;
+    let contents = &asked.loaded.configuration.contents;
     let mut opened = Vec::new();
-    for arch in archs {
+    for arch in &asked.archs {
         let mut list = RepositoryList::new(*arch);
         for (option, texts) in [
             ("-b", &file.build_repositories),
@@ -219,7 +279,8 @@ async fn open(
                 repositories.push(repository);
             }
         }
-        let loaded = access
+        let loaded = asked
+            .access
             .open_all(&repositories, *arch, Some(keyring), session.reporter())
             .await
             .map_err(|error| Failure::failed("the repositories can't be used", error))?;
@@ -313,11 +374,8 @@ async fn fetch(place: &str, session: &Session<'_>) -> Result<PathBuf, Failure> {
 /// Follows a lock: no index is read, and the keys are those that it has.
 async fn locked(
     file: &ImageFile,
-    loaded: &Loaded,
+    asked: &Asked,
     path: &Path,
-    folder: &Path,
-    archs: &[Arch],
-    access: &Access,
     session: &Session<'_>,
 ) -> Result<Vec<ImagePlan>, LockError> {
     let lock = Lock::read(path)?;
@@ -344,11 +402,11 @@ async fn locked(
         }
     }
     let locked = Locked {
-        loaded,
+        loaded: &asked.loaded,
         lock: &lock,
         path,
-        folder,
+        folder: &asked.folder,
         keyring: &keyring,
     };
-    follow(&locked, archs, access, session.reporter()).await
+    follow(&locked, &asked.archs, &asked.access, session.reporter()).await
 }

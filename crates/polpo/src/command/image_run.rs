@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use archive::unpack::Ownership;
-use base::Arch;
 use build::recipe::CapabilityChange;
 use build::sandbox::{
     Bind, Cancel, Connection, Ending, Held, InitProgram, Launch, Root, Standard, User,
@@ -32,9 +31,8 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
     let what = || format!("{} can't be run", arguments.layout.display());
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Failure::failed(what(), error);
     let layout = Layout::open(&arguments.layout).map_err(|error| failed(error.into()))?;
-    let arch = arguments.arch.unwrap_or(Arch::host());
     let image = layout
-        .image(arguments.tag.as_deref(), arch)
+        .image(arguments.tag.as_deref(), arguments.arch)
         .map_err(|error| failed(error.into()))?;
     let bubblewrap = find_bubblewrap().map_err(|error| failed(error.into()))?;
     let init = InitProgram::this().map_err(|error| failed(error.into()))?;

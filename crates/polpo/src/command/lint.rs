@@ -116,10 +116,9 @@ fn check(
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Failure::failed(format!("{name} can't be checked"), error)
     };
-    let scratch = session
-        .store()?
-        .temp_dir()
-        .map_err(|error| failed(error.into()))?;
+    // What is unpacked lies in the store's own folder, which is there as long as the store is open.
+    let store = session.store()?;
+    let scratch = store.temp_dir().map_err(|error| failed(error.into()))?;
     let package = Published::read(path, scratch.path(), &Limits::default())
         .map_err(|error| failed(error.into()))?;
     let findings = package

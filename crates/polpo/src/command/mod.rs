@@ -71,7 +71,7 @@ pub(crate) async fn run(command: Command, session: &Session<'_>) -> Result<ExitC
             ));
         }
         Command::Key(Key::Generate(arguments)) => key_generate::run(&arguments, session)?,
-        Command::Completions { shell, name } => completions::run(shell, name),
+        Command::Completions { shell, name } => completions::run(shell, name)?,
         Command::Source(Source::Lock(arguments)) => source_lock::run(&arguments, session)?,
         Command::Source(Source::Import(arguments)) => source_import::run(&arguments, session)?,
         Command::Image(Image::Build(arguments)) => image_build::run(&arguments, session).await?,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Arch, Digest, Epoch};
+use base::{Digest, Epoch};
 use image::{Attaching, Form, Signer};
 use oci::registry::Repository;
 use oci::{Companion, Descriptor, Document, DocumentContents, Layout, LayoutError};
@@ -203,7 +203,6 @@ fn image_of(
 ) -> Result<(Layout, Descriptor), LayoutError> {
     let layout = Layout::open(path)?;
     let tag = signing.tag.clone().or(tag);
-    let arch = signing.arch.unwrap_or(Arch::host());
-    let image = layout.image(tag.as_deref(), arch)?;
+    let image = layout.image(tag.as_deref(), signing.arch)?;
     Ok((layout, image.descriptor))
 }

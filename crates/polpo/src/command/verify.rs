@@ -29,6 +29,15 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
     if path.is_file() {
         return file(path, arguments, session).await;
     }
+    let is_named_as_file = [".apk", ".tar.gz", ".adb"]
+        .iter()
+        .any(|ending| arguments.image.ends_with(ending));
+    if is_named_as_file && !path.exists() {
+        return Err(Failure::Usage(format!(
+            "{} does not exist",
+            arguments.image
+        )));
+    }
     if !names_signers(arguments) && arguments.policy.is_none() {
         return Err(Failure::Usage(
             "to verify an image, say who must have signed it: --key, --trusted-root or --policy"

@@ -5,13 +5,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use apk::package::PackageInfo;
-use archive::tree::Node;
 use base::Digest;
 use testkit::{Docker, Program};
 
-use crate::image_diff::{Shelf, info, text, tree};
-use crate::world::checkout;
+use crate::clients;
+use crate::image_diff::Shelf;
 use crate::yard::json;
 
 /// A folder with `bin/apko`, and apko's test data as its tests see it.
@@ -255,27 +253,7 @@ fn docker_loads_the_archive_runs_its_image_and_gives_it_back() {
         return; // its daemon wants root
     }
     let (scene, shelf) = (Scene::new(), Shelf::new());
-    let mut packages = Vec::new();
-    for (arch, busybox) in [
-        ("x86_64", PathBuf::from("/bin/busybox")),
-        ("aarch64", checkout().join("target/foreign/busybox-aarch64")),
-    ] {
-        let busybox = fs::read(busybox).expect("a static busybox: scripts/install test");
-        let program = Node::file(busybox).with_mode(0o755);
-        let secret = text("secret").with_mode(0o600).with_owner(5, 6);
-        for (name, files) in [
-            ("busybox", vec![("usr/bin/busybox", program)]),
-            ("words", vec![("usr/share/words", text(arch))]),
-            ("secret", vec![("etc/secret", secret)]),
-        ] {
-            let info = PackageInfo {
-                arch: arch.to_owned(),
-                ..info(name, "1-r0", "MIT")
-            };
-            packages.push((info, tree(files)));
-        }
-    }
-    shelf.repository("packages", packages);
+    clients::repository(&shelf);
     let image = format!(
         "contents: {{repositories: [{}], keyring: [{}], packages: [busybox, secret, words]}}\n\
          accounts: {{users: [{{username: web, uid: 1000}}], run-as: web}}\n\
@@ -457,6 +435,14 @@ fn locks_are_apkos_and_are_followed_without_network() {
 #[test]
 fn packages_and_configuration_are_shown() {
     let scene = Scene::new();
+    // What is shown is known from the indexes alone.
+    fs::remove_file(scene.path("testdata")).unwrap();
+    let corpus = testkit::corpus().join("apko/cli");
+    let copied = scene.path("testdata");
+    let copy = Program::new("cp").arg("--recursive").arg(corpus);
+    copy.arg(&copied).run().success();
+    let removal = Program::new("find").arg(&copied);
+    removal.args(["-name", "*.apk", "-delete"]).run().success();
     let listed = scene
         .apko(&[
             "show-packages",

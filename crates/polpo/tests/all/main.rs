@@ -9,6 +9,7 @@ mod apk_system;
 mod apk_terminal;
 mod apko;
 mod build_options;
+mod clients;
 mod freshness;
 mod image_diff;
 mod image_erofs;

@@ -338,6 +338,16 @@ fn packages_are_checked() {
         let program = program.env("POLPO_STORE", scene.path("store"));
         program.args(words).folder(scene.0.path()).run()
     };
+    // Of files that are too large for memory, too.
+    let zlib = crate::world::world()
+        .packages()
+        .join("x86_64/zlib-1.3.1-r0.apk");
+    let checked = polpo(&["lint", zlib.to_str().unwrap()]).success();
+    assert!(
+        checked.stdout.starts_with("1 checked: 0 to be mended"),
+        "{}",
+        checked.stdout
+    );
     let sarif = polpo(&["lint", "--format", "sarif", HELLO, COMPAT]).stdout;
     crate::recipe_files::valid_sarif(&sarif);
     let sarif = json(&sarif);

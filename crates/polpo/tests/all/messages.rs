@@ -348,7 +348,7 @@ fn unsigned_index() {
     });
     insta::assert_snapshot!(scene.fails(image_from(&scene, &repository), 1), @"
     error: the repositories can't be used
-      because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: it is not signed; sign it with the key of the repository, or rebuild it
+      because: repository [SCENE]/repository: index [SCENE]/repository/x86_64/APKINDEX.tar.gz: it is not signed; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)
     ");
 }
 
@@ -370,7 +370,7 @@ fn wrongly_signed_index() {
 #[test]
 fn index_signed_by_a_stranger() {
     let scene = Scene::new();
-    fs::create_dir(scene.path("keys")).unwrap();
+    // The folder is made.
     polpo(&world().store())
         .args(["key", "generate"])
         .arg(scene.path("keys/stranger.rsa"))
@@ -384,7 +384,7 @@ fn index_signed_by_a_stranger() {
         .folder(scene.folder.path());
     insta::assert_snapshot!(scene.fails(program, 1), @"
     error: the repositories can't be used
-      because: repository [PACKAGES]: index [PACKAGES]/x86_64/APKINDEX.tar.gz: it is signed by test.rsa.pub, which is not among the trusted keys (stranger.rsa.pub); if that key is to be trusted, add its file to the keyring
+      because: repository [PACKAGES]: index [PACKAGES]/x86_64/APKINDEX.tar.gz: it is signed by test.rsa.pub, which is not among the trusted keys (stranger.rsa.pub); if that key is to be trusted, add its file to the keyring (`-k`; of `apk`, the folder of `--keys-dir`)
     ");
 }
 
@@ -536,4 +536,70 @@ fn full_disk_and_read_only_folder() {
             "),
         }
     }
+}
+
+#[test]
+fn what_does_not_exist_is_told_to_be_missing() {
+    let scene = Scene::new();
+    let verify = |name: &str| {
+        let program = polpo(&scene.path("store")).args(["verify", name]);
+        scene.fails(program.folder(scene.folder.path()), 2)
+    };
+    insta::assert_snapshot!(verify("./gone.apk"), @"error: ./gone.apk does not exist");
+    insta::assert_snapshot!(verify("gone/APKINDEX.tar.gz"), @"error: gone/APKINDEX.tar.gz does not exist");
+}
+
+#[test]
+fn an_image_is_for_the_architecture_that_was_named() {
+    let scene = Scene::new();
+    let run = |words: &[&str]| {
+        let program = polpo(&world().store()).args(words).arg(world().layout());
+        let program = program.args(["--arch", "riscv64"]);
+        let said = scene.fails(program, 1);
+        said.replace(
+            &scene.shown(&world().layout().display().to_string()),
+            "[LAYOUT]",
+        )
+    };
+    insta::assert_snapshot!(run(&["image", "files"]), @"
+    error: the files of [LAYOUT] can't be listed
+      because: the image in [LAYOUT] is not made for riscv64; it has amd64
+    ");
+    insta::assert_snapshot!(run(&["image", "run"]), @"
+    error: [LAYOUT] can't be run
+      because: the image in [LAYOUT] is not made for riscv64; it has amd64
+    ");
+}
+
+#[test]
+fn images_have_names_that_registries_take() {
+    let scene = Scene::new();
+    for name in ["Bad Tag!", "", "hello:"] {
+        let program = polpo(&scene.path("store")).args(["image", "build"]);
+        let program = program.arg(checkout().join("os/images/hello.yaml"));
+        let program = program.args([name, "image", "-r"]).arg(world().packages());
+        let said = scene.fails(program.folder(scene.folder.path()), 2);
+        assert_eq!(
+            said.trim_end(),
+            format!("error: `{name}` is no name of an image, such as `hello:latest`")
+        );
+    }
+}
+
+#[test]
+fn a_script_that_nobody_can_take_is_no_panic() {
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut program = polpo(Path::new("store"));
+    let told = program
+        .command()
+        .args(["completions", "zsh"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    let stderr = String::from_utf8(told.stderr).unwrap();
+    assert!(stderr.contains("the result can't be printed"), "{stderr}");
 }

@@ -182,8 +182,8 @@ fn packages_are_followed_back_to_what_nobody_vouches_for() {
     package sha256:…
     └─✗ hello 2.10-r0 for x86_64
       ├─✓ its control part and its data have the hashes that name them
-      ├─✗ package DIR/x86_64/hello-2.10-r0.apk: it is signed by test.rsa.pub, which is not among the trusted keys (none); if that key is to be trusted, add its file to the keyring
-      ├─? the provenance beside it counts for nothing: the envelope is not signed as trusted: 0 of the 0 trusted keys signed it, 1 must; the signatures in it name the keys KEY
+      ├─✗ package DIR/x86_64/hello-2.10-r0.apk: it is signed by test.rsa.pub, which is not among the trusted keys (none); if that key is to be trusted, add its file to the keyring (`-k`; of `apk`, the folder of `--keys-dir`)
+      ├─? the provenance beside it counts for nothing: the envelope is not signed as trusted: 0 of the 0 trusted keys signed it, 1 must; the keys that its signatures name: KEY
       └─✓ its SBOM names what it was built from
         └─✓ https://ftp.gnu.org/gnu/hello/hello-2.10.tar.gz sha256:…
     ");

@@ -2,7 +2,7 @@ use super::MAXIMUM_HEX;
 use crate::adb::compose;
 use crate::adb::schema::{self, ArraySchema, Kind, ObjectSchema, Scalar, Schema, Words};
 use crate::adb::{AdbError, Builder, Tag, Value};
-use crate::dependency::{Dependency, InvalidDependency};
+use crate::dependency::{Dependency, InvalidDependency, Refused};
 use crate::serialize::UNITS;
 
 /// What a text says.
@@ -467,10 +467,9 @@ fn is_word(text: &[u8]) -> bool {
 
 /// A dependency, or a name provided in a version that follows no grammar.
 fn dependency(text: &str) -> std::result::Result<Dependency, InvalidDependency> {
-    Dependency::parse_untagged(text).or_else(|error| {
-        Dependency::ungrammatical(text, &error)
-            .filter(|term| term.constraint.is_some())
-            .ok_or(error)
+    Dependency::parse_untagged(text).or_else(|error| match Dependency::refused(text) {
+        Refused::Kept(term) if term.is_broken() && !term.name.is_empty() => Ok(term),
+        _ => Err(error),
     })
 }
 

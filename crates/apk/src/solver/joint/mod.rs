@@ -6,21 +6,25 @@
 //!    answer.
 //! 2. Otherwise, of each name whose versions differ, what is not there on every architecture that
 //!    chose it is ruled out; if all of it is there, the highest version chosen is, where it was
-//!    chosen. Then the architectures are solved again, with the rest of the versions: so that of a
-//!    name that is newer on one of them, the newest that all have is taken. This is repeated until
-//!    the versions agree.
+//!    chosen (of a name that this happened to often, more of those above what the others chose).
+//!    Then the architectures are solved again, with the rest of the versions: so that of a name
+//!    that is newer on one of them, the newest that all have is taken. This is repeated until the
+//!    versions agree.
 //! 3. If that leads nowhere, other ways are tried: the first name that differs is taken off either
 //!    the one architecture in its version or the other in its own. One of the two holds for every
-//!    answer, so that no answer is missed that apk's search could find; but for a limit, see
-//!    [`Disagreement::limited`].
+//!    answer, so that no answer is missed, but for a limit, see [`Disagreement::limited`], and where
+//!    apk's search, which does not go back, finds nothing on an architecture though there is
+//!    something.
 //!
 //! Each round rules out at least one version on one architecture, and takes nothing back, so there
 //! are no more rounds than versions. The second search is a tree whose branches are as short, and
-//! of which no more than a fixed number is walked.
+//! of which no more than a fixed number is walked. Both have a limit of work besides, which grows
+//! with the indexes.
+//!
+//! Architectures are taken in the order of their names, whatever order they are given in.
 
 mod differ;
-
-use std::collections::{BTreeMap, BTreeSet};
+mod search;
 
 use serde::Serialize;
 
@@ -31,10 +35,7 @@ use super::request::{Request, Solution};
 use super::state::Banned;
 use super::universe::Universe;
 use super::unsolvable::Unsolvable;
-use crate::version::compare;
-
-/// How often architectures are solved in the second search.
-const MOST_ATTEMPTS: u32 = 500;
+use search::{Budget, Limit, State, agree, walk};
 
 /// One of the architectures.
 #[derive(Clone, Copy)]
@@ -69,7 +70,7 @@ pub enum JointError {
 /// Names of which the architectures have no version in common that would do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 pub struct Disagreement {
-    /// The names, in order.
+    /// The names, in order. Of very many, the first.
     pub names: Vec<Difference>,
     /// Changes that would help, those that ask least first. Each was tried.
     pub remedies: Vec<Remedy>,
@@ -82,7 +83,7 @@ pub struct Disagreement {
 pub struct Difference {
     /// The name.
     pub name: String,
-    /// The architectures, in order.
+    /// The architectures, by name.
     pub places: Vec<Place>,
 }
 
@@ -96,7 +97,9 @@ pub struct Place {
     /// The one that is chosen when it is solved by itself.
     pub chosen: Option<String>,
     /// How it comes to be chosen: the term of the world, the package chosen for it, and so on, up
-    /// to the package itself. Empty if it is not chosen.
+    /// to the package itself. No term begins it where that goes back to a package that came by its
+    /// `install_if`. Where there is very much to tell, `…` stands for the middle of long ones.
+    /// Empty if it is not chosen.
     pub chain: Vec<String>,
 }
 
@@ -105,31 +108,58 @@ pub struct Place {
 /// # Errors
 /// [`JointError`]: one has no solution by itself, or there is none with equal versions.
 pub fn solve<'a>(members: &[Member<'_, 'a>]) -> Result<Vec<Solution<'a>>, JointError> {
+    let mut places: Vec<usize> = (0..members.len()).collect();
+    places.sort_by_key(|place| members[*place].arch);
+    let sorted: Vec<Member<'_, 'a>> = places.iter().map(|place| members[*place]).collect();
+    let solutions = solve_sorted(&sorted)?;
+    let mut placed: Vec<(usize, Solution<'a>)> = places.into_iter().zip(solutions).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, solution)| solution).collect())
+}
+
+fn solve_sorted<'a>(members: &[Member<'_, 'a>]) -> Result<Vec<Solution<'a>>, JointError> {
     let alone = solve_each(members)?;
-    let blocked = match agree(members, alone.clone()) {
-        Ok(solutions) => return Ok(solutions),
+    let states: Vec<State<'a>> = alone.iter().map(State::of).collect();
+    if search::differing(&states).is_empty() {
+        return Ok(alone);
+    }
+    let agreed = agree(members, states.clone(), &mut Budget::of_first(members));
+    let blocked = match agreed {
+        Ok(states) => return found(members, &states),
         Err(blocked) => blocked,
     };
-    let mut search = Search {
-        members,
-        attempts: 0,
-        limited: false,
+    let mut budget = Budget::of_second(members);
+    let limited = match walk(members, states.clone(), &mut budget) {
+        Ok(Some(states)) => return found(members, &states),
+        Ok(None) => false,
+        Err(Limit) => true,
     };
-    let banned = vec![Banned::new(); members.len()];
-    if let Some(solutions) = search.walk(&banned, alone.clone()) {
-        return Ok(solutions);
-    }
-    let limited = search.limited;
-    Err(JointError::Versions(differ::explain(
-        members, &alone, &blocked, limited,
-    )))
+    let disagreement = differ::explain(members, &states, &blocked, limited);
+    Err(JointError::Versions(disagreement))
+}
+
+/// The solutions that `states` come from.
+fn found<'a>(
+    members: &[Member<'_, 'a>],
+    states: &[State<'a>],
+) -> Result<Vec<Solution<'a>>, JointError> {
+    let solve = |(member, state): (&Member<'_, 'a>, &State<'a>)| {
+        attempt(member.universe, &member.request, &state.banned, &mut 0).map_err(|unsolvable| {
+            JointError::Unsolvable {
+                arch: member.arch.to_owned(),
+                solvable: Vec::new(),
+                unsolvable: Box::new(unsolvable),
+            }
+        })
+    };
+    members.iter().zip(states).map(solve).collect()
 }
 
 /// Each by itself.
 fn solve_each<'a>(members: &[Member<'_, 'a>]) -> Result<Vec<Solution<'a>>, JointError> {
     let alone: Vec<Result<Solution<'a>, Unsolvable>> = members
         .iter()
-        .map(|member| solve_with(member, &Banned::new()))
+        .map(|member| attempt(member.universe, &member.request, &Banned::new(), &mut 0))
         .collect();
     let solvable = members.iter().zip(&alone);
     let solvable = solvable.filter(|(_, solution)| solution.is_ok());
@@ -163,167 +193,4 @@ fn only_for(arch: &str, unsolvable: &mut Unsolvable) {
             };
         }
     }
-}
-
-fn solve_with<'a>(member: &Member<'_, 'a>, banned: &Banned) -> Result<Solution<'a>, Unsolvable> {
-    attempt(member.universe, &member.request, banned, &mut 0)
-}
-
-/// What keeps the first search from an answer.
-enum Blocked {
-    /// Architectures that chose this name have no version of it in common.
-    Nothing(String),
-    /// This architecture has no solution without these versions.
-    Unsolvable(usize, Banned),
-}
-
-/// The first search: rules out versions until the rest agree.
-fn agree<'a>(
-    members: &[Member<'_, 'a>],
-    mut solutions: Vec<Solution<'a>>,
-) -> Result<Vec<Solution<'a>>, Blocked> {
-    let mut banned = vec![Banned::new(); members.len()];
-    loop {
-        let chosen = versions(&solutions);
-        let differing: Vec<&String> = differing(&chosen).collect();
-        if differing.is_empty() {
-            return Ok(solutions);
-        }
-        let mut changed = BTreeSet::new();
-        for name in differing {
-            let of = &chosen[name];
-            let offers: Vec<BTreeSet<String>> = of
-                .keys()
-                .map(|at| offered(&members[*at], name, &banned[*at]))
-                .collect();
-            let common = common(&offers);
-            if common.is_empty() {
-                return Err(Blocked::Nothing(name.clone()));
-            }
-            let mut lost = false;
-            for (at, offer) in of.keys().zip(&offers) {
-                for version in offer.difference(&common) {
-                    ban(&mut banned[*at], name, version);
-                    changed.insert(*at);
-                    lost = true;
-                }
-            }
-            if let (false, Some(highest)) = (lost, highest(of.values())) {
-                for (at, _) in of.iter().filter(|(_, version)| **version == highest) {
-                    ban(&mut banned[*at], name, &highest);
-                    changed.insert(*at);
-                }
-            }
-        }
-        for at in changed {
-            match solve_with(&members[at], &banned[at]) {
-                Ok(solution) => solutions[at] = solution,
-                Err(_) => return Err(Blocked::Unsolvable(at, banned[at].clone())),
-            }
-        }
-    }
-}
-
-/// The second search.
-struct Search<'s, 'm, 'a> {
-    members: &'s [Member<'m, 'a>],
-    attempts: u32,
-    limited: bool,
-}
-
-impl<'a> Search<'_, '_, 'a> {
-    fn walk(
-        &mut self,
-        banned: &[Banned],
-        solutions: Vec<Solution<'a>>,
-    ) -> Option<Vec<Solution<'a>>> {
-        // A stack of its own: there may be as many steps as versions.
-        let mut open = vec![(banned.to_vec(), solutions)];
-        while let Some((banned, solutions)) = open.pop() {
-            let chosen = versions(&solutions);
-            let Some(name) = differing(&chosen).next() else {
-                return Some(solutions);
-            };
-            let of = &chosen[name];
-            let highest = highest(of.values())?;
-            let high = of.iter().find(|(_, version)| **version == highest)?.0;
-            let low = of.iter().find(|(_, version)| **version != highest)?;
-            // It is gone there, or else all that is not the same is gone here.
-            let gone = vec![highest.clone()];
-            let offered = offered(&self.members[*low.0], name, &banned[*low.0]);
-            let others = offered.into_iter().filter(|version| *version != highest);
-            let branches = [(*low.0, others.collect()), (*high, gone)];
-            for (at, versions) in branches {
-                let mut banned = banned.clone();
-                for version in &versions {
-                    ban(&mut banned[at], name, version);
-                }
-                if self.attempts >= MOST_ATTEMPTS {
-                    self.limited = true;
-                    return None;
-                }
-                self.attempts += 1;
-                if let Ok(solution) = solve_with(&self.members[at], &banned[at]) {
-                    let mut solutions = solutions.clone();
-                    solutions[at] = solution;
-                    open.push((banned, solutions));
-                }
-            }
-        }
-        None
-    }
-}
-
-fn ban(banned: &mut Banned, name: &str, version: &str) {
-    let versions = banned.entry(name.to_owned()).or_default();
-    versions.insert(version.to_owned());
-}
-
-/// The versions of each name, by the places of the architectures that chose it.
-fn versions(solutions: &[Solution<'_>]) -> BTreeMap<String, BTreeMap<usize, String>> {
-    let mut versions: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
-    for (at, solution) in solutions.iter().enumerate() {
-        for selected in solution.packages() {
-            let of = versions.entry(selected.package.name.clone()).or_default();
-            of.insert(at, selected.package.version.clone());
-        }
-    }
-    versions
-}
-
-fn differing(chosen: &BTreeMap<String, BTreeMap<usize, String>>) -> impl Iterator<Item = &String> {
-    let differs = |of: &BTreeMap<usize, String>| {
-        let mut versions = of.values();
-        let first = versions.next();
-        versions.any(|version| Some(version) != first)
-    };
-    let differing = chosen.iter().filter(move |(_, of)| differs(of));
-    differing.map(|(name, _)| name)
-}
-
-/// The versions of the packages of that name, but for those ruled out.
-fn offered(member: &Member<'_, '_>, name: &str, banned: &Banned) -> BTreeSet<String> {
-    let none = BTreeSet::new();
-    let banned = banned.get(name).unwrap_or(&none);
-    let providers = member.universe.providers_of(name);
-    let versions = providers
-        .filter(|selected| selected.package.name == name)
-        .map(|selected| selected.package.version.clone());
-    versions
-        .filter(|version| !banned.contains(version))
-        .collect()
-}
-
-fn common(offers: &[BTreeSet<String>]) -> BTreeSet<String> {
-    let Some((first, others)) = offers.split_first() else {
-        return BTreeSet::new();
-    };
-    let everywhere = |version: &&String| others.iter().all(|offer| offer.contains(*version));
-    first.iter().filter(everywhere).cloned().collect()
-}
-
-fn highest<'v>(versions: impl Iterator<Item = &'v String>) -> Option<String> {
-    versions
-        .max_by(|left, right| compare(left, right).then_with(|| left.cmp(right)))
-        .cloned()
 }

@@ -14,6 +14,9 @@ use crate::version::{Operator, Version, compare, is_valid};
 /// How many packages are proposed in place of one.
 const MOST_PROVIDERS: usize = 8;
 
+/// Of how many demands on a package it is considered how they might be changed.
+const MOST_DEMANDS: usize = 100;
+
 /// Changes that might remove what stands in the way of `part`, of the world of `variant`: those
 /// that ask least of the user first.
 pub(super) fn options(
@@ -100,11 +103,11 @@ impl Options<'_, '_> {
                 }
             }
         }
-        for demand in &missing.required_by {
+        for demand in missing.required_by.iter().take(MOST_DEMANDS) {
             self.older_of(demand);
         }
         if missing.providers.is_empty() {
-            self.supply(missing.required_by.iter());
+            self.supply(missing.required_by.iter().take(MOST_DEMANDS));
         } else {
             for term in self.provider_names(&missing.name) {
                 self.add(Adjustment::Add { term });
@@ -132,7 +135,10 @@ impl Options<'_, '_> {
     }
 
     fn rejected(&mut self, rejected: &Rejected) {
-        let demands = || rejected.breaks.iter().chain(&rejected.satisfies);
+        let demands = || {
+            let breaks = rejected.breaks.iter().take(MOST_DEMANDS);
+            breaks.chain(rejected.satisfies.iter().take(MOST_DEMANDS))
+        };
         for place in &rejected.masked {
             match place.strip_prefix('@') {
                 None => self.add(Adjustment::AllowNetwork),
@@ -154,7 +160,8 @@ impl Options<'_, '_> {
             self.supply(demands().filter(|of| uninstallable || broken(&of.term.name)));
         }
         if !rejected.rivals.is_empty() || rejected.breaks.iter().any(|of| of.term.conflict) {
-            for demand in rejected.satisfies.iter().filter(|of| !of.term.conflict) {
+            let satisfies = rejected.satisfies.iter().take(MOST_DEMANDS);
+            for demand in satisfies.filter(|of| !of.term.conflict) {
                 for term in self.provider_names(&demand.term.name) {
                     let new = self
                         .variant
@@ -174,7 +181,8 @@ impl Options<'_, '_> {
             tag: Some(tag.to_owned()),
             ..term.clone()
         };
-        for demand in satisfies.iter().filter(|demand| !demand.term.conflict) {
+        let satisfies = satisfies.iter().take(MOST_DEMANDS);
+        for demand in satisfies.filter(|demand| !demand.term.conflict) {
             // Tags hold for what a package depends on too.
             let head = match demand.chain.first() {
                 None => Some(demand.term.clone()),
@@ -310,7 +318,7 @@ impl Options<'_, '_> {
 
     fn dead_end(&mut self, package: &str, satisfies: &[Demand]) {
         let mut names: Vec<&str> = Vec::new();
-        for demand in satisfies {
+        for demand in satisfies.iter().take(MOST_DEMANDS) {
             if !names.contains(&demand.term.name.as_str()) {
                 names.push(&demand.term.name);
             }

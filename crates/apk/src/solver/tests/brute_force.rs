@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::in_one_repository;
 use crate::dependency::Dependency;
 use crate::solver::request::shared;
-use crate::solver::{
-    Adjustment, Candidate, Repository, Request, Search, Sources, Universe, Unsolvable,
-};
+use crate::solver::{Adjustment, Candidate, Request, Search, Unsolvable};
 
 /// Whether the packages of `set` satisfy the world and each other, side by side.
 pub(super) fn is_consistent(set: &[&Candidate], world: &[Dependency]) -> bool {
@@ -75,24 +74,14 @@ fn is_solvable(packages: &[Candidate], world: &[Dependency]) -> bool {
 }
 
 fn solve(packages: &[Candidate], world: &[Dependency]) -> Result<Vec<Candidate>, Unsolvable> {
-    let repositories = [Repository {
-        name: "./packages",
-        tag: None,
-        available: true,
-        packages,
-    }];
-    let universe = Universe::new(Sources {
-        repositories: &repositories,
-        ..Sources::default()
-    });
-    let solution = universe.solve(&Request {
-        world,
-        ..Request::default()
-    })?;
-    Ok(solution
-        .packages()
-        .map(|selected| selected.package.clone())
-        .collect())
+    in_one_repository(packages, &[], |universe| {
+        let solution = universe.solve(&Request {
+            world,
+            ..Request::default()
+        })?;
+        let packages = solution.packages();
+        Ok(packages.map(|selected| selected.package.clone()).collect())
+    })
 }
 
 /// The versions that what a repository is added for may have, for each such change.

@@ -4,12 +4,33 @@ mod brute_force;
 mod explanations;
 mod joint;
 mod many_names;
+mod many_versions;
+mod much_to_tell;
 mod reachable;
 mod real;
 
 use crate::dependency::Dependency;
-use crate::solver::Candidate;
 use crate::solver::request::shared;
+use crate::solver::{Candidate, Installed, Repository, Sources, Universe};
+
+/// With these packages in one repository, and those that are installed already.
+fn in_one_repository<R>(
+    packages: &[Candidate],
+    installed: &[Installed<'_>],
+    work: impl FnOnce(&Universe<'_>) -> R,
+) -> R {
+    let repositories = [Repository {
+        name: "./packages",
+        tag: None,
+        available: true,
+        packages,
+    }];
+    work(&Universe::new(Sources {
+        installed,
+        repositories: &repositories,
+        ..Sources::default()
+    }))
+}
 
 /// Packages, one a line: `name-version [field: terms;]…`, fields as in `depends: a b>1; arch: x`.
 fn packages(text: &str) -> Vec<Candidate> {

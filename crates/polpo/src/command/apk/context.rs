@@ -328,12 +328,14 @@ impl<'p> Context<'p> {
         Ok(system)
     }
 
-    /// Says, as apk does, that indexes hold what can't be understood: fields of a later apk, or terms
-    /// that follow no grammar.
+    /// Says, as apk does, that indexes or installed packages hold what can't be understood: fields of
+    /// a later apk, or terms that follow no grammar.
     fn warn_of_defects(&self, system: &System) {
         let (mut later, mut broken, mut fatal) = (false, false, false);
         let catalogues = system.repositories.iter().map(|loaded| &loaded.catalogue);
-        for defect in catalogues.flat_map(Catalogue::defects) {
+        let installed = system.installed().iter();
+        let installed = installed.flat_map(|package| package.entry.info.defects.iter().cloned());
+        for defect in installed.chain(catalogues.flat_map(Catalogue::defects)) {
             match defect.field.as_str() {
                 "D" | "depend" | "p" | "provides" | "i" | "install_if" => broken = true,
                 // To apk, an index says nothing of these.

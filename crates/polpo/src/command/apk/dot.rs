@@ -75,10 +75,14 @@ fn drawing(graph: &Graph) -> String {
                 package,
                 name,
                 term,
-            } => writeln!(
-                out,
-                "  \"{package}\" -> \"{name}\" [arrowhead=inv,style=dashed,color=red,fontcolor=red,label=\"{term}\"];"
-            ),
+                provided,
+            } => {
+                let head = if *provided { "inv" } else { "normal" };
+                writeln!(
+                    out,
+                    "  \"{package}\" -> \"{name}\" [arrowhead={head},style=dashed,color=red,fontcolor=red,label=\"{term}\"];"
+                )
+            }
             GraphItem::Depends {
                 package,
                 on,

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use apk::dependency::Dependency;
+use apk::package::TermList;
 use apk::query::{Field, Fields, PackageId, Population, ReverseField, Telling};
 use apk::serialize::whole_size;
 use clap::Args;
@@ -342,7 +343,10 @@ impl Teller<'_, '_> {
                 .map(|id| population.label(id))
                 .collect()
         };
-        let texts = |terms: &[Dependency]| terms.iter().map(Dependency::to_string).collect();
+        let texts = |list| -> Vec<String> {
+            let terms = info.as_written(list);
+            terms.map(Dependency::to_string).collect()
+        };
         let own = [
             (Field::Description, "description", info.description.clone()),
             (Field::Url, "webpage", info.url.clone()),
@@ -358,10 +362,10 @@ impl Teller<'_, '_> {
             }
         }
         if fields.has(Field::Depends) {
-            self.words(package, "depends on", texts(&info.depends));
+            self.words(package, "depends on", texts(TermList::Depends));
         }
         if fields.has(Field::Provides) {
-            self.words(package, "provides", texts(&info.provides));
+            self.words(package, "provides", texts(TermList::Provides));
         }
         if fields.has(Field::ReverseDepends) {
             let found = population
@@ -376,7 +380,7 @@ impl Teller<'_, '_> {
             self.lines(package, "triggers", "trigger ", &info.triggers);
         }
         if fields.has(Field::InstallIf) {
-            self.words(package, "has auto-install rule", texts(&info.install_if));
+            self.words(package, "has auto-install rule", texts(TermList::InstallIf));
         }
         if fields.has(Field::ReverseInstallIf) {
             let found = population
@@ -385,7 +389,7 @@ impl Teller<'_, '_> {
             self.words(package, "affects auto-installation of", labels(found));
         }
         if fields.has(Field::Replaces) {
-            self.words(package, "replaces", texts(&info.replaces));
+            self.words(package, "replaces", texts(TermList::Replaces));
         }
         if fields.has(Field::License) {
             self.text(package, "license", &info.license());

@@ -109,7 +109,7 @@ fn a_file_that_is_cut_off_anywhere_is_refused() {
     it ends within the padding of a block
     it ends within what it holds compressed
     it has no ADB block
-    it is not signed; sign it with the key of the repository, or rebuild it
+    it is not signed; sign it with the key of the repository (`polpo melange sign-index` signs an index, `polpo melange sign` a package)
     ");
 }
 
