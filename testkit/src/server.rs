@@ -38,6 +38,7 @@ pub struct Reply {
     user: Option<String>,
     breaks_after: Option<usize>,
     announces: Option<u64>,
+    delay: Duration,
     pause: Duration,
     endless: bool,
     ranges: bool,
@@ -63,6 +64,7 @@ impl Reply {
             user: None,
             breaks_after: None,
             announces: None,
+            delay: Duration::ZERO,
             pause: Duration::ZERO,
             endless: false,
             ranges: true,
@@ -122,6 +124,13 @@ impl Reply {
     #[must_use]
     pub fn of_unknown_size(mut self) -> Reply {
         self.unsized_body = true;
+        self
+    }
+
+    /// Waits before it says anything.
+    #[must_use]
+    pub fn late(mut self, delay: Duration) -> Reply {
+        self.delay = delay;
         self
     }
 
@@ -233,6 +242,7 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
         state.asked.push(asked.clone());
         state.reply(&asked.path)
     };
+    std::thread::sleep(reply.delay);
     send(&mut stream, &reply, &asked)
 }
 

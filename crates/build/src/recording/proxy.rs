@@ -39,6 +39,9 @@ use crate::sandbox::Gateway;
 /// How many connections are served at a time; the rest wait.
 const MOST_CONNECTIONS: usize = 128;
 
+/// How many questions are put at a time, their askers there or gone; the rest wait.
+const MOST_QUESTIONS: usize = MOST_CONNECTIONS;
+
 /// No URL is longer.
 const LONGEST_URL: usize = 8 << 10;
 
@@ -174,6 +177,7 @@ impl Gateway for Proxy {
         let connection = Connection {
             tape: Arc::clone(&self.tape),
             authority: Arc::clone(&self.authority),
+            questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
             tunnel: None,
         };
         let connections = Arc::clone(&self.connections);
@@ -218,6 +222,7 @@ async fn accept(listener: TcpListener, connection: Connection, connections: Arc<
 struct Connection {
     tape: Arc<Tape>,
     authority: Arc<Authority>,
+    questions: Arc<Semaphore>,
     /// Scheme and authority of all URLs, within a tunnel.
     tunnel: Option<Arc<str>>,
 }
@@ -276,12 +281,32 @@ impl Connection {
             headers: head.headers,
             body,
         };
-        match self.tape.answer(asked, at_once).await {
+        match self.outcome(asked, at_once).await {
             Outcome::Kept(exchange) => {
                 respond::kept(&exchange, &method, &headers, self.tape.store())
             }
             Outcome::Coming { head, body } => respond::coming(&head, body),
             Outcome::Refused(status, reason) => respond::refusal(status, &reason),
+        }
+    }
+
+    /// What comes of a question, which is put to the end though whoever asked it goes away: the
+    /// next build may wait for what this one did not.
+    async fn outcome(&self, asked: Asked, at_once: bool) -> Outcome {
+        let failed = |error: &dyn fmt::Display| Outcome::Refused(502, error.to_string());
+        let permit = match Arc::clone(&self.questions).acquire_owned().await {
+            Ok(permit) => permit,
+            Err(error) => return failed(&error),
+        };
+        let tape = Arc::clone(&self.tape);
+        let answer = async move {
+            let outcome = tape.answer(asked, at_once).await;
+            drop(permit);
+            outcome
+        };
+        match tokio::spawn(answer).await {
+            Ok(outcome) => outcome,
+            Err(error) => failed(&error),
         }
     }
 

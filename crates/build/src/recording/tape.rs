@@ -302,10 +302,9 @@ impl Tape {
                     body,
                 }
             }
-            _ => match tokio::spawn(download.run_alone(response)).await {
-                Ok(Ok(exchange)) => Outcome::Kept(exchange),
-                Ok(Err(reason)) => Outcome::Refused(502, reason),
-                Err(error) => Outcome::Refused(502, error.to_string()),
+            _ => match download.run(response, None).await {
+                Ok(exchange) => Outcome::Kept(exchange),
+                Err(reason) => Outcome::Refused(502, reason),
             },
         }
     }
@@ -429,10 +428,6 @@ struct Download {
 }
 
 impl Download {
-    async fn run_alone(self, response: Response) -> Result<Arc<Exchange>, String> {
-        self.run(response, None).await
-    }
-
     async fn run(
         self,
         mut response: Response,

@@ -1,8 +1,16 @@
 //! The network of steps: recorded, replayed, and what a hostile step makes of it.
 
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use base::Digest;
 use polpo_build::executor::{BuildOutput, ExecuteError};
 use polpo_build::plan::Network;
-use polpo_build::recording::{RecorderSettings, Recording};
+use polpo_build::recording::{Proxy, RecorderSettings, Recording};
+use polpo_build::sandbox::Gateway as _;
+use store::Store;
+use tempfile::TempDir;
 use testkit::{Reply, Server};
 
 use crate::support::Bench;
@@ -10,15 +18,16 @@ use crate::support::Bench;
 /// A registry that everyone knows as `https://registry.example`, and a guest with curl.
 pub(crate) fn bench(server: &Server) -> Bench {
     let mut bench = Bench::with_host_programs();
-    bench.executor.recorder = RecorderSettings {
-        rewrites: vec![
-            format!("https://registry.example={}", server.url(""))
-                .parse()
-                .unwrap(),
-        ],
-        ..RecorderSettings::default()
-    };
+    bench.executor.recorder = settings("https://registry.example", server);
     bench
+}
+
+fn settings(public: &str, server: &Server) -> RecorderSettings {
+    let rewrite = format!("{public}={}", server.url(""));
+    RecorderSettings {
+        rewrites: vec![rewrite.parse().unwrap()],
+        ..RecorderSettings::default()
+    }
 }
 
 pub(crate) fn record(
@@ -329,6 +338,28 @@ fn what_does_not_come_whole_is_not_recorded() {
 }
 
 #[test]
+fn who_goes_away_before_the_answer_begins_is_recorded_too() {
+    let server = Server::start();
+    server.on("/late", Reply::ok("late").late(Duration::from_millis(500)));
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let proxy = Proxy::record(store, settings("http://registry.example", &server)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    proxy.serve(listener);
+    let mut step = TcpStream::connect(address).unwrap();
+    let question = "GET http://registry.example/late HTTP/1.1\r\nHost: registry.example\r\n\r\n";
+    step.write_all(question.as_bytes()).unwrap();
+    while server.paths().is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(step);
+    let recording = proxy.recording();
+    let exchange = recording.exchanges().first().expect("it is recorded");
+    assert_eq!(exchange.digest, Digest::of(b"late"));
+}
+
+#[test]
 fn many_ask_and_one_is_sent() {
     let server = Server::start();
     for number in 0..20 {
@@ -336,11 +367,13 @@ fn many_ask_and_one_is_sent() {
     }
     let mut bench = bench(&server);
     let script = "for number in $(seq 20); do curl -sS https://registry.example/a & done; wait
-        curl -v https://registry.example/slow 2> said & while kill -0 $! && ! grep -q '^> GET' said; do sleep 0.1; done
-        sleep 0.1; kill $!";
+        : > said; curl -v -o answer https://registry.example/slow 2> said & slow=$!
+        (while kill -0 $slow && ! grep -qi '^< content-type' said; do sleep 0.1; done; kill $slow) 2> said-too";
     server.on(
         "/slow",
-        Reply::ok("s".repeat(1000)).slow(std::time::Duration::from_secs(1)),
+        Reply::ok("s".repeat(1000))
+            .header("Content-Type", "application/octet-stream")
+            .slow(Duration::from_secs(1)),
     );
     let (_, recording) = record(&mut bench, script).unwrap();
     assert_eq!(bench.lines.text(), ["0"; 20].join("\n"));
