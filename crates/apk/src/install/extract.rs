@@ -1,6 +1,6 @@
 //! Unpacking a package beside its place: apk's `apk_db_install_file` and `fsys_file_extract`.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 use std::os::fd::OwnedFd;
 
 use archive::Limits;
@@ -20,7 +20,7 @@ use super::place::{TEMPORARY, directory_mode, set_permissions, split, temporary}
 use super::precedence::{Verdict, takes_file};
 use super::transaction::ProblemKind;
 use crate::database::{Permissions, attributes_hash};
-use crate::package::{Entry, EntryKind, PackageError};
+use crate::package::{Entry, EntryKind, PackageError, next_of};
 
 /// Why a package was not unpacked.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Session<'_> {
         &mut self,
         incoming: &mut Incoming,
         entry: &Entry,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
     ) -> Result<(), Stop> {
         // apk keeps such names for itself.
         if entry.path.starts_with('.') {
@@ -266,7 +266,7 @@ impl Session<'_> {
         incoming: &mut Incoming,
         entry: &Entry,
         permissions: Permissions,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
     ) -> Result<(), Stop> {
         let (directory, name) = split(&entry.path);
         if !incoming.has_directory(directory) && !directory.is_empty() {
@@ -365,7 +365,7 @@ impl Session<'_> {
         incoming: &mut Incoming,
         entry: &Entry,
         permissions: Permissions,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
     ) -> io::Result<Made> {
         let place = self.temporary_place(&incoming.name, &entry.path)?;
         match &entry.kind {
@@ -380,7 +380,7 @@ impl Session<'_> {
                     let mode = Mode::RUSR | Mode::WUSR;
                     fs::openat(&*place.directory, place.name(), flags, mode)
                 })?;
-                match copy(content, &file, &mut incoming.buffer) {
+                match copy(content, &file) {
                     Ok(true) => Ok(Made::With(self.finish_file(&file, entry, permissions))),
                     Ok(false) => {
                         let _ = place.unlink();
@@ -578,15 +578,16 @@ fn is_full(error: Errno) -> bool {
 }
 
 /// Copies what is read into a file; false if it can't be read.
-fn copy(content: &mut dyn Read, file: &OwnedFd, buffer: &mut [u8]) -> io::Result<bool> {
+fn copy(content: &mut dyn BufRead, file: &OwnedFd) -> io::Result<bool> {
     loop {
-        let count = match content.read(buffer) {
-            Ok(0) => return Ok(true),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Ok(false),
+        let Ok(piece) = next_of(content) else {
+            return Ok(false);
         };
-        let mut rest = &buffer[..count];
+        let count = piece.len();
+        if count == 0 {
+            return Ok(true);
+        }
+        let mut rest = piece;
         while !rest.is_empty() {
             match rustix::io::write(file, rest) {
                 Ok(written) => rest = &rest[written..],
@@ -594,6 +595,7 @@ fn copy(content: &mut dyn Read, file: &OwnedFd, buffer: &mut [u8]) -> io::Result
                 Err(error) => return Err(error.into()),
             }
         }
+        content.consume(count);
     }
 }
 

@@ -40,8 +40,6 @@ pub(super) struct Incoming {
     pub(super) broken_attributes: bool,
     /// Whether some of its files have several names.
     pub(super) has_hard_links: bool,
-    /// Where contents pass through.
-    pub(super) buffer: Vec<u8>,
 }
 
 impl Incoming {
@@ -67,7 +65,6 @@ impl Incoming {
             broken_files: false,
             broken_attributes: false,
             has_hard_links: false,
-            buffer: vec![0; 128 << 10],
         };
         incoming.number();
         incoming

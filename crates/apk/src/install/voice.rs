@@ -1,6 +1,6 @@
 //! What a commit says, in apk's own lines.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use base::{Reporter, Task, Unit, Verb};
 
@@ -82,7 +82,7 @@ pub(super) struct Unpacking<'r> {
 
 impl Unpacking<'_> {
     /// What is read of a file is written.
-    pub(super) fn over<'c>(&'c mut self, content: &'c mut dyn Read) -> impl Read + 'c {
+    pub(super) fn over<'c>(&'c mut self, content: &'c mut dyn BufRead) -> impl BufRead + 'c {
         Told {
             unpacking: self,
             content,
@@ -109,7 +109,7 @@ impl Unpacking<'_> {
 
 struct Told<'c, 'r> {
     unpacking: &'c mut Unpacking<'r>,
-    content: &'c mut dyn Read,
+    content: &'c mut dyn BufRead,
 }
 
 impl Read for Told<'_, '_> {
@@ -117,5 +117,16 @@ impl Read for Told<'_, '_> {
         let count = self.content.read(buffer)?;
         self.unpacking.wrote(count as u64);
         Ok(count)
+    }
+}
+
+impl BufRead for Told<'_, '_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.content.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.content.consume(count);
+        self.unpacking.wrote(count as u64);
     }
 }

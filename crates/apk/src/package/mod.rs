@@ -35,6 +35,7 @@ pub use data::Data;
 pub use error::{PackageError, Part};
 pub use info::{Defect, InfoError, PackageInfo, TermList, Ungrammatical};
 pub use manifest::{Entry, EntryKind, Manifest};
+pub(crate) use pieces::next_of;
 pub use read::{Format, Package};
 pub use run::{Deflated, Run, RunError};
 pub use seal::Seal;

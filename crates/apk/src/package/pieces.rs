@@ -1,6 +1,6 @@
 //! A stream that one thread decompresses into pieces while another reads them.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use base::{Digest, Sha256Hasher};
@@ -138,12 +138,33 @@ impl Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.piece.len() && !self.next()? {
-            return Ok(0);
-        }
-        let count = buffer.len().min(self.piece.len() - self.start);
-        buffer[..count].copy_from_slice(&self.piece[self.start..self.start + count]);
-        self.start += count;
+        let there = self.fill_buf()?;
+        let count = buffer.len().min(there.len());
+        buffer[..count].copy_from_slice(&there[..count]);
+        self.consume(count);
         Ok(count)
     }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.piece.len() {
+            self.next()?;
+        }
+        Ok(&self.piece[self.start..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
+}
+
+/// What a stream has next, which is to be consumed; nothing at its end.
+pub(crate) fn next_of(stream: &mut (impl BufRead + ?Sized)) -> io::Result<&[u8]> {
+    while let Err(error) = stream.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    stream.fill_buf()
 }

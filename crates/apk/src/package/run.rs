@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -18,6 +18,7 @@ use archive::tree::{Content, Node, NodeKind, TreePath};
 use base::{Digest, DigestReader, Sha1};
 use serde::{Deserialize, Serialize};
 
+use super::pieces::next_of;
 use super::visit::Visited;
 use super::{Entry, EntryKind, Manifest, Package, PackageError, Segment};
 use crate::dependency::Identity;
@@ -202,7 +203,6 @@ struct Writing<'f> {
     crc: Option<crc32fast::Hasher>,
     length: u64,
     contents: Vec<u64>,
-    buffer: Box<[u8]>,
 }
 
 impl<'f> Writing<'f> {
@@ -222,7 +222,6 @@ impl<'f> Writing<'f> {
             crc: None,
             length: 0,
             contents: Vec::new(),
-            buffer: vec![0; PIECE].into(),
         })
     }
 
@@ -238,7 +237,7 @@ impl<'f> Writing<'f> {
     fn entry(
         &mut self,
         header: &tar::Header,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
         mut each: impl FnMut(Piece<'_>) -> io::Result<()>,
     ) -> Result<(), Stopped> {
         if header.kind == tar::EntryKind::Directory {
@@ -257,21 +256,19 @@ impl<'f> Writing<'f> {
         self.contents
             .push(if has_content { self.length } else { 0 });
         let (size, mut place) = (header.kind.size(), 0);
-        let mut buffer = std::mem::take(&mut self.buffer);
         while place < size {
-            let wanted = (size - place).min(buffer.len() as u64) as usize;
-            let count = match content.read(&mut buffer[..wanted]) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // Whoever reads the package knows better.
-                Err(_) => return Err(Stopped::Content),
-            };
-            each(Piece::Content(place, &buffer[..count]))?;
-            self.write(&buffer[..count])?;
+            // Whoever reads the package knows better why it can't be read.
+            let piece = next_of(content).map_err(|_| Stopped::Content)?;
+            let piece = &piece[..piece.len().min(PIECE)];
+            if piece.is_empty() {
+                break;
+            }
+            each(Piece::Content(place, piece))?;
+            self.write(piece)?;
+            let count = piece.len();
+            content.consume(count);
             place += count as u64;
         }
-        self.buffer = buffer;
         let padding = (size.next_multiple_of(512) - size) as usize;
         if padding > 0 {
             let zeros = &[0; 512][..padding];
@@ -503,11 +500,6 @@ impl Package {
         let (out, summary) = recoder.finish()?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let manifest = self.manifest_of(digest, visited.length, visited.entries);
-        // What was made of a stranger's matches is read once as every reader of the layer will.
-        beside.rewind()?;
-        let mut inflate = Inflate::new(&mut *beside, summary);
-        let mut buffer = vec![0; PIECE];
-        while inflate.read(&mut buffer)? > 0 {}
         let length = summary.length;
         let deflated = if is_worth_it(&summary, ended.stored) {
             Deflated::Beside(summary.deflated)

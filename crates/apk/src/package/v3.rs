@@ -3,7 +3,7 @@
 //! blocks, one for each file that has any, in the payload's order.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Read, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
 use std::path::Path;
 
 use archive::tar::{self, WriteError};
@@ -21,6 +21,9 @@ use crate::adb::schema::{
 };
 use crate::adb::{Adb, AdbError, Compression, Head, MAXIMUM_PAYLOAD, Object, Reader, Target};
 use crate::dependency::Identity;
+
+/// Bytes of a file's contents that are read at a time.
+const PIECE: u64 = 128 << 10;
 
 /// Whose a file is if the system has no user or group of that name, and apk's for it.
 const NOBODY: u64 = 65534;
@@ -128,7 +131,7 @@ impl Package {
         compression: Compression,
         pieces: Pieces,
         limits: &Limits,
-        each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+        each: impl FnMut(&Entry, &mut dyn BufRead) -> Result<(), E>,
     ) -> Result<Manifest, E> {
         let Some(head) = self.adb() else {
             return Err(self.damaged(AdbError::NotAdb).into());
@@ -143,7 +146,7 @@ impl Package {
         head: &Head,
         mut reader: Reader<'_>,
         limits: &Limits,
-        mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+        mut each: impl FnMut(&Entry, &mut dyn BufRead) -> Result<(), E>,
     ) -> Result<Manifest, E> {
         let damaged = |error| self.damaged(error);
         let adb = Adb::new(&head.payload).map_err(damaged)?;
@@ -173,9 +176,11 @@ impl Package {
                         if size > 0 {
                             self.find_data(&mut reader, &entry.path, (path, number), size)?;
                         }
-                        let mut contents = Contents::new(reader.by_ref().take(size), &recorded);
+                        let contents = Contents::new(reader.by_ref().take(size), &recorded);
+                        let mut contents =
+                            BufReader::with_capacity(size.min(PIECE) as usize, contents);
                         each(&entry, &mut contents)?;
-                        self.finish(&mut entry, contents, &recorded)?;
+                        self.finish(&mut entry, contents.into_inner(), &recorded)?;
                     }
                     EntryKind::HardLink { target } => {
                         entry.checksum = self.link(&known, &entries, &entry, target, &recorded)?;

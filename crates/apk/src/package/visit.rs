@@ -2,7 +2,7 @@
 //! contents are hashed on the caller's.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use archive::Limits;
 use archive::tar;
@@ -10,6 +10,7 @@ use base::Sha1;
 use sha1::Digest as _;
 
 use super::data::{Data, Parts};
+use super::pieces::next_of;
 use crate::dependency::Identity;
 
 use super::{Entry, Manifest, Package, PackageError, Part};
@@ -26,7 +27,7 @@ impl Package {
     pub fn visit<E: From<PackageError>>(
         &self,
         limits: &Limits,
-        each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+        each: impl FnMut(&Entry, &mut dyn BufRead) -> Result<(), E>,
     ) -> Result<Manifest, E> {
         self.visit_begun(self.begin(limits)?, limits, each)
     }
@@ -39,7 +40,7 @@ impl Package {
         &self,
         data: Data,
         limits: &Limits,
-        mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
+        mut each: impl FnMut(&Entry, &mut dyn BufRead) -> Result<(), E>,
     ) -> Result<Manifest, E> {
         let (mut pieces, threads) = match data.into_parts() {
             Parts::V2(pieces, threads) => (pieces, threads),
@@ -87,10 +88,10 @@ impl Package {
     pub(super) fn visit_data<E: From<PackageError>>(
         &self,
         limits: &Limits,
-        data: impl Read,
-        mut each: impl FnMut(Visited<'_>, &mut dyn Read) -> Result<(), E>,
+        mut data: impl BufRead,
+        mut each: impl FnMut(Visited<'_>, &mut dyn BufRead) -> Result<(), E>,
     ) -> Result<VisitedData, E> {
-        let mut tar = tar::Reader::new(data, *limits);
+        let mut tar = tar::Reader::new(&mut data, *limits);
         let mut entries = Vec::new();
         let mut known = BTreeMap::new();
         loop {
@@ -110,6 +111,7 @@ impl Package {
             let mut hashed = Hashed {
                 content: &mut content,
                 hasher: sha1::Sha1::new(),
+                ahead: 0,
             };
             let visited = Visited {
                 header: &header,
@@ -117,8 +119,7 @@ impl Package {
                 offset,
             };
             each(visited, &mut hashed)?;
-            io::copy(&mut hashed, &mut io::sink())
-                .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
+            skip(&mut hashed).map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
             let computed = match &header.kind {
                 tar::EntryKind::File { .. } => {
                     Some(Sha1::from_bytes(hashed.hasher.finalize().into()))
@@ -141,7 +142,7 @@ impl Package {
         }
         // To the end, so that all of it is hashed.
         let read = tar.offset();
-        let rest = io::copy(&mut tar.into_inner(), &mut io::sink())
+        let rest = skip(tar.into_inner())
             .map_err(|error| self.tar(Part::Data, tar::ReadError::Io(error)))?;
         Ok(VisitedData {
             entries,
@@ -178,16 +179,49 @@ impl<E> From<PackageError> for Halt<E> {
     }
 }
 
+/// Reads a stream to its end; gives the bytes that were left.
+fn skip(stream: &mut impl BufRead) -> io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let count = next_of(stream)?.len();
+        if count == 0 {
+            return Ok(skipped);
+        }
+        stream.consume(count);
+        skipped += count as u64;
+    }
+}
+
 /// An entry's contents, hashed while they are read.
 struct Hashed<'c, R> {
     content: &'c mut R,
     hasher: sha1::Sha1,
+    /// Bytes that are hashed and not consumed.
+    ahead: usize,
 }
 
-impl<R: Read> Read for Hashed<'_, R> {
+impl<R: BufRead> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.content.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
+        let there = self.fill_buf()?;
+        let count = there.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&there[..count]);
+        self.consume(count);
         Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashed<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let there = self.content.fill_buf()?;
+        if let Some(more) = there.get(self.ahead..) {
+            self.hasher.update(more);
+            self.ahead = there.len();
+        }
+        Ok(there)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.content.consume(count);
+        self.ahead -= count;
     }
 }

@@ -7,13 +7,13 @@ pub(crate) const LONGEST: usize = 15;
 pub(crate) const LITERAL_BITS: u32 = 11;
 pub(crate) const DISTANCE_BITS: u32 = 8;
 
-/// An entry of a decoding table: in the lowest eight bits the length of the code, in the next four the
-/// bits that follow it, above the value; at the top what kind of value it is.
+/// An entry of a decoding table: in the lowest eight bits the length of the code with the bits that follow
+/// it, in the next four that of the code alone, above the value; at the top what kind of value it is.
 pub(crate) const VALUE: u32 = 12;
 pub(crate) const LITERAL: u32 = 1 << 31;
 /// No plain value: the end of a block, a second look-up or nothing that exists.
 pub(crate) const SPECIAL: u32 = 1 << 30;
-/// A second look-up: the value is where it begins, the bits that follow are its size.
+/// A second look-up: the value is where it begins, what stands for the code alone are the bits of its size.
 pub(crate) const SECOND: u32 = 1 << 29;
 pub(crate) const END: u32 = 1 << 28;
 
@@ -69,23 +69,28 @@ pub(crate) fn distance_code(distance: u16) -> (usize, u8, u16) {
     (code, DISTANCE_EXTRA[code], distance - DISTANCE_BASES[code])
 }
 
+/// The entry of a value that so many bits follow.
+fn followed(value: u16, extra: u8) -> u32 {
+    u32::from(value) << VALUE | u32::from(extra)
+}
+
+/// The same entry with a code of this length.
+fn coded(entry: u32, length: u32) -> u32 {
+    (entry + length) | length << 8
+}
+
 pub(crate) fn literal_entry(symbol: usize) -> u32 {
     match symbol {
         0..256 => LITERAL | (symbol as u32) << VALUE,
         256 => SPECIAL | END,
-        257..286 => {
-            u32::from(LENGTH_BASES[symbol - 257]) << VALUE
-                | u32::from(LENGTH_EXTRA[symbol - 257]) << 8
-        }
+        257..286 => followed(LENGTH_BASES[symbol - 257], LENGTH_EXTRA[symbol - 257]),
         _ => SPECIAL,
     }
 }
 
 pub(crate) fn distance_entry(symbol: usize) -> u32 {
     match symbol {
-        0..30 => {
-            u32::from(DISTANCE_BASES[symbol]) << VALUE | u32::from(DISTANCE_EXTRA[symbol]) << 8
-        }
+        0..30 => followed(DISTANCE_BASES[symbol], DISTANCE_EXTRA[symbol]),
         _ => SPECIAL,
     }
 }
@@ -149,7 +154,7 @@ pub(crate) fn decoding_table(
         if length <= bits {
             let mut place = code;
             while place < size {
-                table[place] = value | length;
+                table[place] = coded(value, length);
                 place += 1 << length;
             }
             continue;
@@ -163,7 +168,7 @@ pub(crate) fn decoding_table(
         let start = (table[begin] >> VALUE & 0xffff) as usize;
         let mut place = code >> bits;
         while place < 1 << second {
-            table[start + place] = value | (length - bits);
+            table[start + place] = coded(value, length - bits);
             place += 1 << (length - bits);
         }
     }

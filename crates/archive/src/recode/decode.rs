@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
+use super::codes::{Here, PIECE, Run, Stop, Tables};
 use crate::deflate::huffman::{
-    DISTANCE_BITS, END, LITERAL, LITERAL_BITS, SECOND, SPECIAL, VALUE, decoding_table,
-    distance_entry, literal_entry,
+    DISTANCE_BITS, LITERAL_BITS, SPECIAL, VALUE, decoding_table, distance_entry, literal_entry,
 };
 use crate::deflate::{Sequence, WINDOW};
 
@@ -15,8 +15,8 @@ const LARGEST_CHUNK: usize = 1 << 20;
 
 /// Sequences of one chunk: each byte has one at most, and blocks that hold none are few.
 const MAXIMUM_SEQUENCES: usize = 2 * LARGEST_CHUNK;
-/// What may be written behind a chunk: a match, in pieces of sixteen bytes.
-const SLACK: usize = 258 + 32;
+/// What may be written behind a chunk: a match, in pieces.
+const SLACK: usize = 258 + PIECE;
 const INPUT: usize = 256 << 10;
 /// Input of the present block that is kept while it is read.
 const LONGEST_KEPT: usize = INPUT / 2;
@@ -99,7 +99,7 @@ enum State {
     Done,
 }
 
-fn damaged(reason: &'static str) -> io::Error {
+pub(super) fn damaged(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
@@ -378,84 +378,44 @@ impl<R: Read> Decoder<R> {
 
     /// Decodes until the chunk is full or the block ends.
     fn codes(&mut self, full: usize) -> io::Result<()> {
-        let mut literals = 0u32;
-        let mut filled = self.filled;
-        let mut here = Here {
-            bits: self.bits,
-            count: self.count,
-            start: self.start,
+        let mut run = Run {
+            here: Here {
+                bits: self.bits,
+                count: self.count,
+                start: self.start,
+            },
+            filled: self.filled,
+            literals: 0,
         };
         let is_end = loop {
-            if filled >= full {
-                break false;
+            self.start = run.here.start;
+            self.fill()?;
+            run.here.start = self.start;
+            let tables = Tables {
+                literals: &self.literals,
+                distances: &self.distances,
+            };
+            let sequences = &mut self.made.sequences;
+            // Near the input's end, where zeros follow it, once around at a time.
+            let until = self.end.saturating_sub(AHEAD).max(self.start + 1);
+            match run.decode(
+                &tables,
+                &self.buffer,
+                until,
+                &mut self.output,
+                full,
+                sequences,
+            )? {
+                Stop::Input => {}
+                Stop::Full => break false,
+                Stop::End => break true,
             }
-            if here.start + AHEAD > self.end {
-                self.start = here.start;
-                self.fill()?;
-                here.start = self.start;
-            }
-            let (input, output) = (&self.buffer[..], &mut self.output[..]);
-            here.refill(input);
-            let mut entry = here.look_up(&self.literals, LITERAL_BITS);
-            // Each has at most eleven bits, of 56.
-            if entry & LITERAL != 0 {
-                output[filled] = here.literal(entry);
-                filled += 1;
-                literals += 1;
-                entry = here.look_up(&self.literals, LITERAL_BITS);
-                if entry & LITERAL != 0 {
-                    output[filled] = here.literal(entry);
-                    filled += 1;
-                    literals += 1;
-                    entry = here.look_up(&self.literals, LITERAL_BITS);
-                    if entry & LITERAL != 0 {
-                        output[filled] = here.literal(entry);
-                        filled += 1;
-                        literals += 1;
-                        continue;
-                    }
-                }
-                here.refill(input);
-            }
-            if entry & SPECIAL != 0 {
-                if entry & SECOND != 0 {
-                    entry = here.look_up_again(&self.literals, entry, LITERAL_BITS);
-                    if entry & LITERAL != 0 {
-                        output[filled] = here.literal(entry);
-                        filled += 1;
-                        literals += 1;
-                        continue;
-                    }
-                }
-                if entry & SPECIAL != 0 {
-                    if entry & END == 0 {
-                        return Err(damaged("a code has no meaning"));
-                    }
-                    here.drop(entry & 0xff);
-                    break true;
-                }
-            }
-            let length = here.value(entry);
-            let mut entry = here.look_up(&self.distances, DISTANCE_BITS);
-            if entry & (SPECIAL | SECOND) == SPECIAL | SECOND {
-                entry = here.look_up_again(&self.distances, entry, DISTANCE_BITS);
-            }
-            if entry & SPECIAL != 0 {
-                return Err(damaged("a distance has no meaning"));
-            }
-            let distance = here.value(entry);
-            if distance > filled {
-                return Err(damaged("a match begins before the stream"));
-            }
-            copy(output, filled, distance, length);
-            filled += length;
-            self.made.sequences.push(Sequence {
-                literals,
-                length: length as u16,
-                distance: distance as u16,
-            });
-            literals = 0;
         };
+        let Run {
+            here,
+            filled,
+            literals,
+        } = run;
         (self.bits, self.count, self.start) = (here.bits, here.count, here.start);
         self.filled = filled;
         if self.start > self.end + (self.count / 8) as usize {
@@ -495,90 +455,5 @@ impl<R: Read> Decoder<R> {
             bits: end - mark.bit,
         });
         bits.extend_from_slice(&self.buffer[mark.bit / 8..end.div_ceil(8)]);
-    }
-}
-
-/// Where the input is read.
-struct Here {
-    bits: u64,
-    count: u32,
-    start: usize,
-}
-
-impl Here {
-    /// At least 56 bits.
-    #[inline(always)]
-    fn refill(&mut self, input: &[u8]) {
-        if let Some(bytes) = input.get(self.start..self.start + 8)
-            && let Some(bytes) = bytes.first_chunk::<8>()
-        {
-            self.bits |= u64::from_le_bytes(*bytes) << self.count;
-            self.start += ((63 - self.count) >> 3) as usize;
-            self.count |= 56;
-        }
-    }
-
-    #[inline(always)]
-    fn drop(&mut self, count: u32) {
-        self.bits >>= count;
-        self.count = self.count.wrapping_sub(count);
-    }
-
-    #[inline(always)]
-    fn look_up(&self, table: &[u32], bits: u32) -> u32 {
-        let place = self.bits & ((1 << bits) - 1);
-        table.get(place as usize).copied().unwrap_or(SPECIAL)
-    }
-
-    #[inline(always)]
-    fn look_up_again(&mut self, table: &[u32], entry: u32, bits: u32) -> u32 {
-        self.drop(bits);
-        let more = self.bits & ((1 << (entry >> 8 & 15)) - 1);
-        let place = (entry >> VALUE & 0xffff) as usize + more as usize;
-        table.get(place).copied().unwrap_or(SPECIAL)
-    }
-
-    #[inline(always)]
-    fn literal(&mut self, entry: u32) -> u8 {
-        self.drop(entry & 0xff);
-        (entry >> VALUE) as u8
-    }
-
-    /// A length or a distance, with the bits that follow its code.
-    #[inline(always)]
-    fn value(&mut self, entry: u32) -> usize {
-        self.drop(entry & 0xff);
-        let extra = entry >> 8 & 15;
-        let value = (entry >> VALUE & 0x7fff) as usize + (self.bits & ((1 << extra) - 1)) as usize;
-        self.drop(extra);
-        value
-    }
-}
-
-/// Copies a match in pieces of sixteen bytes, of which the last may be too long.
-#[inline(always)]
-fn copy(output: &mut [u8], to: usize, distance: usize, length: usize) {
-    if distance >= 16 {
-        let mut done = 0;
-        while done < length {
-            let from = to - distance + done;
-            let Some(piece) = output.get(from..from + 16) else {
-                return;
-            };
-            let mut held = [0; 16];
-            held.copy_from_slice(piece);
-            let Some(place) = output.get_mut(to + done..to + done + 16) else {
-                return;
-            };
-            place.copy_from_slice(&held);
-            done += 16;
-        }
-    } else if distance == 1 {
-        let byte = output[to - 1];
-        output[to..to + length].fill(byte);
-    } else {
-        for place in to..to + length {
-            output[place] = output[place - distance];
-        }
     }
 }

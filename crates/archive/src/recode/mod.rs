@@ -6,12 +6,13 @@
 //! gone: such bytes are written as they are. Blocks that are wanted whole, and refer to nothing else, are
 //! taken over bit by bit. The result depends on the member's bytes and on what was chosen alone.
 
+mod codes;
 mod decode;
 mod encode;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::rc::Rc;
 
 use crate::Limits;
@@ -152,21 +153,29 @@ impl<R: Read> Source<R> {
 
 impl<R: Read> Read for Source<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let is_empty = |source: &Source<R>| {
-            let decoder = source.decoder.as_ref();
-            decoder.is_some_and(|decoder| source.place == decoder.chunk().len())
-        };
-        if !buffer.is_empty() && is_empty(self) {
-            self.advance()?;
-        }
-        let Some(decoder) = &self.decoder else {
+        if buffer.is_empty() {
             return Ok(0);
-        };
-        let there = &decoder.chunk()[self.place..];
+        }
+        let there = self.fill_buf()?;
         let count = there.len().min(buffer.len());
         buffer[..count].copy_from_slice(&there[..count]);
-        self.place += count;
+        self.consume(count);
         Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Source<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let chunk = self.decoder.as_ref().map(Decoder::chunk);
+        if chunk.is_some_and(|chunk| self.place == chunk.len()) {
+            self.advance()?;
+        }
+        let chunk = self.decoder.as_ref().map(Decoder::chunk);
+        Ok(&chunk.unwrap_or_default()[self.place..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.place += count;
     }
 }
 

@@ -1,4 +1,4 @@
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::field::{Field, Flag};
 use super::path::normalise_bytes;
@@ -615,6 +615,28 @@ impl<R: Read> Read for Entry<'_, R> {
         reader.left -= count as u64;
         reader.offset += count as u64;
         Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Entry<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let reader = &mut *self.reader;
+        if reader.left == 0 {
+            return Ok(&[]);
+        }
+        if reader.inner.fill_buf()?.is_empty() {
+            let truncated = reader.truncated();
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, truncated));
+        }
+        let there = reader.inner.fill_buf()?;
+        let count = reader.left.min(there.len() as u64) as usize;
+        Ok(&there[..count])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.reader.inner.consume(count);
+        self.reader.left -= count as u64;
+        self.reader.offset += count as u64;
     }
 }
 
