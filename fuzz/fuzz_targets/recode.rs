@@ -36,6 +36,9 @@ fn follow(deflate: &[u8], content: &[u8], steps: &[(u8, u16)]) -> Result<(), Err
                     }
                     place += most;
                 }
+                if choice == 1 && size % 2 == 0 {
+                    recoder.pass(place as u64).map_err(|error| error.kind())?;
+                }
             }
         }
         if place == content.len() {

@@ -50,13 +50,18 @@ impl Trail {
             std::mem::swap(&mut self.made, made);
             return Ok(());
         }
+        self.pass_blocks();
         let waiting = &mut self.made;
         if self.first > 0 {
             waiting.sequences.drain(..self.first);
             waiting.blocks.drain(..self.block);
+            let bits = waiting.blocks.first().map(|block| block.bit / 8);
+            let bytes = bits.unwrap_or(waiting.bits.len());
+            waiting.bits.drain(..bytes);
             for block in &mut waiting.blocks {
-                block.first = block.first.saturating_sub(self.first);
+                block.first -= self.first;
                 block.end -= self.first;
+                block.bit -= 8 * bytes;
             }
             (self.first, self.block) = (0, 0);
         }
@@ -75,16 +80,16 @@ impl Trail {
         Ok(())
     }
 
+    /// Leaves out blocks of which some was taken: they are not taken whole any more.
+    fn pass_blocks(&mut self) {
+        let left = self.made.blocks.iter().skip(self.block);
+        self.block += left.take_while(|block| block.first < self.first).count();
+    }
+
     /// The block that begins here.
     fn block(&mut self) -> Option<Block> {
-        let blocks = &self.made.blocks;
-        while blocks
-            .get(self.block)
-            .is_some_and(|block| block.first < self.first)
-        {
-            self.block += 1;
-        }
-        let block = blocks.get(self.block)?;
+        self.pass_blocks();
+        let block = self.made.blocks.get(self.block)?;
         // Of a sequence, a part may be taken already.
         (block.first == self.first && block.start == self.position).then_some(*block)
     }
@@ -131,11 +136,15 @@ impl<R: Read> Source<R> {
     }
 
     fn advance(&mut self) -> io::Result<()> {
-        let Some(decoder) = &mut self.decoder else {
-            return Ok(());
+        // An error leaves no decoder: nothing is given behind it.
+        let Some(mut decoder) = self.decoder.take() else {
+            return match self.rest {
+                Some(_) => Ok(()),
+                None => Err(misused("a stream is read on behind an error")),
+            };
         };
-        decoder.advance()?;
         self.place = 0;
+        decoder.advance()?;
         self.crc.update(decoder.chunk());
         self.meter.compressed = decoder.read;
         self.meter.decompressed += decoder.chunk().len() as u64;
@@ -143,9 +152,9 @@ impl<R: Read> Source<R> {
         self.trail.borrow_mut().add(&mut decoder.made)?;
         if decoder.chunk().is_empty() {
             self.stored = decoder.stored;
-            if let Some(decoder) = self.decoder.take() {
-                self.rest = Some(decoder.rest()?);
-            }
+            self.rest = Some(decoder.rest()?);
+        } else {
+            self.decoder = Some(decoder);
         }
         Ok(())
     }
@@ -167,7 +176,7 @@ impl<R: Read> Read for Source<R> {
 impl<R: Read> BufRead for Source<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let chunk = self.decoder.as_ref().map(Decoder::chunk);
-        if chunk.is_some_and(|chunk| self.place == chunk.len()) {
+        if chunk.is_none_or(|chunk| self.place == chunk.len()) {
             self.advance()?;
         }
         let chunk = self.decoder.as_ref().map(Decoder::chunk);

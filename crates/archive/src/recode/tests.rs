@@ -68,6 +68,8 @@ enum Step {
     /// As much, read so much at a time.
     TakeLong(usize, usize),
     Pass(usize),
+    /// As much is left out, and that is said at once.
+    Leave(usize),
     Insert(usize),
 }
 
@@ -79,7 +81,10 @@ fn followed(content: &[u8], deflate: &[u8], steps: &[Step]) -> (Vec<u8>, Summary
     let mut header = vec![0; 512];
     for (number, step) in steps.iter().cycle().enumerate() {
         match *step {
-            Step::Take(count) | Step::TakeLong(count, _) | Step::Pass(count) => {
+            Step::Take(count)
+            | Step::TakeLong(count, _)
+            | Step::Pass(count)
+            | Step::Leave(count) => {
                 let until = (place + count.max(1)).min(content.len());
                 let most = match *step {
                     Step::TakeLong(_, most) => most,
@@ -89,11 +94,14 @@ fn followed(content: &[u8], deflate: &[u8], steps: &[Step]) -> (Vec<u8>, Summary
                     let mut bytes = vec![0; most.min(until - place)];
                     source.read_exact(&mut bytes).unwrap();
                     assert_eq!(bytes, content[place..place + bytes.len()]);
-                    if !matches!(step, Step::Pass(_)) {
+                    if !matches!(step, Step::Pass(_) | Step::Leave(_)) {
                         recoder.take(place as u64, &bytes, until as u64).unwrap();
                         expected.extend_from_slice(&bytes);
                     }
                     place += bytes.len();
+                }
+                if matches!(step, Step::Leave(_)) {
+                    recoder.pass(place as u64).unwrap();
                 }
             }
             Step::Insert(count) => {
@@ -121,6 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1..300usize).prop_map(Step::Take),
         2 => (40_000..400_000usize, 1..140_000usize).prop_map(|(count, most)| Step::TakeLong(count, most)),
         2 => (1..2_000usize).prop_map(Step::Pass),
+        1 => (1..400_000usize).prop_map(Step::Leave),
         2 => (0..513usize).prop_map(Step::Insert),
     ];
     proptest::collection::vec(step, 1..12).prop_filter("something is read", |steps| {
@@ -174,6 +183,37 @@ proptest! {
             )),
         }
     }
+}
+
+/// Directories of a package, one after the other: no block of theirs is taken.
+#[test]
+fn whole_blocks_may_be_left_out() {
+    let content = content(900_000, 5);
+    let deflate = deflated(&content, &[6], usize::MAX);
+    for steps in [
+        vec![Step::Leave(512)],
+        vec![Step::Leave(300_000), Step::Take(512)],
+    ] {
+        let (segment, summary, expected) = followed(&content, &deflate, &steps);
+        assert_eq!(inflated(&segment, summary), expected);
+    }
+}
+
+/// No block lies whole in one of them, and none is held for longer than it may still be taken.
+#[test]
+fn small_files_are_followed_however_many() {
+    // Noise of sixteen letters is half as large.
+    let mut state = 11u64;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        b'a' + (state >> 60) as u8
+    });
+    let content: Vec<u8> = letters.take(20_000_000).collect();
+    let deflate = deflated(&content, &[6], usize::MAX);
+    assert!(deflate.len() > MOST_BYTES_WAITING + (1 << 20));
+    let steps = [Step::Insert(512), Step::Take(4_000), Step::Pass(96)];
+    let (segment, summary, expected) = followed(&content, &deflate, &steps);
+    assert_eq!(inflated(&segment, summary), expected);
 }
 
 /// Streams that zlib's own tests reach each of its refusals by, and some that it reads.

@@ -421,16 +421,19 @@ impl<'a> Build<'a> {
         let trees = workspace
             .outputs(&self.plan.packages)
             .map_err(workspace_error("collecting the packages"))?;
+        let recording = match (&self.proxy, self.plan.network) {
+            (Some(proxy), Network::Recorded) => Some(proxy.recording()),
+            _ => None,
+        };
+        // Of what nobody waited for, too.
+        self.warn_of_misses();
         let (log, _) = self.keep_log()?;
         let fresh = BuildFolder::new(store)?;
         Ok(BuildOutput {
             trees,
             owners,
             workspace: workspace.path().to_owned(),
-            recording: match (&self.proxy, self.plan.network) {
-                (Some(proxy), Network::Recorded) => Some(proxy.recording()),
-                _ => None,
-            },
+            recording,
             log,
             folder: std::mem::replace(&mut self.folder, fresh),
         })

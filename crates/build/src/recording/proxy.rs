@@ -39,9 +39,6 @@ use crate::sandbox::Gateway;
 /// How many connections are served at a time; the rest wait.
 const MOST_CONNECTIONS: usize = 128;
 
-/// How many questions are put at a time, their askers there or gone; the rest wait.
-const MOST_QUESTIONS: usize = MOST_CONNECTIONS;
-
 /// No URL is longer.
 const LONGEST_URL: usize = 8 << 10;
 
@@ -177,7 +174,6 @@ impl Gateway for Proxy {
         let connection = Connection {
             tape: Arc::clone(&self.tape),
             authority: Arc::clone(&self.authority),
-            questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
             tunnel: None,
         };
         let connections = Arc::clone(&self.connections);
@@ -222,7 +218,6 @@ async fn accept(listener: TcpListener, connection: Connection, connections: Arc<
 struct Connection {
     tape: Arc<Tape>,
     authority: Arc<Authority>,
-    questions: Arc<Semaphore>,
     /// Scheme and authority of all URLs, within a tunnel.
     tunnel: Option<Arc<str>>,
 }
@@ -281,7 +276,7 @@ impl Connection {
             headers: head.headers,
             body,
         };
-        match self.outcome(asked, at_once).await {
+        match self.tape.answer(asked, at_once).await {
             Outcome::Kept(exchange) => {
                 respond::kept(&exchange, &method, &headers, self.tape.store())
             }
@@ -290,29 +285,10 @@ impl Connection {
         }
     }
 
-    /// What comes of a question, which is put to the end though whoever asked it goes away: the
-    /// next build may wait for what this one did not.
-    async fn outcome(&self, asked: Asked, at_once: bool) -> Outcome {
-        let failed = |error: &dyn fmt::Display| Outcome::Refused(502, error.to_string());
-        let permit = match Arc::clone(&self.questions).acquire_owned().await {
-            Ok(permit) => permit,
-            Err(error) => return failed(&error),
-        };
-        let tape = Arc::clone(&self.tape);
-        let answer = async move {
-            let outcome = tape.answer(asked, at_once).await;
-            drop(permit);
-            outcome
-        };
-        match tokio::spawn(answer).await {
-            Ok(outcome) => outcome,
-            Err(error) => failed(&error),
-        }
-    }
-
     fn refused(&self, method: &Method, url: &str, status: u16, reason: &str) -> Response<Sent> {
         let shown: String = url.chars().take(200).collect();
-        self.tape.miss(method.as_str(), &shown, reason);
+        let step = self.tape.step();
+        self.tape.miss(&step, method.as_str(), &shown, reason);
         respond::refusal(status, reason)
     }
 
@@ -343,9 +319,8 @@ impl Connection {
                 return inner.run(stream).await;
             }
             let failed = |reason: String| {
-                inner
-                    .tape
-                    .miss("CONNECT", &format!("https://{authority}/"), &reason);
+                let (step, url) = (inner.tape.step(), format!("https://{authority}/"));
+                inner.tape.miss(&step, "CONNECT", &url, &reason);
             };
             let tls = match inner.authority.server(&host) {
                 Ok(tls) => tls,

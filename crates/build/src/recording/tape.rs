@@ -13,7 +13,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use hyper::{Method, header};
 use reqwest::Response;
 use store::Store;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use url::Url;
 
 use super::exchange::{Exchange, FORWARDED_HEADERS, KEPT_HEADERS, Recording, redacted};
@@ -21,6 +21,9 @@ use super::upstream::{Upstream, UpstreamError, is_transient};
 
 /// A step that asks for more than this is after something else than sources.
 const MOST_EXCHANGES: usize = 200_000;
+
+/// How many questions are put to servers at a time, whoever asked there or gone; the rest wait.
+const MOST_AT_A_TIME: usize = 128;
 
 /// How many misses are remembered.
 const MOST_MISSES: usize = 100;
@@ -74,6 +77,20 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
 }
 
+/// A question that is put to a server.
+struct Asking {
+    step: String,
+    question: Question,
+    asked: Asked,
+    turn: Turn,
+}
+
+/// Until it ends, nobody else puts the same question.
+struct Turn {
+    _own: OwnedMutexGuard<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
 /// What comes of a question.
 pub(super) enum Outcome {
     /// The answer, as it is kept.
@@ -94,6 +111,7 @@ pub(super) struct Tape {
     known: Mutex<BTreeMap<Question, Vec<Arc<Exchange>>>>,
     /// Each question is put once, whoever else has it.
     under_way: Mutex<BTreeMap<Question, Arc<tokio::sync::Mutex<()>>>>,
+    at_a_time: Arc<Semaphore>,
     /// Whole URLs of redirects, by what steps are told of them.
     whole: Mutex<BTreeMap<String, Url>>,
     misses: Mutex<Vec<Miss>>,
@@ -121,6 +139,7 @@ impl Tape {
             upstream,
             known: Mutex::new(known),
             under_way: Mutex::default(),
+            at_a_time: Arc::new(Semaphore::new(MOST_AT_A_TIME)),
             whole: Mutex::default(),
             misses: Mutex::default(),
             step: Mutex::default(),
@@ -160,10 +179,15 @@ impl Tape {
         std::mem::take(&mut lock(&self.misses))
     }
 
-    /// Remembers a question that got no answer.
-    pub(super) fn miss(&self, method: &str, url: &str, reason: &str) {
+    /// The step that asks now.
+    pub(super) fn step(&self) -> String {
+        lock(&self.step).clone()
+    }
+
+    /// Remembers a question of a step that got no answer.
+    pub(super) fn miss(&self, step: &str, method: &str, url: &str, reason: &str) {
         let miss = Miss {
-            step: lock(&self.step).clone(),
+            step: step.to_owned(),
             method: method.to_owned(),
             url: url.to_owned(),
             reason: reason.to_owned(),
@@ -175,6 +199,9 @@ impl Tape {
     }
 
     /// Answers a question. `at_once` is whether the answer may begin before all of it has come.
+    ///
+    /// What is put to a server is put to the end though whoever asked goes away: the next build may wait
+    /// for what this one did not.
     pub(super) async fn answer(self: &Arc<Self>, asked: Asked, at_once: bool) -> Outcome {
         let public = match &self.upstream {
             Some(upstream) => upstream.public(&asked.url),
@@ -188,19 +215,54 @@ impl Tape {
         if let Some(exchange) = self.find(&question, &asked.headers) {
             return Outcome::Kept(exchange);
         }
-        let outcome = if self.upstream.is_none() {
-            Outcome::Refused(
-                403,
+        let step = self.step();
+        let turn = match self.turn(&question).await {
+            Ok(turn) => turn,
+            Err(reason) => {
+                self.miss(&step, &question.method, &question.url, &reason);
+                return Outcome::Refused(403, reason);
+            }
+        };
+        if let Some(exchange) = self.find(&question, &asked.headers) {
+            return Outcome::Kept(exchange);
+        }
+        let tape = Arc::clone(self);
+        let put = tokio::spawn(async move {
+            let asking = Asking {
+                step,
+                question,
+                asked,
+                turn,
+            };
+            tape.record(asking, public, at_once).await
+        });
+        put.await
+            .unwrap_or_else(|error| Outcome::Refused(502, error.to_string()))
+    }
+
+    /// Waits until nobody else puts the question, and few enough put others.
+    async fn turn(&self, question: &Question) -> Result<Turn, String> {
+        if self.upstream.is_none() {
+            return Err(
                 "it is not in the recording; record the recipe again with `--network record`"
                     .to_owned(),
-            )
-        } else {
-            self.record(&question, public, &asked, at_once).await
-        };
-        if let Outcome::Refused(_, reason) = &outcome {
-            self.miss(&question.method, &question.url, reason);
+            );
         }
-        outcome
+        let own = {
+            let mut under_way = lock(&self.under_way);
+            if under_way.len() >= MOST_EXCHANGES {
+                return Err(format!(
+                    "more than {MOST_EXCHANGES} questions are not recorded"
+                ));
+            }
+            Arc::clone(under_way.entry(question.clone()).or_default())
+        };
+        let own = own.lock_owned().await;
+        let permit = Arc::clone(&self.at_a_time).acquire_owned().await;
+        Ok(Turn {
+            _own: own,
+            _permit: permit.map_err(|error| error.to_string())?,
+        })
     }
 
     /// The kept answer to a question: to a `HEAD`, the one to a `GET` will do.
@@ -225,28 +287,25 @@ impl Tape {
         })
     }
 
-    async fn record(
-        self: &Arc<Self>,
-        question: &Question,
-        public: Url,
-        asked: &Asked,
-        at_once: bool,
-    ) -> Outcome {
+    async fn record(self: &Arc<Self>, asking: Asking, public: Url, at_once: bool) -> Outcome {
+        let (step, question) = (asking.step.clone(), asking.question.clone());
+        let outcome = self.ask(asking, public, at_once).await;
+        if let Outcome::Refused(_, reason) = &outcome {
+            self.miss(&step, &question.method, &question.url, reason);
+        }
+        outcome
+    }
+
+    async fn ask(self: &Arc<Self>, asking: Asking, public: Url, at_once: bool) -> Outcome {
         let Some(upstream) = &self.upstream else {
             return Outcome::Refused(403, "nothing is recorded".to_owned());
         };
-        let turn = {
-            let mut under_way = lock(&self.under_way);
-            if under_way.len() >= MOST_EXCHANGES {
-                let reason = format!("more than {MOST_EXCHANGES} questions are not recorded");
-                return Outcome::Refused(403, reason);
-            }
-            Arc::clone(under_way.entry(question.clone()).or_default())
-        };
-        let turn = turn.lock_owned().await;
-        if let Some(exchange) = self.find(question, &asked.headers) {
-            return Outcome::Kept(exchange);
-        }
+        let Asking {
+            step,
+            question,
+            asked,
+            turn,
+        } = asking;
         let whole = lock(&self.whole).get(&question.url).cloned();
         let url = whole.unwrap_or(public);
         let mut headers = HeaderMap::new();
@@ -271,7 +330,7 @@ impl Tape {
             let reason = format!("the server answers {status}, which is not recorded");
             return Outcome::Refused(status, reason);
         }
-        let head = self.head(question, upstream, &url, &response, &asked.headers);
+        let head = self.head(&question, upstream, &url, &response, &asked.headers);
         let largest = upstream.settings().largest_answer;
         let length = response.content_length();
         if length.is_some_and(|length| length > largest) {
@@ -289,11 +348,11 @@ impl Tape {
             Some(size) if at_once && !looked_into && asked.method != Method::HEAD => {
                 let (sender, body) = mpsc::channel(16);
                 // Whatever becomes of the step, what it asked for is kept whole.
-                let (tape, question) = (Arc::clone(self), question.clone());
+                let tape = Arc::clone(self);
                 tokio::spawn(async move {
                     let failure = download.run(response, Some(&sender)).await.err();
                     if let Some(reason) = failure {
-                        tape.miss(&question.method, &question.url, &reason);
+                        tape.miss(&step, &question.method, &question.url, &reason);
                         let _ = sender.send(Err(std::io::Error::other(reason))).await;
                     }
                 });
@@ -423,8 +482,7 @@ struct Download {
     head: Exchange,
     largest: u64,
     looked_into: bool,
-    /// Until it is there, nobody else asks the same.
-    _turn: OwnedMutexGuard<()>,
+    _turn: Turn,
 }
 
 impl Download {
