@@ -168,10 +168,7 @@ fn answer(answered: &Answered) -> ExitCode {
 
 fn finish(result: Result<ExitCode, Failure>, progress: &Progress) -> ExitCode {
     result.unwrap_or_else(|failure| {
-        // Nobody can be told that stderr is gone; the exit code still says it.
-        let _ = std::io::stderr()
-            .lock()
-            .write_all(failure.shown(progress.colour()).as_bytes());
+        progress.fail(&failure);
         failure.exit_code()
     })
 }

@@ -22,8 +22,8 @@ use store::{CredentialSource, Network, NetworkSettings, Store};
 use crate::arguments::registry::Registries;
 use crate::arguments::trust::PackageSigning;
 use crate::arguments::{Freshness, Global, Rebuilders, Repositories};
+use crate::output::Progress;
 use crate::output::failure::Failure;
-use crate::output::{Progress, render};
 
 /// Lines of a file of statements that are told of as unreadable.
 const MAXIMUM_NOTES: usize = 5;
@@ -70,8 +70,7 @@ impl<'p> Session<'p> {
     /// Shows problems that stop nothing.
     pub(crate) fn show(&self, problems: &[Problem]) {
         for problem in problems {
-            self.progress
-                .line(render(problem, self.progress.colour()).trim_end());
+            self.progress.show(problem);
         }
     }
 

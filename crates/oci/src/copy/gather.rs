@@ -1,12 +1,19 @@
 //! Finding all that belongs to an image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Seek};
 
 use base::{Arch, Digest, Reporter};
+use serde::Deserialize;
+use store::Store;
 
-use super::{CopyError, CopyReport, CopySettings, Count, Origin, Referrers};
+use super::{Architectures, CopyError, CopyReport, CopySettings, Count, Origin, Referrers};
+use crate::layout::CONFIG_LIMIT;
 use crate::registry::{Reference, RegistryError};
-use crate::{Companion, Descriptor, Document, Layout, LayoutError, Platform, REF_NAME, media_type};
+use crate::{
+    Companion, Descriptor, Document, DocumentContents, Layout, LayoutError, Platform, REF_NAME,
+    media_type,
+};
 
 /// The most manifests that one image has, with all that refers to it.
 const DOCUMENTS: usize = 10_000;
@@ -84,15 +91,21 @@ struct Gatherer<'a> {
 pub(super) async fn gather(
     origin: &Origin,
     settings: CopySettings,
+    store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<Gathered, CopyError> {
     let (mut root, mut platform) = root(origin, reporter).await?;
-    if let Some(arch) = settings.arch
-        && media_type::is_index(&root.descriptor.media_type)
-    {
-        let part = choose(&root, arch, origin)?;
-        platform.clone_from(&part.platform);
-        root = origin.document(&part, reporter).await?;
+    let is_index = media_type::is_index(&root.descriptor.media_type);
+    match settings.architectures {
+        Architectures::Only(arch) | Architectures::OneOfSeveral(arch) if is_index => {
+            let part = choose(&root, arch, origin)?;
+            platform.clone_from(&part.platform);
+            root = origin.document(&part, reporter).await?;
+        }
+        Architectures::Only(arch) => {
+            check_architecture(&root, arch, origin, store, reporter).await?
+        }
+        Architectures::All | Architectures::OneOfSeveral(_) => {}
     }
     let listed = match origin {
         Origin::Layout { layout, .. } if settings.referrers != Referrers::None => {
@@ -176,6 +189,43 @@ fn choose(root: &Document, arch: Arch, origin: &Origin) -> Result<Descriptor, Co
             })
         }
     }
+}
+
+/// Whether an image that is not one of several is made for `arch`, by its configuration.
+async fn check_architecture(
+    root: &Document,
+    arch: Arch,
+    origin: &Origin,
+    store: &Store,
+    reporter: &dyn Reporter,
+) -> Result<(), CopyError> {
+    let DocumentContents::Manifest(manifest) = &root.contents else {
+        return Ok(());
+    };
+    let mut file = origin.blob(&manifest.config, store, reporter).await?;
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.take(CONFIG_LIMIT).read_to_end(&mut bytes))
+        .map_err(|source| RegistryError::Blob {
+            digest: manifest.config.digest,
+            source,
+        })?;
+    // An artefact's configuration may be anything: it is made for no architecture.
+    let found = serde_json::from_slice(&bytes).map_or(None, |made: MadeFor| made.architecture);
+    match found {
+        Some(found) if found == arch.oci().0 => Ok(()),
+        found => Err(CopyError::NoPlatform {
+            what: origin.shown(),
+            arch,
+            found: found.unwrap_or_else(|| "none".to_owned()),
+        }),
+    }
+}
+
+/// The field of an image's configuration that says what it is made for.
+#[derive(Deserialize)]
+struct MadeFor {
+    architecture: Option<String>,
 }
 
 impl Listed {

@@ -51,13 +51,31 @@ pub enum Referrers {
     Within(u64),
 }
 
+/// Which architectures of an image are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architectures {
+    /// All that it has.
+    All,
+    /// This one; an image that is not made for it is refused.
+    Only(Arch),
+    /// This one of several; an image that is made for one alone is that one, whichever it is.
+    OneOfSeveral(Arch),
+}
+
+impl Architectures {
+    /// That one only where one is named, else all.
+    pub fn named(arch: Option<Arch>) -> Architectures {
+        arch.map_or(Architectures::All, Architectures::Only)
+    }
+}
+
 /// What is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct CopySettings {
     /// Also what refers to the image.
     pub referrers: Referrers,
-    /// The image of this architecture alone, of one that is made for several.
-    pub arch: Option<Arch>,
+    /// Of an image that is made for several architectures.
+    pub architectures: Architectures,
     /// How many blobs are on their way at a time.
     pub parallel: usize,
 }
@@ -66,7 +84,7 @@ impl Default for CopySettings {
     fn default() -> CopySettings {
         CopySettings {
             referrers: Referrers::All,
-            arch: None,
+            architectures: Architectures::All,
             parallel: 4,
         }
     }
@@ -270,7 +288,7 @@ pub async fn to_registry(
     store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<CopyReport, CopyError> {
-    let gathered = gather::gather(origin, settings, reporter).await?;
+    let gathered = gather::gather(origin, settings, store, reporter).await?;
     let root = gathered.root.descriptor.digest;
     for reference in references {
         if let Some(digest) = reference.digest()
@@ -387,7 +405,7 @@ pub async fn to_layout(
     store: &Store,
     reporter: &dyn Reporter,
 ) -> Result<CopyReport, CopyError> {
-    let gathered = gather::gather(origin, settings, reporter).await?;
+    let gathered = gather::gather(origin, settings, store, reporter).await?;
     Layout::fill_slowly(root, async |layout| {
         fill(layout, &gathered, origin, tag, settings, store, reporter).await
     })

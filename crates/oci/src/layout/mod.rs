@@ -28,7 +28,7 @@ const LAYOUT_TEXT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Bytes of a blob that are copied and hashed at a time.
 const COPIED: usize = 128 << 10;
 /// The largest image configuration that is read.
-const CONFIG_LIMIT: u64 = 8 << 20;
+pub(crate) const CONFIG_LIMIT: u64 = 8 << 20;
 
 /// A folder in the OCI image layout, version 1.0.0: `oci-layout`, `index.json` and `blobs/`.
 ///

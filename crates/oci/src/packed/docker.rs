@@ -13,10 +13,9 @@ use serde::Deserialize;
 use store::WriteError;
 
 use super::{FILE_LIMIT, PackError};
+use crate::layout::CONFIG_LIMIT;
 use crate::{Descriptor, ImageConfig, Index, Layout, Manifest, Platform, media_type};
 
-/// The largest image configuration that is read.
-const CONFIG_LIMIT: u64 = 8 << 20;
 /// How many links lead from a name to a file.
 const LINKS: usize = 8;
 /// The most files that an archive has.

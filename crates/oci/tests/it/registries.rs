@@ -1,7 +1,7 @@
 //! Debian's registry, skopeo and podman.
 
 use base::{Arch, Digest, Silent};
-use oci::copy::{CopyError, CopySettings, Origin, Referrers, to_layout};
+use oci::copy::{Architectures, CopyError, CopySettings, Origin, Referrers, to_layout};
 use oci::registry::{Pushed, Reference, RegistryError, fallback_tag};
 use oci::{Descriptor, DocumentContents, Index, Layout, media_type};
 use testkit::{Fault, FaultProxy, Program, Registry, Reply, Server};
@@ -119,7 +119,7 @@ fn what_skopeo_pushes_is_copied_byte_by_byte() {
     // One architecture alone.
     let alone = bed.path("alone");
     let settings = CopySettings {
-        arch: Some(Arch::Aarch64),
+        architectures: Architectures::Only(Arch::Aarch64),
         ..CopySettings::default()
     };
     wait(to_layout(
@@ -137,7 +137,7 @@ fn what_skopeo_pushes_is_copied_byte_by_byte() {
         .unwrap();
     assert_eq!(image.config.architecture, "arm64");
     let settings = CopySettings {
-        arch: Some(Arch::Riscv64),
+        architectures: Architectures::Only(Arch::Riscv64),
         ..CopySettings::default()
     };
     let refused = wait(to_layout(
@@ -154,6 +154,27 @@ fn what_skopeo_pushes_is_copied_byte_by_byte() {
         .replace(registry.address(), "REGISTRY");
     insta::assert_snapshot!(refused, @"REGISTRY/a/b:x is not made for riscv64; it has amd64, arm64");
     assert!(!bed.path("none").exists());
+
+    // An image that lists no architectures says in its configuration what it is made for.
+    let copied = |name: &str, to: &str, architectures| {
+        let settings = CopySettings {
+            architectures,
+            ..CopySettings::default()
+        };
+        let (origin, folder) = (bed.origin(name), bed.path(to));
+        let copied = to_layout(&origin, &folder, None, settings, &bed.store, &Silent);
+        wait(copied).map_err(|error| error.to_string().replace(registry.address(), "REGISTRY"))
+    };
+    copied(&docker, "only", Architectures::Only(Arch::X86_64)).unwrap();
+    copied(
+        &docker,
+        "whichever",
+        Architectures::OneOfSeveral(Arch::Riscv64),
+    )
+    .unwrap();
+    let refused = copied(&docker, "other", Architectures::Only(Arch::Aarch64)).unwrap_err();
+    insta::assert_snapshot!(refused, @"REGISTRY/a/b:docker is not made for aarch64; it has amd64");
+    assert!(!bed.path("other").exists());
 }
 
 #[test]

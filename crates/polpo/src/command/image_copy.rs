@@ -1,7 +1,9 @@
 use std::path::Path;
 
 use base::{Arch, Epoch};
-use oci::copy::{CopyReport, CopySettings, Count, Origin, Referrers, to_layout, to_registry};
+use oci::copy::{
+    Architectures, CopyReport, CopySettings, Count, Origin, Referrers, to_layout, to_registry,
+};
 use oci::packed::{PackError, pack_docker, pack_layout, unpack_layout};
 use oci::{Layout, ResolvedImage};
 use store::Store;
@@ -54,7 +56,7 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
             true => Referrers::None,
             false => Referrers::All,
         },
-        arch: arguments.arch,
+        architectures: Architectures::named(arguments.arch),
         parallel: arguments.registries.parallel,
     };
     // A name that the image has is worth keeping.
@@ -100,10 +102,12 @@ pub(crate) async fn run(arguments: &Copy, session: &Session<'_>) -> Result<(), F
         | Place::RootFilesystem(_)
         | Place::Cpio(_)
         | Place::Erofs(_) => {
-            let arch = arguments.arch.unwrap_or(Arch::host());
             let settings = CopySettings {
                 referrers: Referrers::None,
-                arch: Some(arch),
+                architectures: match arguments.arch {
+                    Some(arch) => Architectures::Only(arch),
+                    None => Architectures::OneOfSeveral(Arch::host()),
+                },
                 ..settings
             };
             let (layout, image) =

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Parser as _;
-use oci::copy::{CopyReport, CopySettings, Origin, Referrers, to_registry};
+use oci::copy::{Architectures, CopyReport, CopySettings, Origin, Referrers, to_registry};
 use oci::registry::{Reference, RepositoryName};
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: &Publish, session: &Session<'_>) -> Result<()
             true => Referrers::None,
             false => Referrers::All,
         },
-        arch: arguments.arch,
+        architectures: Architectures::named(arguments.arch),
         parallel: arguments.registries.parallel,
     };
     let registry = session.registry(&arguments.registries);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use archive::unpack::Ownership;
@@ -11,6 +11,8 @@ use build::sandbox::{
     find_bubblewrap,
 };
 use oci::{ImageConfig, Layout};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use crate::arguments::{ImageRun, Network as NetworkArgument};
 use crate::output::failure::Failure;
@@ -25,6 +27,12 @@ enum RunError {
     NoUser(String),
     #[error("`{0}` in its environment is no NAME=value")]
     Environment(String),
+    #[error("{0} can't be executed there: it is no file, or has no right to be run")]
+    NotExecutable(String),
+    #[error("there is no {0} in it")]
+    NoFile(String),
+    #[error("there is no `{name}` in the folders of its PATH ({path})")]
+    NotInPath { name: String, path: String },
 }
 
 pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCode, Failure> {
@@ -61,6 +69,19 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
         read_only: true,
     };
     let held = Held::new(&init, folder, &start).map_err(|error| failed(error.into()))?;
+    let environment = environment(config).map_err(|error| failed(error.into()))?;
+    let command = command(arguments, config).map_err(|error| failed(error.into()))?;
+    find_program(&command[0], &environment, working_directory, &root).map_err(|error| {
+        let code = match error {
+            RunError::NotExecutable(_) => 126,
+            _ => 127,
+        };
+        Failure::NotStarted {
+            what: what(),
+            cause: error.into(),
+            code,
+        }
+    })?;
     let launch = Launch {
         init: &init,
         bubblewrap: &bubblewrap,
@@ -68,8 +89,8 @@ pub(crate) fn run(arguments: &ImageRun, session: &Session<'_>) -> Result<ExitCod
         capabilities: &CapabilityChange::default(),
         root: &held,
         binds: &binds,
-        environment: &environment(config).map_err(|error| failed(error.into()))?,
-        command: &command(arguments, config).map_err(|error| failed(error.into()))?,
+        environment: &environment,
+        command: &command,
         working_directory: (!working_directory.is_empty()).then_some(working_directory),
         network: match arguments.network {
             NetworkArgument::Deny => Connection::None,
@@ -109,6 +130,61 @@ fn environment(config: &ImageConfig) -> Result<BTreeMap<String, String>, RunErro
         None => Err(RunError::Environment(line.clone())),
     };
     config.config.env.iter().map(pair).collect()
+}
+
+/// Where execvp looks if the environment says nothing (glibc's `_CS_PATH`).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Whether there is something to execute by that name, as execvp will look for it.
+fn find_program(
+    name: &str,
+    environment: &BTreeMap<String, String>,
+    working_directory: &str,
+    root: &Path,
+) -> Result<(), RunError> {
+    let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+    let here = Path::new("/").join(working_directory);
+    let is_path = name.contains('/');
+    let candidates: Vec<PathBuf> = match is_path {
+        true => vec![here.join(name)],
+        false => path.split(':').map(|at| here.join(at).join(name)).collect(),
+    };
+    let mut not_executable = None;
+    for candidate in candidates {
+        match is_executable(root, &candidate) {
+            Some(true) => return Ok(()),
+            Some(false) => not_executable = Some(candidate),
+            None => {}
+        }
+    }
+    Err(match not_executable {
+        Some(candidate) => RunError::NotExecutable(candidate.display().to_string()),
+        None if is_path => RunError::NoFile(name.to_owned()),
+        None => RunError::NotInPath {
+            name: name.to_owned(),
+            path: path.to_owned(),
+        },
+    })
+}
+
+/// `None` if there is nothing at `path`, whose links stay within `root`. What can't be found out is
+/// left to the kernel, which will say so when it starts the program.
+fn is_executable(root: &Path, path: &Path) -> Option<bool> {
+    let beneath = path.strip_prefix("/").unwrap_or(path);
+    let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+    let found = folder.and_then(|folder| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let program = openat2(folder, beneath, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        rustix::fs::fstat(program)
+    });
+    match found {
+        Ok(found) => {
+            let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+            Some(is_file && found.st_mode & 0o111 != 0)
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        Err(_) => Some(true),
+    }
 }
 
 /// The user of the configuration, `USER[:GROUP]` by name or number; a group that is not given is the

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use base::Arch;
 use oci::Layout;
-use oci::copy::{CopySettings, Origin, Referrers, to_layout};
+use oci::copy::{Architectures, CopySettings, Origin, Referrers, to_layout};
 use oci::packed::{PackError, unpack_docker};
 use oci::registry::Registry;
 
@@ -126,7 +126,7 @@ pub(super) async fn bring(
     let tag = "brought".to_owned();
     let settings = CopySettings {
         referrers: wanted.referrers,
-        arch: wanted.arch,
+        architectures: Architectures::named(wanted.arch),
         parallel: registries.parallel,
     };
     let store = session.store()?;

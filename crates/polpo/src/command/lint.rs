@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &Lint, session: &Session<'_>) -> Result<ExitC
             (Ok(package), _) => checked.push(package),
             (Err(failure), None) => unreadable = Some(failure),
             // The first is the command's own failure; none is kept back.
-            (Err(failure), Some(_)) => session.progress.line(failure.text(false).trim_end()),
+            (Err(failure), Some(_)) => session.progress.fail(&failure),
         }
     }
     if arguments.linters.persist_lint_results {

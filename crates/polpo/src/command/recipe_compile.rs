@@ -1,4 +1,4 @@
-use build::recipe::{PipelineLibrary, Serialized};
+use build::recipe::Serialized;
 
 use crate::arguments::recipe::RecipeInput;
 use crate::command::recipes;
@@ -7,7 +7,7 @@ use crate::output::print_raw;
 use crate::settings::Session;
 
 pub(crate) fn run(arguments: &RecipeInput, session: &Session<'_>) -> Result<(), Failure> {
-    let library = PipelineLibrary::new(arguments.pipeline_dirs.clone());
+    let library = recipes::library(&arguments.pipeline_dirs, session);
     let (compiled, warnings) = recipes::compile(&arguments.recipe, &arguments.values, &library)?;
     session.show(&warnings);
     let json = serde_json::to_string(&Serialized(&compiled))

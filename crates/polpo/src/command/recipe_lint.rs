@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use base::Severity;
 use build::authoring::lint::{self, LintOptions, RecipeFile};
 use build::authoring::style;
-use build::recipe::PipelineLibrary;
 
 use crate::arguments::recipe::{LeastSeverity, RecipeLint};
 use crate::command::recipes;
@@ -40,7 +39,7 @@ pub(crate) fn run(arguments: &RecipeLint, session: &Session<'_>) -> Result<ExitC
         LeastSeverity::Warning => Severity::Warning,
         LeastSeverity::Error => Severity::Error,
     };
-    let library = PipelineLibrary::new(arguments.pipeline_dirs.clone());
+    let library = recipes::library(&arguments.pipeline_dirs, session);
     let options = LintOptions {
         skip,
         severity: Some(severity),

@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use build::recipe::{
-    Action, GuestRequest, PipelineLibrary, ResolvedPackage, ResolvedRecipe, ResolvedTest,
-    Serialized, Step,
+    Action, GuestRequest, ResolvedPackage, ResolvedRecipe, ResolvedTest, Serialized, Step,
 };
 
 use crate::arguments::recipe::{RecipeFormat, RecipeShow};
@@ -14,7 +13,7 @@ use crate::settings::Session;
 
 pub(crate) fn run(arguments: &RecipeShow, session: &Session<'_>) -> Result<(), Failure> {
     let input = &arguments.input;
-    let library = PipelineLibrary::new(input.pipeline_dirs.clone());
+    let library = recipes::library(&input.pipeline_dirs, session);
     if arguments.format == RecipeFormat::Text {
         let (recipe, warnings) = recipes::resolve(&input.recipe, &input.values, &library)?;
         session.show(&warnings);

@@ -36,7 +36,7 @@ pub(crate) fn load(
     values: Option<&GivenValues>,
     session: &Session<'_>,
 ) -> Result<Vec<Loaded>, Failure> {
-    let library = PipelineLibrary::new(pipeline_dirs.to_vec());
+    let library = library(pipeline_dirs, session);
     let mut options = ResolveOptions::new(arch, &library);
     options.bash = Bash::find().map(Arc::new);
     let mut problems = Vec::new();
@@ -56,6 +56,18 @@ pub(crate) fn load(
     } else {
         Err(Failure::Problems(problems))
     }
+}
+
+/// The pipelines of `folders`, then those built in. melange passes over a folder that is not there:
+/// here a notice says so, since a recipe may then get another pipeline of that name.
+pub(crate) fn library(folders: &[PathBuf], session: &Session<'_>) -> PipelineLibrary {
+    for folder in folders.iter().filter(|folder| !folder.is_dir()) {
+        let shown = folder.display();
+        session.notice(&format!(
+            "there is no folder of pipelines {shown}: it is passed over"
+        ));
+    }
+    PipelineLibrary::new(folders.to_vec())
 }
 
 fn load_one(

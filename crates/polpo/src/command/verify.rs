@@ -11,7 +11,7 @@ use image::verify::{
     verify_package,
 };
 use oci::Layout;
-use oci::copy::{CopySettings, Origin, Referrers, to_layout};
+use oci::copy::{Architectures, CopySettings, Origin, Referrers, to_layout};
 
 use super::place::Place;
 use super::signatory;
@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exi
             let tag = "verified".to_owned();
             let settings = CopySettings {
                 referrers: Referrers::Within(ATTACHED_LIMIT),
-                arch: None,
+                architectures: Architectures::All,
                 parallel: arguments.registries.parallel,
             };
             let store = session.store()?;

@@ -17,6 +17,15 @@ pub(crate) enum Failure {
         /// Why it could not.
         cause: Box<dyn Error + Send + Sync>,
     },
+    /// A program that was to be run can't be started: exit code 126 or 127, as shells have it.
+    NotStarted {
+        /// What polpo was about to do.
+        what: String,
+        /// Why it could not.
+        cause: Box<dyn Error + Send + Sync>,
+        /// 127 if there is no such program, 126 if it is none.
+        code: u8,
+    },
     /// The configuration is wrong: exit code 2, all problems at once.
     Problems(Vec<Problem>),
     /// Somebody asked to stop: exit code 130, as shells have it for Ctrl-C.
@@ -38,11 +47,55 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    /// The exit code, as a number.
+    pub(crate) fn code(&self) -> u8 {
         match self {
-            Failure::Failed { .. } => ExitCode::from(1),
-            Failure::Problems(_) | Failure::Usage(_) => ExitCode::from(2),
-            Failure::Interrupted => ExitCode::from(130),
+            Failure::Failed { .. } => 1,
+            Failure::NotStarted { code, .. } => *code,
+            Failure::Problems(_) | Failure::Usage(_) => 2,
+            Failure::Interrupted => 130,
         }
+    }
+
+    /// What it is in one sentence: of problems, how many there are.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Failure::Failed { what, .. } | Failure::NotStarted { what, .. } => what.clone(),
+            Failure::Problems(problems) => {
+                let errors = problems
+                    .iter()
+                    .filter(|problem| problem.severity == Severity::Error)
+                    .count();
+                match errors {
+                    1 => "1 error; nothing was changed".to_owned(),
+                    _ => format!("{errors} errors; nothing was changed"),
+                }
+            }
+            Failure::Interrupted => "interrupted; nothing half-made is left".to_owned(),
+            Failure::Usage(message) => message.clone(),
+        }
+    }
+
+    /// Why it failed, and why that, and so on.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let (Failure::Failed { what, cause } | Failure::NotStarted { what, cause, .. }) = self
+        else {
+            return Vec::new();
+        };
+        let mut causes: Vec<String> = Vec::new();
+        let mut next: Option<&(dyn Error + 'static)> = Some(cause.as_ref());
+        while let Some(error) = next {
+            let message = error.to_string();
+            // An error that another one quotes says nothing new.
+            if !causes.last().unwrap_or(what).contains(&message) {
+                causes.push(message);
+            }
+            next = error.source();
+        }
+        causes
     }
 
     /// What is shown on stderr, whatever that is.
@@ -57,26 +110,8 @@ impl Failure {
 
     /// Why, in words.
     pub(crate) fn text(&self, colour: bool) -> String {
+        let summary = self.summary();
         match self {
-            Failure::Failed { what, cause } => {
-                let mut text = format!("error: {what}\n");
-                let mut next: Option<&(dyn Error + 'static)> = Some(cause.as_ref());
-                let mut last = what.clone();
-                while let Some(error) = next {
-                    let message = error.to_string();
-                    // An error that another one quotes says nothing new.
-                    if !last.contains(&message) {
-                        let mut lines = message.lines();
-                        let _ = writeln!(text, "  because: {}", lines.next().unwrap_or_default());
-                        for line in lines {
-                            let _ = writeln!(text, "           {line}");
-                        }
-                        last = message;
-                    }
-                    next = error.source();
-                }
-                text
-            }
             Failure::Problems(problems) => {
                 let mut text: String = problems
                     .iter()
@@ -84,15 +119,24 @@ impl Failure {
                     .collect();
                 let errors = problems
                     .iter()
-                    .filter(|problem| problem.severity == Severity::Error)
-                    .count();
-                if errors > 1 {
-                    let _ = writeln!(text, "{errors} errors; nothing was changed");
+                    .filter(|problem| problem.severity == Severity::Error);
+                if errors.count() > 1 {
+                    let _ = writeln!(text, "{summary}");
                 }
                 text
             }
-            Failure::Interrupted => "interrupted; nothing half-made is left\n".to_owned(),
-            Failure::Usage(message) => format!("error: {message}\n"),
+            Failure::Interrupted => format!("{summary}\n"),
+            _ => {
+                let mut text = format!("error: {summary}\n");
+                for cause in self.causes() {
+                    let mut lines = cause.lines();
+                    let _ = writeln!(text, "  because: {}", lines.next().unwrap_or_default());
+                    for line in lines {
+                        let _ = writeln!(text, "           {line}");
+                    }
+                }
+                text
+            }
         }
     }
 }

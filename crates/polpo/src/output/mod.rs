@@ -8,6 +8,5 @@ mod report;
 pub(crate) mod terminal;
 
 pub(crate) use printer::{Format, Printer, print_raw};
-pub(crate) use problem::render;
 pub(crate) use progress::{Progress, ProgressKind};
 pub(crate) use report::{KnownRule, ReportFormat, print_problems};

@@ -3,9 +3,13 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use base::{Event, Outcome, Reporter, Unit, Verb};
+use base::{Event, Outcome, Problem, Reporter, Unit, Verb};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
+use super::failure::Failure;
+use super::problem::render;
+use super::report::{Row, row};
 use super::terminal::for_stderr;
 
 /// How progress is shown on stderr.
@@ -18,7 +22,7 @@ pub(crate) enum ProgressKind {
     Bars,
     /// A line when something begins or ends.
     Lines,
-    /// A JSON object a line.
+    /// A JSON object a line, also for what goes wrong.
     Json,
     /// Nothing.
     None,
@@ -75,6 +79,35 @@ impl Progress {
         }
         // Nobody can be told that stderr is gone.
         let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    /// Shows a problem that stops nothing.
+    pub(crate) fn show(&self, problem: &Problem) {
+        match self.kind {
+            ProgressKind::Json => self.line(&problem_json(problem)),
+            _ => self.line(render(problem, self.colour()).trim_end()),
+        }
+    }
+
+    /// Shows why a command ends without its result.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        if self.kind != ProgressKind::Json {
+            // Nobody can be told that stderr is gone; the exit code still says it.
+            let _ = std::io::stderr()
+                .lock()
+                .write_all(failure.shown(self.colour()).as_bytes());
+            return;
+        }
+        if let Failure::Problems(problems) = failure {
+            for problem in problems {
+                self.line(&problem_json(problem));
+            }
+        }
+        let event = serde_json::json!({
+            "event": "failed", "code": failure.code(), "error": failure.summary(),
+            "because": failure.causes(),
+        });
+        self.line(&event.to_string());
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Running>> {
@@ -195,6 +228,22 @@ impl Reporter for Progress {
             }
         }
     }
+}
+
+/// A problem as an event: as lists of problems have it.
+fn problem_json(problem: &Problem) -> String {
+    #[derive(Serialize)]
+    struct Told<'p> {
+        event: &'static str,
+        #[serde(flatten)]
+        problem: Row<'p>,
+    }
+    let told = Told {
+        event: "problem",
+        problem: row(problem),
+    };
+    // Strings and numbers can always be written.
+    serde_json::to_string(&told).unwrap_or_default()
 }
 
 fn json(event: &Event<'_>) -> String {

@@ -28,7 +28,7 @@ pub(crate) struct KnownRule {
 
 /// A problem as programs read it.
 #[derive(Serialize)]
-struct Row<'p> {
+pub(super) struct Row<'p> {
     rule: &'p str,
     severity: Severity,
     message: &'p str,
@@ -67,7 +67,7 @@ pub(crate) fn print_problems(
     print_raw(&(document + "\n"))
 }
 
-fn row(problem: &Problem) -> Row<'_> {
+pub(super) fn row(problem: &Problem) -> Row<'_> {
     let location = problem.location();
     let source = problem.source.as_ref();
     Row {

@@ -572,6 +572,69 @@ fn an_image_is_for_the_architecture_that_was_named() {
 }
 
 #[test]
+fn a_program_that_the_image_has_not_is_told_as_shells_tell_it() {
+    let scene = Scene::new();
+    let run = |words: &[&str], code| {
+        let program = polpo(&world().store()).args(["image", "run"]);
+        let said = scene.fails(program.arg(world().layout()).args(words), code);
+        let layout = scene.shown(&world().layout().display().to_string());
+        said.replace(&layout, "[LAYOUT]")
+    };
+    insta::assert_snapshot!(run(&["nosuch", "--option"], 127), @"
+    error: [LAYOUT] can't be run
+      because: there is no `nosuch` in the folders of its PATH (/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin)
+    ");
+    insta::assert_snapshot!(run(&["/usr/bin/nosuch"], 127), @"
+    error: [LAYOUT] can't be run
+      because: there is no /usr/bin/nosuch in it
+    ");
+    insta::assert_snapshot!(run(&["/etc/passwd"], 126), @"
+    error: [LAYOUT] can't be run
+      because: /etc/passwd can't be executed there: it is no file, or has no right to be run
+    ");
+    insta::assert_snapshot!(run(&["/usr"], 126), @"
+    error: [LAYOUT] can't be run
+      because: /usr can't be executed there: it is no file, or has no right to be run
+    ");
+}
+
+#[test]
+fn a_folder_of_pipelines_that_is_not_there_is_noticed() {
+    let scene = Scene::new();
+    scene.write(
+        "recipe.yaml",
+        "package:\n  name: thing\n  version: \"1\"\n  epoch: 0\npipeline:\n  - runs: true\n",
+    );
+    let program = polpo(&scene.path("store")).args(["recipe", "show", "recipe.yaml"]);
+    let program = program.args(["--pipeline-dir", "pipelnes"]);
+    let shown = program.folder(scene.folder.path()).run().success();
+    insta::assert_snapshot!(scene.shown(&shown.stderr).trim(), @"note there is no folder of pipelines pipelnes: it is passed over");
+}
+
+#[test]
+fn programs_are_told_of_failures_as_of_progress() {
+    let scene = Scene::new();
+    let told = |words: &[&str], code| {
+        let program = polpo(&scene.path("store")).args(words);
+        let program = program.args(["--progress", "json"]);
+        let said = program.folder(scene.folder.path()).run().code(code).stderr;
+        for line in said.lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(event["event"].is_string(), "{line}");
+        }
+        scene.shown(&said)
+    };
+    scene.write("recipe.yaml", "package:\n  name: thing\n  versoin: \"1\"\n");
+    insta::assert_snapshot!(told(&["recipe", "show", "recipe.yaml"], 2), @r#"
+    {"event":"problem","rule":"missing-key","severity":"error","message":"package has no `version`","file":"recipe.yaml","line":2,"column":3,"line_text":"  name: thing"}
+    {"event":"problem","rule":"unknown-key","severity":"error","message":"unknown key `versoin` in package","file":"recipe.yaml","line":3,"column":3,"line_text":"  versoin: \"1\"","help":"did you mean `version`? Valid keys: annotations, checks, commit, copyright, cpe, dependencies, description, epoch, name, options, resources, scriptlets, setcap, target-architecture, test-resources, timeout, url, version"}
+    {"because":[],"code":2,"error":"2 errors; nothing was changed","event":"failed"}
+    "#);
+    insta::assert_snapshot!(told(&["image", "run", "gone"], 1), @r#"{"because":["gone is not an OCI image layout: it has no file `oci-layout`; polpo makes one by `polpo image build`"],"code":1,"error":"gone can't be run","event":"failed"}"#);
+    insta::assert_snapshot!(told(&["verify", "gone.apk"], 2), @r#"{"because":[],"code":2,"error":"gone.apk does not exist","event":"failed"}"#);
+}
+
+#[test]
 fn images_have_names_that_registries_take() {
     let scene = Scene::new();
     for name in ["Bad Tag!", "", "hello:"] {
