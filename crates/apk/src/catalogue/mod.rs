@@ -332,6 +332,12 @@ impl Catalogue {
         })
     }
 
+    /// Whether a package has this name, or speaks of it: in what it provides, depends on (or
+    /// conflicts with) or is installed for.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.view().find_name(name).is_some()
+    }
+
     /// The places of the packages that have this name or provide it.
     pub fn providers(&self, name: &str) -> impl Iterator<Item = usize> {
         let view = self.view();

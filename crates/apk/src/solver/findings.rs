@@ -37,7 +37,7 @@ pub(super) const MOST_TOLD: usize = 200_000;
 /// How many links of a way are told in any case: its beginning, and so many before its end.
 pub(super) const FEW_LINKS: usize = 8;
 
-/// The terms of the world whose tag no repository has.
+/// The terms of the world, but for those left out, whose tag no repository has.
 pub(super) fn unknown_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
     let universe = solver.universe;
     let known: BTreeSet<&str> = universe
@@ -48,7 +48,8 @@ pub(super) fn unknown_tags(solver: &Solver<'_, '_, '_>) -> Unsolvable {
         .collect();
     let unknown = solver.world.iter().filter(|term| {
         let tag = term.term.dependency.tag.as_deref();
-        tag.is_some_and(|tag| !known.contains(tag)) && !universe.tag_in_use(term.tag)
+        let unknown = tag.is_some_and(|tag| !known.contains(tag));
+        unknown && !universe.tag_in_use(term.tag) && !term.left_out
     });
     let conflicts = unknown.map(|term| Conflict::UnknownTag {
         term: term.term.dependency.clone(),
@@ -94,10 +95,8 @@ pub(super) fn explain(solver: &Solver<'_, '_, '_>, steps: &[Step]) -> (Unsolvabl
         let missing = world.filter(unmet).map(|term| findings.missing_name(term));
         conflicts = missing.map(Conflict::Missing).collect();
     }
-    let unsolvable = Unsolvable {
-        conflicts,
-        ..surroundings(solver)
-    };
+    let mut unsolvable = unknown_tags(solver);
+    unsolvable.conflicts.extend(conflicts);
     (unsolvable, findings.looked)
 }
 

@@ -53,7 +53,7 @@ pub(super) fn attempt_silently<'a>(
 
 /// How an unsuccessful search ended.
 enum End<'e, 'u, 'a, 'w> {
-    /// Before it began.
+    /// For a reason that is no package's.
     Unexplained(Unsolvable),
     /// With this, and the steps to an incomplete solution.
     Of(&'e Solver<'u, 'a, 'w>, &'e [Step]),
@@ -73,16 +73,17 @@ fn attempt_or<'a, E>(
             let unsolvable = super::findings::too_many_tags(&solver);
             return Err(failed(End::Unexplained(unsolvable), work));
         }
-        if !request.leave_out_broken {
-            let unknown_tags = super::findings::unknown_tags(&solver);
-            if !unknown_tags.is_empty() {
-                return Err(failed(End::Unexplained(unknown_tags), work));
-            }
-        }
         solver.search();
         *work += solver.discovered + solver.reconsidered + solver.looked / LOOKS;
         let changes = solver.changes();
         if solver.failures == 0 {
+            // apk looks for these last, when all else is decided.
+            if !request.leave_out_broken {
+                let unknown_tags = super::findings::unknown_tags(&solver);
+                if !unknown_tags.is_empty() {
+                    return Err(failed(End::Unexplained(unknown_tags), work));
+                }
+            }
             return Ok(Solution {
                 changes: super::changes::describe(&solver, &changes),
                 left_out: solver

@@ -90,6 +90,9 @@ pub enum UnindexedKind {
 pub struct Sources<'a> {
     /// The architectures accepted beside `noarch`: apk's `/etc/apk/arch`.
     pub arches: &'a [&'a str],
+    /// Repository tags, without `@`, that are told before others: those of `/etc/apk/world`, in its
+    /// order. Behind them come those of installed packages and those of repositories.
+    pub tags: &'a [&'a str],
     /// The installed database, in its order.
     pub installed: &'a [Installed<'a>],
     /// Packages from elsewhere.

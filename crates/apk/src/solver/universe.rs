@@ -148,6 +148,12 @@ impl<'a> Universe<'a> {
             let id = builder.package(unindexed.package, &sources);
             builder.packages[id as usize].unindexed = Some(unindexed.kind);
         }
+        // As in apk, a tag has the place of its first mention.
+        let installed = sources.installed.iter();
+        let tags = sources.tags.iter().copied();
+        for tag in tags.chain(installed.filter_map(|installed| installed.tag)) {
+            builder.tag(tag);
+        }
         let names = sources.reachable.map_or(&[][..], Reachable::names);
         let names: Vec<NameId> = names.iter().map(|name| builder.name(name)).collect();
         for (index, repository) in sources.repositories.iter().enumerate() {

@@ -184,24 +184,34 @@ impl Unsolvable {
         self.conflicts.is_empty()
     }
 
+    /// Whether packages would do, were it not for tags that no repository has.
+    pub fn is_of_tags(&self) -> bool {
+        let unknown = |conflict: &Conflict| matches!(conflict, Conflict::UnknownTag { .. });
+        self.conflicts.iter().all(unknown)
+    }
+
     /// The report that apk prints, without its first line, at most `width` columns wide where
     /// words allow.
     pub fn to_apk_text(&self, width: usize) -> String {
         let mut text = String::new();
         for conflict in &self.conflicts {
             match conflict {
-                Conflict::UnknownTag { term, .. } => {
-                    _ = writeln!(
-                        text,
-                        "  The repository tag for world dependency '{term}' does not exist"
-                    )
-                }
+                // apk speaks of tags only where packages would do.
+                Conflict::UnknownTag { .. } => {}
                 Conflict::Missing(missing) => missing.write_apk(&mut text, width),
                 Conflict::Package(rejected) => rejected.write_apk(&mut text, width),
                 Conflict::TooManyTags { tags, limit } => {
                     _ = writeln!(text, "  Too many repository tags: {tags}, at most {limit}")
                 }
                 Conflict::DeadEnd { .. } => {}
+            }
+        }
+        if self.is_of_tags() {
+            for conflict in &self.conflicts {
+                if let Conflict::UnknownTag { term, .. } = conflict {
+                    let what = "The repository tag for world dependency";
+                    _ = writeln!(text, "  {what} '{term}' does not exist");
+                }
             }
         }
         if text.is_empty() {

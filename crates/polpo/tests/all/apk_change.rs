@@ -422,6 +422,61 @@ fn tags_pin_packages_to_repositories() {
     ");
 }
 
+/// What is expected here is what apk 3.0.6 printed.
+#[test]
+fn tags_that_no_repository_has_are_told_as_apk_tells_them() {
+    let yard = Yard::new(&usual());
+    yard.write("root/etc/apk/world", "libfoo@edge\n");
+    let del = yard.run(&["del", "other"]).code(99);
+    insta::assert_snapshot!(del.stderr, @"
+    WARNING: The repository tag for world dependency 'libfoo@edge' does not exist
+    ERROR: Not committing changes due to missing repository tags.
+    ");
+    // What can't be had with any tag is told first.
+    yard.write("root/etc/apk/world", "nowhere@edge\n");
+    let del = yard.run(&["del", "other"]).code(1);
+    let (report, explained) = del.stderr.split_once("\n\n").unwrap();
+    insta::assert_snapshot!(report, @"
+    ERROR: unable to select packages:
+      nowhere (no such package):
+        required by: world[nowhere@edge]
+    ");
+    assert!(
+        explained.contains("no repository has the tag @edge"),
+        "{explained}"
+    );
+
+    // Tags are told in the order of their first mention, of which the world's are the first.
+    for repository in ["one", "two"] {
+        yard.repository(repository, &[package("new", "1-r0")]);
+    }
+    let [one, two] = ["one", "two"].map(|name| yard.path(name).display().to_string());
+    let repositories = format!("@one {one}\n@two {two}\n");
+    yard.write("root/etc/apk/repositories", &repositories);
+    let masked_in = |world: &str| {
+        yard.write("root/etc/apk/world", world);
+        let add = yard.run(&["add", "new"]).code(1);
+        let mut lines = add.stderr.lines();
+        let line = lines.find(|line| line.contains("masked in:")).unwrap();
+        line.trim().to_owned()
+    };
+    assert_eq!(masked_in(""), "masked in: @one @two");
+    assert_eq!(masked_in("nowhere@two\n"), "masked in: @two @one");
+}
+
+/// As with apk 3.0.6, of which this is what it printed.
+#[test]
+fn a_name_is_known_where_anything_mentions_it() {
+    let yard = Yard::new(&usual());
+    // `broken` needs it, and nothing has it.
+    for command in ["del", "upgrade", "fix"] {
+        assert_eq!(
+            yard.says(&[command, "nonexistent"]),
+            "OK: 0 B in 0 packages\n"
+        );
+    }
+}
+
 #[test]
 fn a_person_is_asked_before_anything_is_changed() {
     let yard = Yard::new(&usual());

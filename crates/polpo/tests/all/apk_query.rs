@@ -247,6 +247,13 @@ fn every_answer_has_a_document() {
 }
 
 #[test]
+fn what_was_not_found_is_counted() {
+    let system = System::new();
+    let summary = system.run("query --summarize name base nose noses").code(2);
+    assert_eq!((&*summary.stdout, &*summary.stderr), ("base\n", ""));
+}
+
+#[test]
 fn lists_of_fields_are_checked() {
     let system = System::new();
     for (line, said) in [

@@ -80,13 +80,15 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context<'_>) -> Result<
             if context.console.verbosity() >= 1 {
                 say_what_stays(context, &system, &names, &plan)?;
             }
-            if !context.check_tags(&system, &wish.world) {
-                context
-                    .console
-                    .error("Not committing changes due to missing repository tags.");
-                return Ok(ExitCode::from(REFUSED));
-            }
             context.commit(&mut system, &plan).await
+        }
+        // apk asks for the tags behind the solution, and has another message for them.
+        Err(unsolvable) if unsolvable.is_of_tags() && !context.console.is_document() => {
+            context.check_tags(&system, &wish.world);
+            context
+                .console
+                .error("Not committing changes due to missing repository tags.");
+            Ok(ExitCode::from(REFUSED))
         }
         Err(unsolvable) => context.refuse(&unsolvable),
     }

@@ -6,7 +6,9 @@ use clap::Args;
 use super::context::Context;
 use super::document::{Layout, Node, paragraphs};
 use super::making::REFUSED;
-use super::question::{InstalledOnly, Opened, Query, Question, Recursive, print, unreadable};
+use super::question::{
+    InstalledOnly, Opened, Query, Question, Recursive, count_code, print, unreadable,
+};
 use crate::output::failure::Failure;
 
 #[derive(Debug, Args)]
@@ -42,6 +44,7 @@ pub(super) fn answer(
     let Some(selected) = opened.select(context, population, question)? else {
         return Ok(ExitCode::from(REFUSED));
     };
+    let missing = selected.missing;
     let packages = selected.sorted(population);
     let layout = question.query.format;
     if question.query.summarize.is_some() {
@@ -52,7 +55,7 @@ pub(super) fn answer(
             Layout::Default => names.iter().map(|name| format!("{name}\n")).collect(),
             layout => Node::texts(names).to_text(layout),
         })?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(count_code(missing));
     }
     let mut descriptions = Vec::with_capacity(packages.len());
     let mut unknown = false;

@@ -104,7 +104,7 @@ impl System {
         installed.map(|package| package.entry.candidate()).collect()
     }
 
-    /// Whether a package, one that it provides or a term speaks of a name.
+    /// Whether anything has or mentions a name: the world, an installed package or an index.
     pub(crate) fn knows(&self, name: &str) -> bool {
         self.world().iter().any(|term| term.name == name)
             || self.installed().iter().any(|package| {
@@ -114,7 +114,7 @@ impl System {
             || self
                 .repositories
                 .iter()
-                .any(|repository| repository.catalogue.providers(name).next().is_some())
+                .any(|repository| repository.catalogue.mentions(name))
     }
 
     /// Every name of a package or of something provided, and those of the world; sorted.
@@ -214,8 +214,11 @@ impl System {
             })
             .collect();
         let arches: Vec<&str> = self.arches.iter().map(String::as_str).collect();
+        let tags = self.world().iter().filter_map(|term| term.tag.as_deref());
+        let tags: Vec<&str> = tags.collect();
         let sources = Sources {
             arches: &arches,
+            tags: &tags,
             installed: &installed,
             unindexed: &unindexed,
             ..Sources::default()
@@ -257,4 +260,5 @@ fn terms(info: &PackageInfo) -> impl Iterator<Item = &Dependency> {
         .iter()
         .chain(&info.depends)
         .chain(&info.install_if)
+        .chain(&info.replaces)
 }
