@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod apk_change;
+mod apk_choices;
 mod apk_confined;
 mod apk_make;
 mod apk_query;
